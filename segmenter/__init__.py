@@ -1,0 +1,48 @@
+"""Image and label names in, masks out: a training-free diffusion segmenter.
+
+The light door: importing this does not import torch. `load_segmenter` does, when
+it is called.
+"""
+
+from typing import TYPE_CHECKING
+
+from segmenter.errors import (
+    BadImage,
+    BadLabel,
+    SegmenterError,
+    UnsupportedModel,
+    WeightsNotFound,
+)
+from segmenter.masks import cut_masks
+from segmenter.options import SegmenterOptions
+from segmenter.source import ModelSource
+from segmenter.values import ScoreMaps, Segmentation
+
+if TYPE_CHECKING:
+    from segmenter.predictor import Segmenter
+
+__all__ = [
+    "BadImage",
+    "BadLabel",
+    "ModelSource",
+    "ScoreMaps",
+    "Segmentation",
+    "SegmenterError",
+    "SegmenterOptions",
+    "UnsupportedModel",
+    "WeightsNotFound",
+    "cut_masks",
+    "load_segmenter",
+]
+
+
+def load_segmenter(
+    model: str = "pocket",
+    options: SegmenterOptions | None = None,
+    *,
+    device: str = "auto",
+) -> "Segmenter":
+    """Load a model; see `segmenter.predictor.load_segmenter`."""
+    from segmenter.predictor import load_segmenter as load
+
+    return load(model, options, device=device)

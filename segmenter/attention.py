@@ -1,0 +1,130 @@
+"""Read a U-Net's attention while it runs, and leave no trace behind.
+
+`capture` wraps every attention processor of a U-Net. A wrapped processor hands
+the layer's queries and keys to a reader, then delegates to the original, so the
+U-Net's output is bit-identical and foreign processors (LoRA, fused, sliced)
+keep working. What to do with queries and keys is the reader's affair: no N x N
+matrix exists unless the reader makes one.
+
+Axis letters, here and in `maps.py`:
+
+    B  samples (labels of an image)     H  heads
+    Q  query cells   K  key cells (self) or tokens (cross)     d  head width
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+AttentionKind = Literal["cross", "self"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttentionCall:
+    """One attention layer's inputs to softmax, as the layer itself computes them.
+
+    Attributes:
+        layer: dotted module name inside the U-Net.
+        kind: "cross" (keys are text tokens) or "self" (keys are cells).
+        query: float (B, H, Q, d), cells in row-major order.
+        key: float (B, H, K, d).
+        scale: factor on the dot products, 1/sqrt(d) in every known model.
+    """
+
+    layer: str
+    kind: AttentionKind
+    query: Tensor
+    key: Tensor
+    scale: float
+
+    def probabilities(self) -> Tensor:
+        """Softmax over the keys: float32 (B, H, Q, K), rows sum to 1."""
+        return attention_probabilities(self.query, self.key, self.scale)
+
+    def rows(self, rows: slice) -> "AttentionCall":
+        """The same layer seen from some of its query cells only."""
+        return replace(self, query=self.query[:, :, rows])
+
+
+def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """softmax(scale * Q K') over the last axis, in float32 whatever the inputs."""
+    scores = (query * scale) @ key.transpose(-1, -2)
+    return scores.softmax(dim=-1, dtype=torch.float32)
+
+
+Reader = Callable[[AttentionCall], None]
+
+
+@contextmanager
+def capture(unet: Any, reader: Reader) -> Iterator[None]:
+    """Hand every attention layer's queries and keys to `reader` inside the block.
+
+    Args:
+        unet: a diffusers `UNet2DConditionModel`.
+        reader: called once per attention layer and forward pass, in the order
+            of execution. An exception it raises leaves through the forward.
+
+    The original processors are back in place when the block ends, however it
+    ends.
+    """
+    originals = dict(unet.attn_processors)
+    unet.set_attn_processor(
+        {
+            name: _ReadingProcessor(name.removesuffix(".processor"), processor, reader)
+            for name, processor in originals.items()
+        }
+    )
+    try:
+        yield
+    finally:
+        unet.set_attn_processor(dict(originals))
+
+
+class _ReadingProcessor:
+    """Shows queries and keys to the reader, then lets the original do its work."""
+
+    def __init__(self, layer: str, original: Any, reader: Reader) -> None:
+        self._layer = layer
+        self._original = original
+        self._reader = reader
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **rest: Any,
+    ) -> Any:
+        self._reader(self._call(attn, hidden_states, encoder_hidden_states))
+        return self._original(
+            attn, hidden_states, encoder_hidden_states, attention_mask, temb, **rest
+        )
+
+    def _call(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None
+    ) -> AttentionCall:
+        is_self = encoder_hidden_states is None
+        source = (
+            hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        )
+        if not is_self and attn.norm_cross:
+            source = attn.norm_encoder_hidden_states(source)
+        return AttentionCall(
+            layer=self._layer,
+            kind="self" if is_self else "cross",
+            query=_split_heads(attn.to_q(hidden_states), attn.heads),
+            key=_split_heads(attn.to_k(source), attn.heads),
+            scale=float(attn.scale),
+        )
+
+
+def _split_heads(projected: Tensor, heads: int) -> Tensor:
+    """(B, N, H*d) to (B, H, N, d)."""
+    batch, cells, width = projected.shape
+    return projected.view(batch, cells, heads, width // heads).transpose(1, 2)

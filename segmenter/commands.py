@@ -1,0 +1,95 @@
+"""The `segment` command: a picture and labels in, an overlay and a table out."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
+from rich.table import Table
+
+from segmenter import SegmenterError, SegmenterOptions, load_segmenter
+from segmenter.overlay import label_colour, paint_overlay
+from segmenter.values import Segmentation
+
+_console = Console()
+_errors = Console(stderr=True)
+
+
+def segment_picture(
+    picture: Annotated[Path, typer.Argument(help="An image file.")],
+    labels: Annotated[list[str], typer.Argument(help="What to look for.")],
+    out: Annotated[
+        Path, typer.Option(help="Where the overlay goes.", dir_okay=False)
+    ] = Path("overlay.png"),
+    model: Annotated[
+        str, typer.Option(help="pocket, a directory, or a hub id[@revision].")
+    ] = "pocket",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Background score.")
+    ] = SegmenterOptions().threshold,
+    presence: Annotated[
+        Literal["off", "paper"],
+        typer.Option(help="paper: leave out labels that the picture does not show."),
+    ] = "off",
+    caption: Annotated[
+        bool, typer.Option(help="Let the captioner continue the prompts.")
+    ] = True,
+) -> None:
+    """Paint LABELS on PICTURE and say how sure the segmenter is of each."""
+    # Libraries below announce their fallbacks; a user of one command needs none.
+    logging.basicConfig(level=logging.ERROR)
+    options = SegmenterOptions(threshold=threshold, presence=presence, caption=caption)
+    try:
+        with Image.open(picture) as opened:
+            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        segmenter = load_segmenter(model, options, device=device)
+        (segmentation,) = segmenter.segment([pixels], [labels])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(paint_overlay(pixels, segmentation)).save(out)
+    except (SegmenterError, OSError, ValueError) as error:
+        _errors.print(_explain(error, picture), style="red", markup=False)
+        raise typer.Exit(1) from error
+    _console.print(_table(segmentation))
+    _console.print(f"Overlay: {out}", markup=False, soft_wrap=True)
+
+
+def _explain(error: Exception, picture: Path) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"{picture} is not an image that Pillow can read."
+    if isinstance(error, FileNotFoundError) and error.filename == str(picture):
+        return f"There is no file {picture}."
+    return str(error)
+
+
+def _table(segmentation: Segmentation) -> Table:
+    table = Table("label", "score", "share of the image", "present", box=None)
+    rows = zip(
+        segmentation.labels,
+        segmentation.scores,
+        segmentation.shares,
+        segmentation.presence,
+        strict=True,
+    )
+    for index, (label, score, share, presence) in enumerate(rows):
+        red, green, blue = label_colour(index)
+        table.add_row(
+            f"[rgb({red},{green},{blue})]\N{BLACK SQUARE}[/] {_plain(label)}",
+            f"{score:.2f}",
+            f"{share:.1%}",
+            "yes" if presence >= 1 and share > 0 else "no",
+        )
+    return table
+
+
+def _plain(text: str) -> str:
+    """Text in which rich sees no markup."""
+    return text.replace("[", r"\[")
+
+
+def main() -> None:
+    """Entry point of `python -m segmenter`."""
+    typer.run(segment_picture)

@@ -1,0 +1,44 @@
+"""Refusals of the segmenter. Each says what happened, the limit and the remedy.
+
+SegmenterError
+├── BadImage          not a uint8 (Y, X, 3) array with at least one pixel
+├── BadLabel          a label without a character that can be read
+├── WeightsNotFound   no model at that name, or parts of it are missing
+└── UnsupportedModel  the parts load but this method cannot read them
+"""
+
+
+class SegmenterError(Exception):
+    """Root of everything this package refuses on purpose."""
+
+
+class BadImage(SegmenterError):
+    """The image is not an array that can be segmented."""
+
+
+class BadLabel(SegmenterError):
+    """A label that gives the text encoder nothing to read."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            f"The label {label!r} holds no character that a text encoder can read. "
+            f"Give it a name, for example 'cat'."
+        )
+        self.label = label
+
+
+class WeightsNotFound(SegmenterError):
+    """The model's files cannot be had from where its name points."""
+
+    def __init__(self, model: str, cause: str) -> None:
+        super().__init__(
+            f"The model {model!r} cannot be loaded: {cause}. Use 'pocket' (bundled), "
+            f"a directory in diffusers layout, or a hub id such as "
+            f"'stable-diffusion-v1-5/stable-diffusion-v1-5' (optionally @revision) "
+            f"on a machine that reaches the hub or has it in its cache."
+        )
+        self.model = model
+
+
+class UnsupportedModel(SegmenterError):
+    """The parts load, but cross- and self-attention cannot be read from them."""

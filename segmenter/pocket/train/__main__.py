@@ -1,0 +1,108 @@
+"""Make the pocket models: `python -m segmenter.pocket.train`.
+
+Four stages in order, each saved when it is done; `--only` repeats one of them with
+what the others left in the output directory. Everything follows from `--seed`.
+"""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from segmenter.pocket.train.blip import build_blip_tokenizer, train_blip
+from segmenter.pocket.train.blip import new_image_processor as blip_image_processor
+from segmenter.pocket.train.clip import new_image_processor as clip_image_processor
+from segmenter.pocket.train.clip import train_clip
+from segmenter.pocket.train.data import SIZE_PX, SceneSet
+from segmenter.pocket.train.diffusion import train_diffusion
+from segmenter.pocket.train.text import build_tokenizer
+from segmenter.pocket.train.vae import encode_scenes, train_vae
+from segmenter.source import POCKET_DIR
+
+STAGES: Final = ("vae", "diffusion", "captioner", "image_text")
+STEPS: Final = {
+    "vae": 6000,
+    "diffusion": 3200,
+    "captioner": 2500,
+    "image_text": 1500,
+}
+
+
+def main() -> None:
+    """Run the stages asked for."""
+    parser = argparse.ArgumentParser(prog="python -m segmenter.pocket.train")
+    parser.add_argument("--out", type=Path, default=POCKET_DIR)
+    parser.add_argument("--only", choices=STAGES, help="run one stage alone")
+    parser.add_argument("--scenes", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--steps-scale", type=float, default=1.0, help="for a quick trial: 0.01"
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    scenes = SceneSet.render(arguments.scenes, first_seed=0, cell_px=SIZE_PX // 32)
+    for stage in (arguments.only,) if arguments.only else STAGES:
+        n_steps = max(2, round(STEPS[stage] * arguments.steps_scale))
+        _RUN[stage](scenes, arguments.out, n_steps, arguments.seed)
+
+
+def _run_vae(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:
+    _save(train_vae(scenes, n_steps=n_steps, seed=seed), out / "vae")
+
+
+def _run_diffusion(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:
+    vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32)
+    latents = encode_scenes(vae, scenes.images) * vae.config.scaling_factor
+    parts = train_diffusion(
+        scenes, latents, build_tokenizer(), n_steps=n_steps, seed=seed
+    )
+    # One call writes Stable Diffusion's own directory, model_index.json and all.
+    StableDiffusionPipeline(
+        vae=vae.half(),
+        unet=parts.unet.half(),
+        text_encoder=parts.text_encoder.half(),
+        tokenizer=parts.tokenizer,
+        scheduler=parts.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(out)
+    # Older readers want the vocabulary as two files beside tokenizer.json.
+    parts.tokenizer.backend_tokenizer.model.save(str(out / "tokenizer"))
+
+
+def _run_captioner(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:
+    tokenizer = build_blip_tokenizer()
+    blip = train_blip(scenes, tokenizer, n_steps=n_steps, seed=seed)
+    _save(blip, out / "captioner")
+    tokenizer.save_pretrained(out / "captioner")
+    blip_image_processor().save_pretrained(out / "captioner")
+
+
+def _run_image_text(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:
+    tokenizer = build_tokenizer()
+    clip = train_clip(scenes, tokenizer, n_steps=n_steps, seed=seed)
+    _save(clip, out / "image_text")
+    tokenizer.save_pretrained(out / "image_text")
+    clip_image_processor().save_pretrained(out / "image_text")
+
+
+def _save(model: Any, folder: Path) -> None:
+    model.half().save_pretrained(folder, safe_serialization=True)
+
+
+_RUN: Final = {
+    "vae": _run_vae,
+    "diffusion": _run_diffusion,
+    "captioner": _run_captioner,
+    "image_text": _run_image_text,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Frozen results of the segmenter, in numpy: no torch needed to hold them.
+
+Axis letters:
+
+    L  labels     h, w  latent grid     Y, X  image pixels
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreMaps:
+    """What the model says of one image, before any threshold: small and cacheable.
+
+    Attributes:
+        labels: the L labels as asked, in that order.
+        maps: float16 (L, h, w) in [0, 1], each stretched to its own full range.
+        presence: float32 (L,) in [0, 1]; 1 is what the presence filter keeps (or
+            all, where no filter ran), less is how near to that a label came.
+        size_yx: rows and columns of the image.
+    """
+
+    labels: tuple[str, ...]
+    maps: NDArray[np.float16]
+    presence: NDArray[np.float32]
+    size_yx: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmentation:
+    """One image cut into labels: every pixel has one label or is background.
+
+    Attributes:
+        labels: the L labels as asked, in that order.
+        label_map: int16 (Y, X), index into `labels`, -1 for background.
+        scores: float32 (L,) in [0, 1], mean score inside the label's mask, 0 where
+            the mask is empty.
+        presence: float32 (L,) in [0, 1], see `ScoreMaps`.
+        best: float32 (L,) in [0, 1], the label's highest score at any pixel.
+    """
+
+    labels: tuple[str, ...]
+    label_map: NDArray[np.int16]
+    scores: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    best: NDArray[np.float32]
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """The mask of label number `index`: bool (Y, X)."""
+        return np.asarray(self.label_map == index)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """float64 (L,), each label's share of the image's pixels, in [0, 1]."""
+        found = self.label_map[self.label_map >= 0]
+        counts = np.bincount(found, minlength=len(self.labels))
+        return counts / self.label_map.size
