@@ -1,0 +1,58 @@
+"""Refusals of the backend. Each message says what happened and what to do.
+
+BackendError
+├── SettingsError      the operator's environment is wrong
+├── BadRequest         the whole request is refused (HTTP 400)
+│   └── BadLabelConfig the label config cannot be segmented
+├── ImageError         one task's image cannot be had; its batch goes on
+│   ├── ImageNotFound  missing, 404, or no value in the task
+│   ├── ImageRefused   not allowed: host, scheme, path
+│   ├── ImageUnauthorized  Label Studio answered 401 or 403
+│   ├── ImageTooLarge  bytes or pixels over the limit
+│   └── ImageUnreadable  not an image, damaged, or an unsupported kind
+└── BadMask            an RLE stream or mask that cannot be (de)coded
+"""
+
+
+class BackendError(Exception):
+    """Root of everything this package refuses on purpose."""
+
+
+class SettingsError(BackendError):
+    """The environment holds missing or impossible values; names all of them."""
+
+
+class BadRequest(BackendError):
+    """The request as a whole makes no sense; nothing in it can be answered."""
+
+
+class BadLabelConfig(BadRequest):
+    """The label config has nothing to segment, or cannot be read."""
+
+
+class ImageError(BackendError):
+    """A task's image cannot be had. Sinks that task, never the batch."""
+
+
+class ImageNotFound(ImageError):
+    """The task names no image, or nothing is there."""
+
+
+class ImageRefused(ImageError):
+    """The address is not one this backend may read."""
+
+
+class ImageUnauthorized(ImageError):
+    """Label Studio did not accept the token, or there is none."""
+
+
+class ImageTooLarge(ImageError):
+    """More bytes or pixels than the settings allow."""
+
+
+class ImageUnreadable(ImageError):
+    """The bytes are not an image that can be segmented."""
+
+
+class BadMask(BackendError):
+    """A mask or an RLE stream that cannot be encoded or decoded."""
