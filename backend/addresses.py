@@ -1,0 +1,269 @@
+"""Addresses of images: what they mean, and which of them may be asked.
+
+Pure: a task's text and a LabelStudioAccess in, a URL and how far it may reach
+out. Opens no connection and resolves no name; `guarded_transport.py` applies
+the reach to the addresses that a name resolves to.
+"""
+
+import base64
+import enum
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+
+import httpx
+
+from backend.errors import ImageNotFound, ImageRefused
+from backend.values import LabelStudioAccess
+
+SUPPORTED: Final = (
+    "Supported are uploads to Label Studio (/data/...), http and https addresses, "
+    "and data: URIs of images"
+)
+_CLOUD_SCHEMES: Final = frozenset({"s3", "gs", "azure-blob"})
+# What Label Studio writes in front of its own host, which inside a container is
+# often a localhost that is not the backend's.
+_LABEL_STUDIO_FILES: Final = ("/data/upload/", "/data/local-files/")
+_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_LONGEST_SHOWN: Final = 120
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# The only IPv6 addresses ever assigned to the public internet (RFC 4291).
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+_PRIVATE_NETWORKS: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+    )
+)
+# Clouds answer with a machine's credentials here, within private ranges.
+_METADATA_SERVICES: Final = frozenset(
+    ipaddress.ip_address(address) for address in ("100.100.100.200", "fd00:ec2::254")
+)
+
+
+class Reach(enum.Enum):
+    """Which networks a request may connect to."""
+
+    PUBLIC = "the public internet"
+    PRIVATE = "the public internet, private networks and this machine"
+    ANYWHERE = "any address"
+
+    def allows(self, address: str) -> bool:
+        """Say whether an IP address lies within this reach."""
+        if self is Reach.ANYWHERE:
+            return True
+        ip = _unwrap(ipaddress.ip_address(address))
+        if _is_public(ip):
+            return True
+        return (
+            self is Reach.PRIVATE
+            and ip not in _METADATA_SERVICES
+            and any(ip in network for network in _PRIVATE_NETWORKS)
+        )
+
+
+@dataclass(frozen=True)
+class HostRule:
+    """One entry of IMAGE_HOSTS: `host`, `host:port` or `*.suffix[:port]`."""
+
+    host: str
+    port: int | None
+    with_subdomains: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read one entry.
+
+        Raises:
+            ValueError: if the text is more or less than a host with a port.
+        """
+        rest = text.strip().removeprefix("*.")
+        try:
+            url = httpx.URL(f"rule://{rest}")  # a scheme without a default port
+            has_host = bool(url.host)
+        except (httpx.InvalidURL, UnicodeError) as e:
+            raise ValueError(f"{text!r} is not a host, host:port or *.suffix") from e
+        if (
+            not has_host
+            or re.search(r"[*%\s]", rest)
+            or str(url) != f"rule://{url.netloc.decode()}"
+        ):
+            raise ValueError(f"{text!r} is not a host, host:port or *.suffix")
+        return cls(_host(url), url.port, rest != text.strip())
+
+    def names(self, url: httpx.URL) -> bool:
+        """Say whether the URL's host, and port if the rule has one, are meant."""
+        host = _host(url)
+        if self.port is not None and self.port != origin(url)[2]:
+            return False
+        if self.with_subdomains:
+            return host.endswith("." + self.host)
+        return host == self.host
+
+
+def locate(
+    address: str, access: LabelStudioAccess, *, task_id: int | None = None
+) -> httpx.URL:
+    """Turn a task's text into the URL to ask.
+
+    A path is Label Studio's, and so is the address of an upload or local file on
+    a loopback host: Label Studio writes that when its own host is not configured.
+    A cloud storage URI is asked for from Label Studio, which holds the keys.
+
+    Args:
+        address: a path, an http(s) address or a cloud storage URI.
+        access: the Label Studio that the task comes from.
+        task_id: the task, without which cloud storage cannot be read.
+
+    Raises:
+        ImageNotFound: if the address is blank.
+        ImageRefused: if it is of another kind, or Label Studio is needed and its
+            address unknown.
+    """
+    if not address:
+        raise ImageNotFound("The task names no image: its address is empty.")
+    if address.startswith("/") and not address.startswith("//"):
+        return _on_label_studio(address, access)
+    scheme = address.partition(":")[0].lower()
+    if scheme in _CLOUD_SCHEMES and task_id is not None:
+        uri = base64.urlsafe_b64encode(address.encode()).decode()
+        return _on_label_studio(f"/tasks/{task_id}/presign/?fileuri={uri}", access)
+    if scheme not in {"http", "https"}:
+        raise ImageRefused(
+            f"{shorten(address)!r} is not an address this backend reads. {SUPPORTED}."
+        )
+    url = parse_url(address)
+    is_own_file = any(folder in url.path for folder in _LABEL_STUDIO_FILES)
+    if _host(url) in _LOOPBACK_HOSTS and is_own_file and access.url is not None:
+        return _on_label_studio(url.raw_path.decode("ascii"), access)
+    return url
+
+
+def parse_url(address: str) -> httpx.URL:
+    """Read an absolute http(s) URL.
+
+    Raises:
+        ImageRefused: if it has no host, an impossible port or another scheme.
+    """
+    try:
+        url = httpx.URL(address)
+        has_host = bool(url.host)
+    except (httpx.InvalidURL, UnicodeError) as e:
+        raise ImageRefused(
+            f"{shorten(address)!r} cannot be read as a web address. {SUPPORTED}."
+        ) from e
+    if url.scheme not in {"http", "https"} or not has_host:
+        raise ImageRefused(
+            f"{shorten(address)!r} is not an http or https address with a host. "
+            f"{SUPPORTED}."
+        )
+    if not 0 < origin(url)[2] < 65536:
+        raise ImageRefused(
+            f"{shorten(address)!r} has port {url.port}; ports go from 1 to 65535."
+        )
+    return url
+
+
+def origin(url: httpx.URL) -> tuple[str, str, int]:
+    """Scheme, host and port: what must be equal for a token to be sent."""
+    default_port = 443 if url.scheme == "https" else 80
+    return url.scheme, _host(url), default_port if url.port is None else url.port
+
+
+def takes_token(url: httpx.URL, access: LabelStudioAccess) -> bool:
+    """Say whether the URL is on Label Studio, below its sub-path if it has one."""
+    if access.url is None:
+        return False
+    home = parse_url(access.url)
+    sub_path = home.path.rstrip("/")
+    return origin(url) == origin(home) and (url.path + "/").startswith(sub_path + "/")
+
+
+def reach_of(
+    url: httpx.URL, access: LabelStudioAccess, image_hosts: tuple[HostRule, ...]
+) -> Reach:
+    """Decide how far a request for this URL may go.
+
+    * Label Studio from the environment, and every host that `image_hosts` names:
+      anywhere.
+    * Label Studio learned from `/setup`, when a token came with it: private
+      networks too, but never link-local addresses and metadata services.
+    * Every other host: the public internet, and nothing if there are rules.
+
+    Raises:
+        ImageRefused: if there are rules and none names the host.
+    """
+    is_home = access.url is not None and origin(url) == origin(parse_url(access.url))
+    if is_home and access.from_environment:
+        return Reach.ANYWHERE
+    if any(rule.names(url) for rule in image_hosts):
+        return Reach.ANYWHERE
+    if is_home and access.token is not None:
+        return Reach.PRIVATE
+    if image_hosts:
+        raise ImageRefused(
+            f"Host {url.host!r} of {shorten(str(url))!r} is not among IMAGE_HOSTS. "
+            f"Add it there, or upload the image to Label Studio."
+        )
+    return Reach.PUBLIC
+
+
+def shorten(address: str) -> str:
+    """An address for messages: no user, password, query, or megabytes of data."""
+    if address[:5].lower() == "data:":
+        return f"{address.partition(',')[0][:60]},... ({len(address)} characters)"
+    scheme, slashes, rest = address.partition("//")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    is_plain = re.fullmatch(r"[^:@\[]*(:\d*)?|\[[^\]@]*\](:\d*)?", authority)
+    if slashes and not is_plain and "@" in rest:
+        # A password may hold any character, "/" included; then all goes that
+        # could belong to it.
+        end = len(authority) if "@" in authority else len(rest)
+        rest = rest[rest.rindex("@", 0, end) + 1 :]
+    shown = re.split(r"[?#]", scheme + slashes + rest, maxsplit=1)[0]
+    if len(shown) > _LONGEST_SHOWN:
+        shown = shown[: _LONGEST_SHOWN - 3] + "..."
+    return shown
+
+
+def _on_label_studio(path: str, access: LabelStudioAccess) -> httpx.URL:
+    if access.url is None:
+        raise ImageRefused(
+            f"{shorten(path)!r} is on Label Studio, whose address is unknown. "
+            f"Set LABEL_STUDIO_URL to the address at which this backend reaches it."
+        )
+    home = parse_url(access.url)
+    sub_path = home.path.rstrip("/")
+    if not path.startswith(sub_path + "/"):
+        path = sub_path + path
+    root = home.copy_with(raw_path=b"/", fragment=None, username="", password="")
+    return parse_url(str(root).rstrip("/") + path)
+
+
+def _host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii").rstrip(".")
+
+
+def _unwrap(ip: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def _is_public(ip: IPAddress) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
+    return ip.is_global and not ip.is_multicast

@@ -1,0 +1,161 @@
+"""A store that may fail in, a store that never raises out.
+
+`FaultGuard` runs one command against a store and turns a fault into None, one
+log line per outage, and a pause during which the store is left alone. It knows
+no store: which exceptions are faults is told to it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class CacheStats:
+    """Counters since the start; any thread may read or add.
+
+    Attributes:
+        hits: keys that were found.
+        misses: keys that were not, for whatever reason.
+        faults: commands that reached for the store and failed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+        self.faults = 0
+
+    def add(self, *, hits: int = 0, misses: int = 0, faults: int = 0) -> None:
+        """Add to the counters in one step."""
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
+            self.faults += faults
+
+
+class Circuit:
+    """One thing that can break, and whether it is worth trying now.
+
+    After a fault it refuses for `cooldown_s`, then lets one caller at a time
+    try, one per `cooldown_s`, until a try succeeds.
+    """
+
+    def __init__(
+        self, name: str, *, cooldown_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._name = name
+        self._cooldown_s = cooldown_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._broken = False
+        self._next_try = 0.0
+
+    def allows(self) -> bool:
+        """Whether to try now; True claims the one try of a broken circuit."""
+        with self._lock:
+            if not self._broken:
+                return True
+            now = self._clock()
+            if now < self._next_try:
+                return False
+            self._next_try = now + self._cooldown_s
+            return True
+
+    def trip(self, reason: str) -> None:
+        """Record a fault; the first of an outage is logged."""
+        with self._lock:
+            first = not self._broken
+            self._broken = True
+            self._next_try = self._clock() + self._cooldown_s
+        if first:
+            logger.warning(
+                "%s failed: %s. Going on without it, next try in %g s.",
+                self._name,
+                reason,
+                self._cooldown_s,
+            )
+
+    def mend(self) -> None:
+        """Record a success; the first after an outage is logged."""
+        with self._lock:
+            recovered = self._broken
+            self._broken = False
+        if recovered:
+            logger.info("%s works again.", self._name)
+
+
+class FaultGuard:
+    """Runs commands against one store; a fault is None, never an exception.
+
+    An unreachable store stops everything. A store that answers but refuses
+    (a read-only replica, a full disk) stops only commands of the refused kind,
+    so that a cache which cannot be written still serves what it holds.
+
+    Args:
+        store: the store's name in log lines, without secrets.
+        unreachable: exceptions after which nothing of the store can be used.
+        refused: exceptions that speak of one kind of command; looked at first.
+        secrets: texts that a store might echo in an error and no log may show.
+        stats: where faults are counted.
+        cooldown_s: pause after a fault.
+        clock: seconds that never go back, usually `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        *,
+        unreachable: tuple[type[Exception], ...],
+        refused: tuple[type[Exception], ...],
+        secrets: Sequence[str] = (),
+        stats: CacheStats,
+        cooldown_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        def circuit(name: str) -> Circuit:
+            return Circuit(name, cooldown_s=cooldown_s, clock=clock)
+
+        self._store = circuit(store)
+        self._reads = circuit(f"Reading from {store}")
+        self._writes = circuit(f"Writing to {store}")
+        self._unreachable = unreachable
+        self._refused = refused
+        self._secrets = tuple(filter(None, secrets))
+        self._stats = stats
+
+    def read(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command that changes nothing, or None after a fault."""
+        return self._run(self._reads, command)
+
+    def write(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command that stores something, or None after a fault."""
+        return self._run(self._writes, command)
+
+    def _run(self, kind: Circuit, command: Callable[[], T]) -> T | None:
+        if not (kind.allows() and self._store.allows()):
+            return None
+        try:
+            answer = command()
+        except self._refused as e:
+            self._stats.add(faults=1)
+            self._store.mend()
+            kind.trip(self._explain(e))
+            return None
+        except self._unreachable as e:
+            self._stats.add(faults=1)
+            self._store.trip(self._explain(e))
+            return None
+        self._store.mend()
+        kind.mend()
+        return answer
+
+    def _explain(self, error: Exception) -> str:
+        message = f"{type(error).__name__}: {error}"
+        for secret in self._secrets:
+            message = message.replace(secret, "***")
+        return message

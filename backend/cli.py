@@ -1,0 +1,87 @@
+"""The `diffsegmenter` command."""
+
+from typing import Any
+
+import typer
+from gunicorn.app.base import BaseApplication
+from rich.console import Console
+
+from backend.errors import SettingsError
+from backend.settings import Settings
+from backend.wsgi import build_app, configure_logging
+from segmenter import ModelSource, SegmenterError
+from segmenter.commands import segment_picture
+
+app = typer.Typer(
+    help="Open-vocabulary masks for Label Studio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_errors = Console(stderr=True)
+
+app.command(name="segment")(segment_picture)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn with our settings: one process (one copy of the weights), threads.
+
+    The application is built in the worker, after the fork: CUDA does not survive
+    one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in {
+            "bind": _bind_address(self._settings),
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": self._settings.threads,
+            # Label Studio gives up after 100 s; a worker is not killed before.
+            "timeout": max(120, round(self._settings.predict_budget_s) + 60),
+            "graceful_timeout": 10,
+            # A control socket in the home folder that nobody here uses.
+            "control_socket_disable": True,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return build_app(self._settings)
+
+
+@app.command()
+def serve() -> None:
+    """Serve Label Studio. Everything is set by environment variables."""
+    try:
+        settings = Settings.from_env()
+        # Asked here as well, so that a misspelt model stops the start.
+        ModelSource.parse(settings.model)
+    except (SettingsError, SegmenterError) as error:
+        _errors.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    configure_logging(settings.log_level)
+    _errors.print(
+        f"DiffSegmenter listens on http://{_bind_address(settings)}, model "
+        f"{settings.model}. Enter this address in Label Studio under "
+        f"Settings > Model.",
+        markup=False,
+        soft_wrap=True,
+    )
+    _Server(settings).run()
+
+
+def _bind_address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Keys and bytes in, bytes or a miss out; the store is Redis 6 or newer.
+
+Knows nothing of what the bytes mean. Any fault of Redis is a miss or a skipped
+put: the request that met it goes on, only slower.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from backend.cache_health import CacheStats, FaultGuard
+from backend.errors import SettingsError
+
+KEY_PREFIX = "diffsegmenter:v1:"
+CONNECT_TIMEOUT_S = 0.5
+READ_TIMEOUT_S = 1.0
+
+
+class RedisCache:
+    """`backend.cache.Cache` on a Redis server.
+
+    Making one does not connect. After a fault Redis is left alone for
+    `cooldown_s`, so that a dead one costs microseconds per call, not a timeout.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, as redis-py reads it; options
+            in its query (such as `?socket_timeout=5`) win over ours.
+        ttl_s: seconds until a value is forgotten, at least 1.
+        cooldown_s: pause after a fault.
+        clock: seconds that never go back.
+
+    Raises:
+        SettingsError: if the URL cannot be read; the message does not show it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ttl_s: int,
+        cooldown_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = _client(url)
+        self._ttl_s = ttl_s
+        self.stats = CacheStats()
+        options = self._client.connection_pool.connection_kwargs
+        self._guard = FaultGuard(
+            self.describe(),
+            # ValueError: redis-py's parser on an answer that is not Redis's.
+            unreachable=(redis.RedisError, OSError, ValueError),
+            refused=(redis.ResponseError,),
+            secrets=[str(options.get("password") or "")],
+            stats=self.stats,
+            cooldown_s=cooldown_s,
+            clock=clock,
+        )
+
+    def __repr__(self) -> str:
+        return f"<RedisCache: {self.describe()}>"
+
+    def get(self, key: str) -> bytes | None:
+        """The value of `key`, None when there is none or Redis cannot say."""
+        return self.get_many([key])[0]
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """One value or None per key, in the order of `keys`, in one round trip."""
+        if not keys:
+            return []
+        values = self._guard.read(lambda: self._mget(keys)) or [None] * len(keys)
+        hits = sum(value is not None for value in values)
+        self.stats.add(hits=hits, misses=len(keys) - hits)
+        return values
+
+    def put(self, key: str, value: bytes) -> None:
+        """Store `value` for `ttl_s`, or skip it when Redis will not have it."""
+        self._guard.write(
+            lambda: self._client.set(KEY_PREFIX + key, value, ex=self._ttl_s)
+        )
+
+    def ping(self) -> bool:
+        """Whether Redis answers a read now; False at once during an outage.
+
+        A read, not PING: an access list may allow the one and refuse the other.
+        """
+        return self._guard.read(lambda: self._mget(["ping"])) is not None
+
+    def describe(self) -> str:
+        """Where the cache is, for logs and `/health`; never shows a password."""
+        options = self._client.connection_pool.connection_kwargs
+        if "path" in options:
+            return f"Redis at {options['path']}"
+        host, port = options.get("host", "localhost"), options.get("port", 6379)
+        return f"Redis at {host}:{port}/{options.get('db', 0)}"
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._client.close()
+
+    def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        # MGET also for one key: a key of another type is nil, not an error.
+        answer: Any = self._client.mget([KEY_PREFIX + key for key in keys])
+        if not isinstance(answer, list) or len(answer) != len(keys):
+            raise redis.InvalidResponse(f"MGET of {len(keys)} keys got {answer!r:.80}")
+        return [value if isinstance(value, bytes) else None for value in answer]
+
+
+def _client(url: str) -> redis.Redis:
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=READ_TIMEOUT_S,
+            protocol=2,
+            # redis-py's own default is 3 tries with pauses. Pooled connections
+            # that a restart killed are replaced without one.
+            retry=Retry(NoBackoff(), 0),
+        )
+        # Unknown options would otherwise surface at the first command.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, redis.RedisError):
+        # From None and without the cause's text: both may quote the password.
+        raise SettingsError(
+            "REDIS_URL cannot be read. Write it as redis://:password@host:6379/0 "
+            "(rediss:// for TLS, unix:///path for a socket), with special "
+            "characters of the password percent-encoded."
+        ) from None
+    return client

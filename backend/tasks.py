@@ -1,0 +1,130 @@
+"""Request JSON in, tasks out. Pure.
+
+Tolerant of what Label Studio may add, strict about what nothing can be done
+without.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import BadRequest
+from backend.values import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """What `/predict` asks for.
+
+    Attributes:
+        tasks: in the request's order; an element that is no object becomes a task
+            without data, so that the answer keeps its count.
+        label_config: labeling XML.
+        project: Label Studio's `<id>.<created_at>`, None when absent.
+        is_interactive: whether somebody waits for this one answer in the editor.
+    """
+
+    tasks: tuple[Task, ...]
+    label_config: str
+    project: str | None
+    is_interactive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetupRequest:
+    """What `/setup` tells.
+
+    Attributes:
+        project: as in `PredictRequest`.
+        label_config: labeling XML, possibly empty in a new project.
+        hostname: Label Studio's own idea of its address, None when absent.
+        access_token: legacy token of the project's creator, None when absent.
+    """
+
+    project: str | None
+    label_config: str
+    hostname: str | None
+    access_token: str | None
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"SetupRequest(project={self.project!r}, hostname={self.hostname!r})"
+
+
+def parse_predict(payload: Any) -> PredictRequest:
+    """Read the body of `POST /predict`.
+
+    Raises:
+        BadRequest: if it is no object, or has no tasks or no label config.
+    """
+    body = _object(payload, "/predict")
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list) or not tasks:
+        raise BadRequest(
+            f"The request has no tasks: 'tasks' is {_kind(tasks)}, it must be a list "
+            f'with at least one {{"id": ..., "data": {{...}}}}.'
+        )
+    label_config = body.get("label_config")
+    if not isinstance(label_config, str) or not label_config.strip():
+        raise BadRequest(
+            f"The request has no label config: 'label_config' is "
+            f"{_kind(label_config)}, it must be the project's labeling XML."
+        )
+    params = body.get("params")
+    context = params.get("context") if isinstance(params, Mapping) else None
+    return PredictRequest(
+        tasks=tuple(_task(element) for element in tasks),
+        label_config=label_config,
+        project=_text(body.get("project")),
+        is_interactive=bool(context),
+    )
+
+
+def parse_setup(payload: Any) -> SetupRequest:
+    """Read the body of `POST /setup`; every field may be missing.
+
+    Raises:
+        BadRequest: if the body is no object.
+    """
+    body = _object(payload, "/setup")
+    schema = body.get("schema")
+    return SetupRequest(
+        project=_text(body.get("project")),
+        label_config=schema if isinstance(schema, str) else "",
+        hostname=_text(body.get("hostname")),
+        access_token=_text(body.get("access_token")),
+    )
+
+
+def _task(element: Any) -> Task:
+    if not isinstance(element, Mapping):
+        return Task(id=None, data={})
+    data = element.get("data")
+    task_id = element.get("id")
+    return Task(
+        id=task_id if isinstance(task_id, int) else None,
+        data=data if isinstance(data, Mapping) else {},
+    )
+
+
+def _object(payload: Any, endpoint: str) -> Mapping[str, Any]:
+    if not isinstance(payload, Mapping):
+        raise BadRequest(
+            f"{endpoint} got {_kind(payload)}; send a JSON object with "
+            f"Content-Type: application/json."
+        )
+    return payload
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value).strip() or None
+    return None
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, list | str | dict) and not value:
+        return f"an empty {type(value).__name__}"
+    return f"a {type(value).__name__}"

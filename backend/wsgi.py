@@ -1,0 +1,172 @@
+"""The composition root: settings in, a running application out.
+
+The only place that knows every part, and (through `segmenter.load_segmenter`) the
+only one that loads weights.
+"""
+
+import hashlib
+import logging
+import threading
+
+from flask import Flask
+
+from backend.app import Parts, create_app
+from backend.cache import open_cache
+from backend.images import ImageFetcher
+from backend.metrics import Metrics
+from backend.predict import MapMaker, PreAnnotator
+from backend.projects import ProjectAccess
+from backend.settings import Settings
+from segmenter import (
+    ModelSource,
+    SegmenterError,
+    SegmenterOptions,
+    load_segmenter,
+)
+
+logger = logging.getLogger(__name__)
+
+# Raise it when the same score maps are cut or encoded in another way.
+_CUT_REVISION = 1
+
+
+class SegmenterOnDemand:
+    """Loads the model once, in the background or at the first request.
+
+    A failed load is tried again by the next request: the hub may be back.
+    """
+
+    def __init__(self, settings: Settings, options: SegmenterOptions) -> None:
+        self._settings = settings
+        self._options = options
+        self._segmenter: MapMaker | None = None
+        self._status = "loading"
+        self._lock = threading.Lock()
+
+    @property
+    def status(self) -> str:
+        """Say "loading", "ready", or why the last try failed."""
+        return self._status
+
+    def get(self) -> MapMaker:
+        """Return the loaded segmenter, loading it when need be.
+
+        Raises:
+            WeightsNotFound: if the weights cannot be had.
+        """
+        with self._lock:
+            if self._segmenter is None:
+                self._segmenter = self._load()
+            return self._segmenter
+
+    def load_in_background(self) -> None:
+        """Start loading without waiting for it."""
+        threading.Thread(target=self._preload, name="load-model", daemon=True).start()
+
+    def _preload(self) -> None:
+        try:
+            self.get()
+        except SegmenterError as error:
+            logger.error("The model is not loaded; requests will try again: %s", error)
+
+    def _load(self) -> MapMaker:
+        try:
+            segmenter = load_segmenter(
+                self._settings.model, self._options, device=self._settings.device
+            )
+        except SegmenterError as error:
+            self._status = f"failed: {error}"
+            raise
+        self._status = "ready"
+        return segmenter
+
+
+def segmenter_options(settings: Settings) -> SegmenterOptions:
+    """The part of the settings that changes masks."""
+    defaults = SegmenterOptions()
+    return SegmenterOptions(
+        mode=settings.mode,
+        presence=settings.presence,
+        caption=settings.caption,
+        threshold=settings.score_threshold_01 or defaults.threshold,
+    )
+
+
+def model_version(source: ModelSource, options: SegmenterOptions) -> str:
+    """A readable name and a hash of everything that changes a mask.
+
+    `/setup` and `/predict` both answer with it: were they to differ, Label Studio
+    would ask for the same predictions for ever.
+    """
+    parts = f"{source.fingerprint()}:{options.fingerprint()}:{_CUT_REVISION}"
+    digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
+    return f"diffsegmenter-{source.name}-{options.mode}-{digest}"
+
+
+def build_app(settings: Settings, *, preload: bool = True) -> Flask:
+    """Put the application together.
+
+    Args:
+        settings: of the operator.
+        preload: start loading the model at once, in the background.
+
+    Raises:
+        WeightsNotFound: if the model's name cannot be one.
+    """
+    source = ModelSource.parse(settings.model)
+    options = segmenter_options(settings)
+    redis_url = settings.redis_url
+    cache = open_cache(
+        redis_url.get_secret_value() if redis_url else None,
+        settings.cache_dir,
+        settings.cache_ttl_s,
+    )
+    metrics = Metrics(lambda: cache.stats)
+    on_demand = SegmenterOnDemand(settings, options)
+    annotator = PreAnnotator(
+        segmenter=on_demand.get,
+        fetcher=ImageFetcher(
+            max_bytes=settings.image_max_bytes,
+            max_pixels=settings.image_max_pixels,
+            timeout_s=settings.fetch_timeout_s,
+            image_hosts=settings.image_hosts,
+        ),
+        cache=cache,
+        metrics=metrics,
+        maps_fingerprint=f"{source.fingerprint()}:{options.maps_fingerprint()}",
+        model_version=model_version(source, options),
+        threshold=options.threshold,
+        budget_s=settings.predict_budget_s,
+    )
+    password = settings.basic_auth_pass
+    app = create_app(
+        Parts(
+            annotator=annotator,
+            projects=ProjectAccess(settings.label_studio),
+            metrics=metrics,
+            cache=cache,
+            model_status=lambda: on_demand.status,
+            basic_auth=(settings.basic_auth_user, password.get_secret_value())
+            if settings.basic_auth_user and password
+            else None,
+        )
+    )
+    if preload:
+        on_demand.load_in_background()
+    return app
+
+
+def configure_logging(level: str) -> None:
+    """One line per event on standard error."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # It logs every URL, and a presigned URL is a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def app_from_environment() -> Flask:
+    """The application for any WSGI server: `backend.wsgi:app_from_environment()`."""
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    return build_app(settings)

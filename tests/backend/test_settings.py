@@ -1,0 +1,280 @@
+import traceback
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from backend.errors import SettingsError
+from backend.settings import Settings
+
+
+def message_of(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(environ)
+    return str(caught.value)
+
+
+def test_from_env_gives_every_default_for_an_empty_environment() -> None:
+    settings = Settings.from_env({})
+
+    assert settings.model == "pocket"
+    assert settings.device == "auto"
+    assert (settings.host, settings.port) == ("127.0.0.1", 9090)
+    assert settings.redis_url is None
+    assert settings.cache_dir == Path.home() / ".cache" / "diffsegmenter"
+    assert settings.label_studio_url is None
+    assert settings.score_threshold_01 is None
+    assert settings.image_hosts == ()
+    assert settings.image_max_bytes == 64 * 1024 * 1024
+    assert settings.image_max_pixels == 100_000_000
+    assert settings.predict_budget_s == 80
+    assert (settings.mode, settings.presence, settings.caption) == (
+        "paper",
+        "off",
+        True,
+    )
+
+
+def test_from_env_reads_every_variable() -> None:
+    settings = Settings.from_env(
+        {
+            "MODEL": "org/model@abc",
+            "DEVICE": "cuda:1",
+            "HOST": "0.0.0.0",
+            "PORT": "8000",
+            "THREADS": "2",
+            "REDIS_URL": "redis://:word@redis:6379/1",
+            "CACHE_DIR": "/var/cache/seg",
+            "CACHE_TTL_S": "60",
+            "LABEL_STUDIO_URL": "https://ls.example.org",
+            "LABEL_STUDIO_API_KEY": "abc",
+            "BASIC_AUTH_USER": "me",
+            "BASIC_AUTH_PASS": "word",
+            "MODEL_SCORE_THRESHOLD": "0.4",
+            "MODEL_MODE": "paper",
+            "PRESENCE": "paper",
+            "CAPTION": "off",
+            "IMAGE_HOSTS": "images.example.org, minio:9000,*.my.org,",
+            "IMAGE_MAX_BYTES": "1000",
+            "IMAGE_MAX_PIXELS": "2000",
+            "FETCH_TIMEOUT_S": "1.5",
+            "PREDICT_BUDGET_S": "50",
+            "LOG_LEVEL": "debug",
+        }
+    )
+
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:word@redis:6379/1"
+    assert settings.basic_auth_pass is not None
+    assert settings.basic_auth_pass.get_secret_value() == "word"
+    secrets = {"redis_url", "label_studio_api_key", "basic_auth_pass"}
+    assert settings.model_dump(exclude=secrets) == {
+        "model": "org/model@abc",
+        "device": "cuda:1",
+        "host": "0.0.0.0",
+        "port": 8000,
+        "threads": 2,
+        "cache_dir": Path("/var/cache/seg"),
+        "cache_ttl_s": 60,
+        "label_studio_url": "https://ls.example.org",
+        "basic_auth_user": "me",
+        "score_threshold_01": 0.4,
+        "mode": "paper",
+        "presence": "paper",
+        "caption": False,
+        "image_hosts": ("images.example.org", "minio:9000", "*.my.org"),
+        "image_max_bytes": 1000,
+        "image_max_pixels": 2000,
+        "fetch_timeout_s": 1.5,
+        "predict_budget_s": 50.0,
+        "log_level": "DEBUG",
+    }
+
+
+def test_from_env_reads_the_environment_of_the_process_when_given_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORT", "7777")
+
+    assert Settings.from_env().port == 7777
+
+
+def test_settings_built_by_hand_read_no_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORT", "7777")
+
+    assert Settings.from_env({}).port == 9090
+    assert Settings(device="cpu").port == 9090
+
+
+def test_from_env_names_every_bad_variable_in_one_error() -> None:
+    bad = {
+        "PORT": "abc",
+        "DEVICE": "tpu",
+        "HOST": "a b",
+        "THREADS": "0",
+        "CACHE_TTL_S": "-1",
+        "LABEL_STUDIO_URL": "labelstudio:8080",
+        "MODEL_SCORE_THRESHOLD": "1",
+        "MODEL_MODE": "quick",
+        "PRESENCE": "yes",
+        "CAPTION": "perhaps",
+        "IMAGE_HOSTS": "http://x",
+        "IMAGE_MAX_BYTES": "64M",
+        "IMAGE_MAX_PIXELS": "999999999",
+        "FETCH_TIMEOUT_S": "nan",
+        "PREDICT_BUDGET_S": "inf",
+        "LOG_LEVEL": "loud",
+    }
+
+    message = message_of(bad | {"REDIS_URL": "localhost:6379", "BASIC_AUTH_USER": "me"})
+
+    for name, value in bad.items():
+        assert f"{name}={value!r}" in message
+    assert "REDIS_URL (value hidden)" in message
+    assert "BASIC_AUTH_PASS (not set)" in message
+    assert message.count("Use ") == len(bad) + 2
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_from_env_takes_a_blank_variable_for_unset(blank: str) -> None:
+    settings = Settings.from_env(
+        {"PORT": blank, "REDIS_URL": blank, "BASIC_AUTH_USER": blank, "MODEL": blank}
+    )
+
+    assert settings == Settings.from_env({})
+
+
+def test_from_env_ignores_variables_of_others() -> None:
+    assert Settings.from_env({"PATH": "/bin", "model": "x"}) == Settings.from_env({})
+
+
+def test_from_env_reads_the_older_spellings() -> None:
+    access = Settings.from_env(
+        {"LABEL_STUDIO_HOST": "http://old", "LABEL_STUDIO_ACCESS_TOKEN": "abc"}
+    ).label_studio
+
+    assert (access.url, access.token) == ("http://old", "abc")
+
+
+def test_from_env_prefers_the_newer_spelling_unless_it_is_blank() -> None:
+    both = {"LABEL_STUDIO_URL": "http://new", "LABEL_STUDIO_HOST": "http://old"}
+
+    assert Settings.from_env(both).label_studio_url == "http://new"
+    both["LABEL_STUDIO_URL"] = ""
+    assert Settings.from_env(both).label_studio_url == "http://old"
+
+
+def test_from_env_names_the_spelling_that_the_operator_used() -> None:
+    assert "LABEL_STUDIO_HOST='old'" in message_of({"LABEL_STUDIO_HOST": "old"})
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://localhost:8080/", "http://localhost:8080"),
+        ("https://example.org/label-studio/", "https://example.org/label-studio"),
+        (" http://[::1]:8080 ", "http://[::1]:8080"),
+    ],
+)
+def test_label_studio_url_loses_its_trailing_slash_and_keeps_its_path(
+    given: str, kept: str
+) -> None:
+    assert Settings.from_env({"LABEL_STUDIO_URL": given}).label_studio_url == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        pytest.param("ls:8080", "as in http://ls:8080", id="no-scheme"),
+        pytest.param("ftp://ls", "not http", id="ftp"),
+        pytest.param("http://ls?x=1", "not http", id="query"),
+        pytest.param("http://ls:99999", "Port out of range", id="port"),
+        pytest.param("http://", "not http", id="no-host"),
+        pytest.param("http://l s", "not http", id="space"),
+    ],
+)
+def test_label_studio_url_that_cannot_be_is_explained(url: str, reason: str) -> None:
+    message = message_of({"LABEL_STUDIO_URL": url})
+
+    assert reason in message
+    assert "such as http://localhost:8080" in message
+
+
+def test_label_studio_access_from_the_environment_says_so() -> None:
+    assert Settings.from_env({"LABEL_STUDIO_URL": "http://x"}).label_studio == (
+        Settings(label_studio_url="http://x").label_studio
+    )
+    assert Settings.from_env({}).label_studio.from_environment
+
+
+@pytest.mark.parametrize("name", ["BASIC_AUTH_USER", "BASIC_AUTH_PASS"])
+def test_from_env_refuses_half_of_a_user_and_password(name: str) -> None:
+    message = message_of({name: "hunter2"})
+
+    assert "BASIC_AUTH_USER and BASIC_AUTH_PASS together" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("threshold", ["0", "1", "-0.5", "nan"])
+def test_model_score_threshold_lies_strictly_between_0_and_1(threshold: str) -> None:
+    message = message_of({"MODEL_SCORE_THRESHOLD": threshold})
+
+    assert "between 0 and 1" in message
+
+
+SECRETS = {
+    "REDIS_URL": "redis://:s3cret@redis:6379/0",
+    "LABEL_STUDIO_API_KEY": "s3cret",
+    "BASIC_AUTH_USER": "me",
+    "BASIC_AUTH_PASS": "s3cret",
+}
+
+
+def test_repr_never_shows_a_secret() -> None:
+    settings = Settings.from_env(SECRETS)
+
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in str(settings)
+    assert "s3cret" not in repr(settings.label_studio)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "http://:s3cret@redis"),
+        ("LABEL_STUDIO_API_KEY", "s3cret with spaces"),
+        ("LABEL_STUDIO_URL", "http://me:s3cret@ls"),
+        ("LABEL_STUDIO_URL", "http://me:s3cret/x@ls"),
+        ("BASIC_AUTH_PASS", "s3cret"),
+    ],
+)
+def test_error_and_its_traceback_never_show_a_secret(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        Settings.from_env({name: value, "PORT": "x"})
+
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://u:p@h:1/2", "unix:///run/r.sock"]
+)
+def test_redis_url_may_be_plain_encrypted_or_a_socket(url: str) -> None:
+    settings = Settings.from_env({"REDIS_URL": url})
+
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == url
+
+
+def test_cache_dir_expands_the_home_folder() -> None:
+    settings = Settings.from_env({"CACHE_DIR": "~/seg"})
+
+    assert settings.cache_dir == Path.home() / "seg"
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings.from_env({})
+
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
