@@ -111,10 +111,7 @@ def create_app(parts: Parts) -> Flask:
     @app.post("/webhook")
     def webhook() -> Response:
         # Label Studio waits a second at most, inside its user's own request.
-        body = request.get_json(silent=True)
-        action = body.get("action") if isinstance(body, dict) else None
-        logger.debug("Webhook %s is ignored.", action)
-        return jsonify({"status": "ignored", "action": action})
+        return jsonify({"status": "ignored"})
 
     @app.get("/versions")
     def versions() -> Response:
@@ -132,7 +129,7 @@ def create_app(parts: Parts) -> Flask:
 def _json_body() -> Any:
     try:
         return request.get_json(force=True)
-    except NotJson as error:
+    except (NotJson, RecursionError) as error:
         raise BadRequest(
             f"The body of {request.path} is not JSON ({request.content_length or 0} "
             f"bytes); send a JSON object."

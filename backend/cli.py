@@ -8,7 +8,7 @@ from rich.console import Console
 
 from backend.errors import SettingsError
 from backend.settings import Settings
-from backend.wsgi import build_app, configure_logging
+from backend.wsgi import build_app, configure_logging, settings_cache
 from segmenter import ModelSource, SegmenterError
 from segmenter.commands import segment_picture
 
@@ -57,8 +57,10 @@ def serve() -> None:
     """Serve Label Studio. Everything is set by environment variables."""
     try:
         settings = Settings.from_env()
-        # Asked here as well, so that a misspelt model stops the start.
+        # Asked here as well, so that a misspelt model stops the start, and so does
+        # a REDIS_URL that redis-py alone can judge.
         ModelSource.parse(settings.model)
+        settings_cache(settings)
     except (SettingsError, SegmenterError) as error:
         _errors.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error

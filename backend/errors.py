@@ -10,7 +10,8 @@ BackendError
 │   ├── ImageUnauthorized  Label Studio answered 401 or 403
 │   ├── ImageTooLarge  bytes or pixels over the limit
 │   └── ImageUnreadable  not an image, damaged, or an unsupported kind
-└── BadMask            an RLE stream or mask that cannot be (de)coded
+├── BadMask            an RLE stream or mask that cannot be (de)coded
+└── UnreadableScores   cached bytes that are no score maps (`score_codec.py`)
 """
 
 

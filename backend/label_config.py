@@ -5,6 +5,7 @@ the segmenter is asked for.
 """
 
 import logging
+import re
 from typing import Any, Final
 
 from label_studio_sdk.label_interface.interface import LabelInterface
@@ -21,6 +22,9 @@ EXAMPLE: Final = """<View>
     <Label value="dog"/>
   </BrushLabels>
 </View>"""
+
+# Label Studio takes a config that starts with one; lxml refuses it in a str.
+_XML_DECLARATION: Final = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
 
 
 def read_controls(label_config: str) -> tuple[Control, ...]:
@@ -63,7 +67,7 @@ def read_controls(label_config: str) -> tuple[Control, ...]:
 
 def _parse(label_config: str) -> LabelInterface:
     try:
-        return LabelInterface(label_config)
+        return LabelInterface(_XML_DECLARATION.sub("", label_config, count=1))
     # The SDK raises its own, lxml's and pydantic's exceptions here, and KeyError or
     # AttributeError for tags without names; all mean the same to our caller.
     except Exception as error:

@@ -69,8 +69,18 @@ class _Job:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """What all tasks of one request share."""
+
+    controls: tuple[Control, ...]
+    access: LabelStudioAccess
+    segmenter: MapMaker
+    deadline: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Scored:
-    """A job's outcome: score maps, or why there are none."""
+    """A job's outcome: score maps, or why there are none (None: no time left)."""
 
     maps: ScoreMaps | None
     failure: Exception | None = None
@@ -112,20 +122,27 @@ class PreAnnotator:
             BadLabelConfig: if the config has nothing to segment.
             WeightsNotFound: if the model cannot be loaded.
         """
-        controls = read_controls(request.label_config)
-        segmenter = self.segmenter()
+        # Before the segmenter, which may have to load first: the caller waits for
+        # that as well.
         deadline = self.clock() + self.budget_s
-        answers: list[Answer] = []
+        run = _Run(
+            controls=read_controls(request.label_config),
+            access=access,
+            segmenter=self.segmenter(),
+            deadline=deadline,
+        )
+        answers: list[Answer | None] = []
         # Not a `with` block: at the deadline nothing waits for slow downloads.
         pool = ThreadPoolExecutor(_CHUNK, thread_name_prefix="fetch")
         try:
             for tasks in _chunks(request.tasks, _CHUNK):
                 if self.clock() >= deadline:
                     break
-                answers += self._answer_chunk(tasks, controls, access, segmenter, pool)
+                answers += self._answer_chunk(tasks, run, pool)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        left = len(request.tasks) - len(answers)
+        answers += [None] * (len(request.tasks) - len(answers))
+        left = answers.count(None)
         if left:
             self.metrics.tasks.labels("out_of_time").inc(left)
             logger.warning(
@@ -135,25 +152,23 @@ class PreAnnotator:
                 len(request.tasks),
                 self.budget_s,
             )
-        answers += [[] for _ in range(left)]
         if request.is_interactive:
             return [answer or self._prediction([]) for answer in answers]
-        return answers
+        return [answer or [] for answer in answers]
 
     def _answer_chunk(
         self,
         tasks: Sequence[Task],
-        controls: tuple[Control, ...],
-        access: LabelStudioAccess,
-        segmenter: MapMaker,
+        run: _Run,
         pool: ThreadPoolExecutor,
-    ) -> list[Answer]:
-        jobs = [job for task in tasks for job in _jobs(task, controls)]
+    ) -> list[Answer | None]:
+        """One answer per task, None for those that no time was left for."""
+        jobs = [job for task in tasks for job in _jobs(task, run.controls)]
         started = self.clock()
-        images = list(pool.map(lambda job: self._fetch(job, access), jobs))
-        scored = self._score(jobs, images, segmenter)
+        images = list(pool.map(lambda job: self._fetch(job, run.access), jobs))
+        scored = self._score(jobs, images, run)
         per_task = len(jobs) // len(tasks)
-        answers: list[Answer] = []
+        answers: list[Answer | None] = []
         for index, task in enumerate(tasks):
             own = slice(index * per_task, (index + 1) * per_task)
             answers.append(self._answer(task, jobs[own], scored[own]))
@@ -179,7 +194,7 @@ class PreAnnotator:
         self,
         jobs: Sequence[_Job],
         images: Sequence[FetchedImage | BackendError],
-        segmenter: MapMaker,
+        run: _Run,
     ) -> list[_Scored]:
         keys = {
             place: score_key(
@@ -199,29 +214,28 @@ class PreAnnotator:
                 results.append(_Scored(maps=None, failure=image))
                 continue
             key = keys[place]
-            maps = fresh.get(key) or _unpack(known[place], job.prompts)
+            maps = fresh.get(key) or _unpack(known[place], job.prompts, image)
             if maps is None:
-                scored = self._segment(job, image, segmenter)
-                if scored.maps is not None:
-                    scored = replace(scored, maps=self._remember(key, scored.maps))
-                results.append(scored)
+                results.append(self._segment(job, image, key, run))
             else:
                 results.append(_Scored(maps=maps))
             if results[-1].maps is not None:
                 fresh[key] = results[-1].maps
         return results
 
-    def _segment(self, job: _Job, image: FetchedImage, segmenter: MapMaker) -> _Scored:
+    def _segment(self, job: _Job, image: FetchedImage, key: str, run: _Run) -> _Scored:
+        if self.clock() >= run.deadline:
+            return _Scored(maps=None)
         try:
-            (maps,) = segmenter.score([image.pixels], [job.prompts])
-        # The border to the model: running out of GPU memory, or a fault in a
-        # library below, costs this image and not its batch.
-        except (SegmenterError, RuntimeError, MemoryError) as error:
+            (maps,) = run.segmenter.score([image.pixels], [job.prompts])
+            self.metrics.images_segmented.inc()
+            return _Scored(maps=self._remember(key, maps, image))
+        # The border to the model: running out of GPU memory, scores that are not
+        # numbers, or a fault in a library below cost this image and not its batch.
+        except (SegmenterError, RuntimeError, ValueError, MemoryError) as error:
             return _Scored(maps=None, failure=error)
-        self.metrics.images_segmented.inc()
-        return _Scored(maps=maps)
 
-    def _remember(self, key: str, maps: ScoreMaps) -> ScoreMaps:
+    def _remember(self, key: str, maps: ScoreMaps, image: FetchedImage) -> ScoreMaps:
         """Store, and go on with what was stored.
 
         Packing rounds. Cutting the packed copy now makes today's answer and the
@@ -229,18 +243,12 @@ class PreAnnotator:
         """
         packed = encode_score_maps(maps.maps, maps.presence, maps.labels, maps.size_yx)
         self.cache.put(key, packed)
-        return _unpack(packed, maps.labels) or maps
+        return _unpack(packed, maps.labels, image) or maps
 
     def _answer(
         self, task: Task, jobs: Sequence[_Job], scored: Sequence[_Scored]
-    ) -> Answer:
-        regions: list[dict[str, Any]] = []
-        failures = []
-        for job, outcome in zip(jobs, scored, strict=True):
-            if outcome.maps is None:
-                failures.append(outcome.failure)
-            else:
-                regions += self._regions(job, outcome.maps)
+    ) -> Answer | None:
+        failures = [outcome.failure for outcome in scored if outcome.failure]
         for failure in failures:
             logger.warning(
                 "Task %s is left unpredicted: %s",
@@ -251,6 +259,11 @@ class PreAnnotator:
         if failures:
             self.metrics.tasks.labels("failed").inc()
             return []
+        regions: list[dict[str, Any]] = []
+        for job, outcome in zip(jobs, scored, strict=True):
+            if outcome.maps is None:
+                return None
+            regions += self._regions(job, outcome.maps)
         self.metrics.tasks.labels("predicted").inc()
         return self._prediction(regions)
 
@@ -313,7 +326,9 @@ def _jobs(task: Task, controls: tuple[Control, ...]) -> list[_Job]:
     ]
 
 
-def _unpack(packed: bytes | None, prompts: Sequence[str]) -> ScoreMaps | None:
+def _unpack(
+    packed: bytes | None, prompts: Sequence[str], image: FetchedImage
+) -> ScoreMaps | None:
     """Score maps out of cached bytes; anything doubtful is a miss."""
     if packed is None:
         return None
@@ -324,7 +339,7 @@ def _unpack(packed: bytes | None, prompts: Sequence[str]) -> ScoreMaps | None:
             "A cached value was not readable and counts as a miss: %s", error
         )
         return None
-    if len(cached.maps) != len(prompts):
+    if len(cached.maps) != len(prompts) or cached.size_yx != image.pixels.shape[:2]:
         return None
     return ScoreMaps(
         labels=tuple(prompts),

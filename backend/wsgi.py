@@ -7,11 +7,12 @@ only one that loads weights.
 import hashlib
 import logging
 import threading
+from collections.abc import Callable
 
 from flask import Flask
 
 from backend.app import Parts, create_app
-from backend.cache import open_cache
+from backend.cache import Cache, open_cache
 from backend.images import ImageFetcher
 from backend.metrics import Metrics
 from backend.predict import MapMaker, PreAnnotator
@@ -21,6 +22,7 @@ from segmenter import (
     ModelSource,
     SegmenterError,
     SegmenterOptions,
+    WeightsNotFound,
     load_segmenter,
 )
 
@@ -36,9 +38,9 @@ class SegmenterOnDemand:
     A failed load is tried again by the next request: the hub may be back.
     """
 
-    def __init__(self, settings: Settings, options: SegmenterOptions) -> None:
-        self._settings = settings
-        self._options = options
+    def __init__(self, load: Callable[[], MapMaker]) -> None:
+        """Keep for later what loads the model; it may raise `SegmenterError`."""
+        self._load_model = load
         self._segmenter: MapMaker | None = None
         self._status = "loading"
         self._lock = threading.Lock()
@@ -71,9 +73,7 @@ class SegmenterOnDemand:
 
     def _load(self) -> MapMaker:
         try:
-            segmenter = load_segmenter(
-                self._settings.model, self._options, device=self._settings.device
-            )
+            segmenter = self._load_model()
         except SegmenterError as error:
             self._status = f"failed: {error}"
             raise
@@ -92,6 +92,20 @@ def segmenter_options(settings: Settings) -> SegmenterOptions:
     )
 
 
+def settings_cache(settings: Settings) -> Cache:
+    """The cache that the settings ask for; nothing is reached for yet.
+
+    Raises:
+        SettingsError: if REDIS_URL cannot be read.
+    """
+    redis_url = settings.redis_url
+    return open_cache(
+        redis_url.get_secret_value() if redis_url else None,
+        settings.cache_dir,
+        settings.cache_ttl_s,
+    )
+
+
 def model_version(source: ModelSource, options: SegmenterOptions) -> str:
     """A readable name and a hash of everything that changes a mask.
 
@@ -103,6 +117,19 @@ def model_version(source: ModelSource, options: SegmenterOptions) -> str:
     return f"diffsegmenter-{source.name}-{options.mode}-{digest}"
 
 
+def _load(settings: Settings, options: SegmenterOptions) -> MapMaker:
+    try:
+        return load_segmenter(settings.model, options, device=settings.device)
+    # What torch says of a device that is not there, or too small.
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsNotFound(
+            settings.model,
+            f"DEVICE={settings.device} does not take it ({reason}); DEVICE=auto uses "
+            f"what there is",
+        ) from error
+
+
 def build_app(settings: Settings, *, preload: bool = True) -> Flask:
     """Put the application together.
 
@@ -112,17 +139,13 @@ def build_app(settings: Settings, *, preload: bool = True) -> Flask:
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
+        SettingsError: if REDIS_URL cannot be one.
     """
     source = ModelSource.parse(settings.model)
     options = segmenter_options(settings)
-    redis_url = settings.redis_url
-    cache = open_cache(
-        redis_url.get_secret_value() if redis_url else None,
-        settings.cache_dir,
-        settings.cache_ttl_s,
-    )
+    cache = settings_cache(settings)
     metrics = Metrics(lambda: cache.stats)
-    on_demand = SegmenterOnDemand(settings, options)
+    on_demand = SegmenterOnDemand(lambda: _load(settings, options))
     annotator = PreAnnotator(
         segmenter=on_demand.get,
         fetcher=ImageFetcher(

@@ -21,7 +21,7 @@ def to_model_input(pixels: NDArray[np.uint8], *, side_px: int) -> Tensor:
     it covers (antialias); the published code meets only images it enlarges, where
     this changes nothing.
     """
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     squashed = F.interpolate(
         image.float() / 255,
         (side_px, side_px),

@@ -21,12 +21,16 @@ from transformers import (
     CLIPTextModel,
     CLIPTokenizer,
 )
+from transformers.utils import logging as transformers_logging
 
 from segmenter.errors import WeightsNotFound
 from segmenter.source import ModelSource
 
 CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
 IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"
+
+# A bar per part for files that load in a blink; downloads keep theirs.
+transformers_logging.disable_progress_bar()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,6 +4,7 @@ Objects come in random order, so whatever label a prompt starts with, the captio
 goes on with the others.
 """
 
+import logging
 import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +27,11 @@ from segmenter.pocket.train.data import (
     steps_with_schedule,
     to_model_range,
 )
+from segmenter.pocket.train.patches import PATCH_PX, PatchLoss
 from segmenter.pocket.train.text import CAPTION_WORDS, PREFIXES
 from segmenter.pocket.words import WORDS
+
+logger = logging.getLogger(__name__)
 
 _BATCH: Final = 48
 _LEARNING_RATE: Final = 1e-3
@@ -78,7 +82,7 @@ def new_blip(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
         num_hidden_layers=4,
         num_attention_heads=5,
         image_size=SIZE_PX,
-        patch_size=16,
+        patch_size=PATCH_PX,
     )
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=96)
     return BlipForConditionalGeneration(config)
@@ -91,7 +95,9 @@ def train_blip(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     blip = new_blip(tokenizer).train()
-    optimizer = torch.optim.AdamW(blip.parameters(), _LEARNING_RATE, weight_decay=0.05)
+    patch_loss = PatchLoss(scenes, blip.config.vision_config.hidden_size)
+    parameters = [*blip.parameters(), *patch_loss.parameters()]
+    optimizer = torch.optim.AdamW(parameters, _LEARNING_RATE, weight_decay=0.05)
     average = Average(blip, decay=0.998)
     decoder_start = tokenizer.convert_tokens_to_ids("[DEC]")
     for step in steps_with_schedule(optimizer, n_steps, name="blip"):
@@ -103,17 +109,26 @@ def train_blip(
         ids[:, 0] = decoder_start
         targets = ids.masked_fill(attended == 0, -100)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = blip(
+            said = blip(
                 pixel_values=to_model_range(scenes.images[chosen]),
                 input_ids=ids,
                 attention_mask=attended,
                 labels=targets,
-            ).loss
+            )
+        seen = patch_loss(chosen, said.last_hidden_state)
+        loss = said.loss + seen
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(blip.parameters(), 1.0)
         optimizer.step()
         average.update(step)
+        if step % 100 == 0:
+            logger.info(
+                "blip step %d: words %.3f patches %.3f",
+                step,
+                said.loss.item(),
+                seen.item(),
+            )
     average.write_back()
     return blip.eval()
 

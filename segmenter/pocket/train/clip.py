@@ -27,6 +27,7 @@ from segmenter.pocket.train.data import (
     steps_with_schedule,
     to_model_range,
 )
+from segmenter.pocket.train.patches import PATCH_PX, PatchLoss
 from segmenter.pocket.train.text import PREFIXES
 from segmenter.pocket.words import WORDS
 
@@ -65,7 +66,7 @@ def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
         num_hidden_layers=4,
         num_attention_heads=5,
         image_size=SIZE_PX,
-        patch_size=16,
+        patch_size=PATCH_PX,
         projection_dim=96,
     )
     return CLIPModel(
@@ -80,7 +81,9 @@ def train_clip(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     clip = new_clip(tokenizer).train()
-    optimizer = torch.optim.AdamW(clip.parameters(), _LEARNING_RATE, weight_decay=0.05)
+    patch_loss = PatchLoss(scenes, clip.config.vision_config.hidden_size)
+    parameters = [*clip.parameters(), *patch_loss.parameters()]
+    optimizer = torch.optim.AdamW(parameters, _LEARNING_RATE, weight_decay=0.05)
     average = Average(clip, decay=0.998)
     truth = torch.tensor([[word in held for word in WORDS] for held in scenes.words])
     for step in steps_with_schedule(optimizer, n_steps, name="clip"):
@@ -92,9 +95,8 @@ def train_clip(
             for held in (scenes.words[i] for i in chosen.tolist())
         ]
         with torch.autocast("cpu", torch.bfloat16):
-            images = _unit(
-                clip.get_image_features(to_model_range(scenes.images[chosen]))
-            )
+            tower = clip.get_image_features(to_model_range(scenes.images[chosen]))
+            images = _unit(tower)
             texts = _unit(
                 clip.get_text_features(**_tokens(tokenizer, prompts + captions))
             )
@@ -105,6 +107,7 @@ def train_clip(
         target /= target.sum(dim=1, keepdim=True)
         loss = F.cross_entropy(to_words, target)
         loss = loss + _CONTRASTIVE_WEIGHT * _contrastive(to_captions)
+        loss = loss + patch_loss(chosen, tower.last_hidden_state)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(clip.parameters(), 1.0)

@@ -1,0 +1,79 @@
+# Each target sets up what it needs on a fresh Debian machine and is quick when
+# everything is there already. `make` alone lists the targets.
+
+PYTHON ?= python3
+MODEL ?= pocket
+PORT ?= 9090
+# Read by the tests too (tests/e2e/label_studio.py): keep the two in step.
+LABEL_STUDIO_VERSION := 1.23.2
+LABEL_STUDIO_VENV := .venvs/label-studio
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PINNED := pyproject.toml constraints.txt
+RUN_STAMP := .venv/.installed-run
+DEV_STAMP := .venv/.installed-dev
+LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.installed-$(LABEL_STUDIO_VERSION)
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run demo test check bench format dev label-studio system-packages clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+run: $(RUN_STAMP) ## Serve on port 9090 (PORT=) with the bundled model (MODEL=)
+	@exec env MODEL="$(MODEL)" PORT="$(PORT)" .venv/bin/diffsegmenter serve
+
+demo: dev label-studio ## The same, with a local Label Studio and a seeded project
+	@exec .venv/bin/python -m tests.e2e.demo
+
+test: dev label-studio system-packages ## All tests, with a real Label Studio, Redis and browser
+	@.venv/bin/python -m pytest
+
+check: dev ## Formatting, lint, types, import rules
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: dev ## Print the measured numbers that the README states
+	@set -e; for program in tests/bench/bench_*.py; do \
+		echo "== $$program"; .venv/bin/python "$$program"; done
+
+format: dev ## Rewrite the code in the house style
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+dev: $(DEV_STAMP)
+
+label-studio: $(LABEL_STUDIO_STAMP)
+
+system-packages:
+	@.ci/install-system-packages redis-server chromium
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .venvs .cache .artifacts .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis *.egg-info
+
+.venv/bin/python:
+	@.ci/make-venv $(PYTHON) .venv
+
+$(LABEL_STUDIO_VENV)/bin/python:
+	@.ci/make-venv $(PYTHON) $(LABEL_STUDIO_VENV)
+
+# The development environment holds all that `run` needs, so it settles both.
+$(RUN_STAMP): $(PINNED) | .venv/bin/python
+	@echo "Installing the backend into .venv (a few minutes the first time)"
+	@.venv/bin/python $(PIP_INSTALL) -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): $(PINNED) | .venv/bin/python
+	@echo "Installing the backend and its tools into .venv (a few minutes the first time)"
+	@.venv/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@ $(RUN_STAMP)
+
+$(LABEL_STUDIO_STAMP): | $(LABEL_STUDIO_VENV)/bin/python
+	@echo "Installing Label Studio $(LABEL_STUDIO_VERSION) into $(LABEL_STUDIO_VENV) (two minutes)"
+	@$(LABEL_STUDIO_VENV)/bin/python $(PIP_INSTALL) label-studio==$(LABEL_STUDIO_VERSION)
+	@touch $@

@@ -1,0 +1,140 @@
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli import app
+from tests.e2e.processes import answers, free_port, running
+from tests.fakes import RED_AND_BLUE, picture
+
+# A busy machine imports for a while before it listens.
+START_TIMEOUT_S = 60.0
+
+
+def run_cli(*arguments: str, **variables: str) -> Any:
+    return CliRunner().invoke(app, arguments, env=variables, catch_exceptions=False)
+
+
+def test_help_lists_the_commands() -> None:
+    result = run_cli("--help")
+
+    assert result.exit_code == 0
+    assert "serve" in result.output
+    assert "segment" in result.output
+
+
+def test_cli_shows_its_help_when_called_bare() -> None:
+    assert "serve" in run_cli().output
+
+
+# Were the mistake not noticed, these would serve until somebody stops them.
+stops_by_itself = pytest.mark.timeout(30)
+
+
+@stops_by_itself
+def test_serve_names_all_mistakes_of_the_environment_and_exits_2() -> None:
+    result = run_cli(
+        "serve", PORT="high", THREADS="0", MODEL_SCORE_THRESHOLD="2", DEVICE="gpu"
+    )
+
+    assert result.exit_code == 2
+    for variable in ("PORT", "THREADS", "MODEL_SCORE_THRESHOLD", "DEVICE"):
+        assert f"{variable}=" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@stops_by_itself
+@pytest.mark.parametrize("name", ["pokcet", "./nowhere", "/no/such/folder", "a/b/c"])
+def test_serve_exits_2_for_a_misspelt_model(name: str) -> None:
+    result = run_cli("serve", MODEL=name)
+
+    assert result.exit_code == 2
+    assert name in result.stderr
+    assert "Use 'pocket'" in result.stderr
+
+
+@stops_by_itself
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:s3cret@localhost:port/0", "redis://:s3cret@localhost/0?colour=red"],
+)
+def test_serve_exits_2_for_a_redis_url_that_redis_cannot_read(url: str) -> None:
+    result = run_cli("serve", REDIS_URL=url)
+
+    assert result.exit_code == 2
+    assert "REDIS_URL cannot be read" in result.stderr
+    assert "s3cret" not in result.output
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    log: Path
+    stop: Callable[[], int]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`diffsegmenter serve` with a model that cannot be loaded."""
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "model").mkdir()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "MODEL": str(folder / "model"),
+        "CACHE_DIR": str(folder / "cache"),
+        "PORT": str(port),
+    }
+    with running(
+        [sys.executable, "-m", "backend.cli", "serve"],
+        environment=environment,
+        log_path=folder / "serve.log",
+        is_ready=lambda: answers(f"{url}/health"),
+        timeout_s=START_TIMEOUT_S,
+    ) as process:
+
+        def stop() -> int:
+            process.terminate()
+            return process.wait(30)
+
+        yield Server(url=url, log=folder / "serve.log", stop=stop)
+
+
+def test_serve_answers_from_the_start_without_a_model(server: Server) -> None:
+    # torch is being imported in the background now, the worst time to ask.
+    for _ in range(5):
+        health = httpx.get(f"{server.url}/health", timeout=1)
+        setup = httpx.post(f"{server.url}/setup", json={}, timeout=1)
+
+        assert health.json()["status"] == "UP"
+        assert setup.json()["model_version"].startswith("diffsegmenter-model-paper-")
+        time.sleep(0.2)
+
+
+def test_serve_refuses_to_predict_without_a_model_and_lives_on(server: Server) -> None:
+    body = {
+        "tasks": [{"id": 1, "data": {"image": picture("red", "blue")}}],
+        "label_config": RED_AND_BLUE,
+    }
+
+    answer = httpx.post(f"{server.url}/predict", json=body, timeout=START_TIMEOUT_S)
+
+    assert answer.status_code == 503
+    assert "cannot be loaded" in answer.json()["error"]["message"]
+    health = httpx.get(f"{server.url}/health", timeout=1).json()
+    assert health["model"].startswith("failed: ")
+
+
+def test_serve_ends_cleanly_on_sigterm(server: Server) -> None:
+    assert server.stop() == 0
+
+    log = server.log.read_text()
+    assert f"listens on {server.url}" in log
+    assert "Traceback" not in log
+    assert not answers(f"{server.url}/health")

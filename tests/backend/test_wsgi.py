@@ -1,0 +1,306 @@
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.errors import SettingsError
+from backend.settings import Settings
+from backend.wsgi import (
+    SegmenterOnDemand,
+    app_from_environment,
+    build_app,
+    model_version,
+    segmenter_options,
+)
+from segmenter import ModelSource, SegmenterError, SegmenterOptions, WeightsNotFound
+from tests.fakes import RED_AND_BLUE, ColourSegmenter, picture
+
+BODY = {
+    "tasks": [{"id": 1, "data": {"image": picture("red", "blue", size_yx=(24, 32))}}],
+    "label_config": RED_AND_BLUE,
+}
+
+
+def weights_folder(folder: Path, content: bytes = b"weights") -> Path:
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "model.safetensors").write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder that has a fingerprint and cannot be loaded."""
+    return weights_folder(tmp_path / "my-model")
+
+
+def settings_for(tmp_path: Path, model: Path, **variables: str) -> Settings:
+    return Settings.from_env(
+        {"MODEL": str(model), "CACHE_DIR": str(tmp_path / "cache"), **variables}
+    )
+
+
+def version_with(tmp_path: Path, model: Path, **variables: str) -> str:
+    """What a backend of these settings tells Label Studio."""
+    app = build_app(settings_for(tmp_path, model, **variables), preload=False)
+    answer = app.test_client().post("/setup", json={})
+    told: str = answer.json["model_version"]
+    return told
+
+
+def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> None:
+    version = version_with(tmp_path, model)
+
+    assert isinstance(version, str)
+    assert version.startswith("diffsegmenter-my-model-paper-")
+    assert len(version.rpartition("-")[2]) == 8
+    app = build_app(settings_for(tmp_path, model), preload=False)
+    assert app.test_client().get("/versions").json == {"versions": [version]}
+    assert app.test_client().get("/health").json["model_version"] == version
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({"MODEL_SCORE_THRESHOLD": "0.4"}, id="threshold"),
+        pytest.param({"PRESENCE": "paper"}, id="presence"),
+        pytest.param({"CAPTION": "off"}, id="caption"),
+    ],
+)
+def test_model_version_changes_with_what_changes_a_mask(
+    variables: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    assert version_with(tmp_path, model, **variables) != version_with(tmp_path, model)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({"PORT": "9999", "THREADS": "2"}, id="server"),
+        pytest.param({"CACHE_TTL_S": "5"}, id="cache"),
+        pytest.param({"DEVICE": "cpu"}, id="device"),
+        pytest.param({"MODEL_SCORE_THRESHOLD": "0.5"}, id="default-threshold"),
+        pytest.param({"BASIC_AUTH_USER": "", "IMAGE_MAX_BYTES": "9"}, id="limits"),
+    ],
+)
+def test_model_version_stays_with_what_changes_no_mask(
+    variables: dict[str, str], tmp_path: Path, model: Path
+) -> None:
+    assert version_with(tmp_path, model, **variables) == version_with(tmp_path, model)
+
+
+def test_model_version_changes_with_the_weights_and_not_with_their_place(
+    tmp_path: Path, model: Path
+) -> None:
+    moved = weights_folder(tmp_path / "elsewhere" / "my-model")
+    trained_on = weights_folder(tmp_path / "new" / "my-model", b"WEIGHTS")
+
+    version = version_with(tmp_path, model)
+
+    assert version_with(tmp_path, moved) == version
+    assert version_with(tmp_path, trained_on) != version
+
+
+def test_model_version_changes_with_the_revision() -> None:
+    options = SegmenterOptions()
+    versions = {
+        model_version(ModelSource.parse(name), options)
+        for name in ("org/sd@abc", "org/sd@def", "org/sd", "other/sd@abc")
+    }
+
+    assert len(versions) == 4
+
+
+def test_segmenter_options_takes_over_what_the_operator_set() -> None:
+    settings = Settings.from_env(
+        {"MODEL_SCORE_THRESHOLD": "0.4", "PRESENCE": "paper", "CAPTION": "off"}
+    )
+
+    options = segmenter_options(settings)
+
+    assert (options.threshold, options.presence, options.caption) == (
+        0.4,
+        "paper",
+        False,
+    )
+    assert segmenter_options(Settings.from_env({})) == SegmenterOptions()
+
+
+def test_build_app_loads_nothing_when_told_so(tmp_path: Path, model: Path) -> None:
+    before = set(threading.enumerate())
+
+    app = build_app(settings_for(tmp_path, model), preload=False)
+    health = app.test_client().get("/health")
+
+    assert set(threading.enumerate()) == before
+    assert health.json["status"] == "UP"
+    assert health.json["model"] == "loading"
+
+
+def test_build_app_starts_while_redis_is_down_and_hides_its_password(
+    tmp_path: Path, model: Path
+) -> None:
+    settings = settings_for(tmp_path, model, REDIS_URL="redis://:s3cret@127.0.0.1:1/0")
+
+    answer = build_app(settings, preload=False).test_client().get("/health")
+
+    assert answer.json["cache"] == "Redis at 127.0.0.1:1/0"
+
+
+def test_build_app_asks_for_the_password_of_the_settings(
+    tmp_path: Path, model: Path
+) -> None:
+    settings = settings_for(
+        tmp_path, model, BASIC_AUTH_USER="me", BASIC_AUTH_PASS="word"
+    )
+    client = build_app(settings, preload=False).test_client()
+
+    assert client.get("/health").status_code == 401
+    assert client.get("/health", auth=("me", "word")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("variables", "error"),
+    [
+        pytest.param({"MODEL": "pokcet"}, WeightsNotFound, id="misspelt-model"),
+        pytest.param(
+            {"REDIS_URL": "redis://localhost:port"}, SettingsError, id="redis-url"
+        ),
+    ],
+)
+def test_build_app_refuses_settings_that_cannot_be(
+    variables: dict[str, str], error: type[Exception], tmp_path: Path
+) -> None:
+    settings = Settings.from_env({"CACHE_DIR": str(tmp_path), **variables})
+
+    with pytest.raises(error):
+        build_app(settings, preload=False)
+
+
+def test_app_from_environment_names_the_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORT", "high")
+    monkeypatch.setenv("THREADS", "0")
+
+    with pytest.raises(SettingsError, match=r"(?s)PORT='high'.*THREADS='0'"):
+        app_from_environment()
+
+
+class Loader:
+    """Raises the errors given, one per call, then gives a segmenter."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> ColourSegmenter:
+        self.calls += 1
+        time.sleep(0.05)  # long enough for another thread to come in between
+        if self.errors:
+            raise self.errors.pop(0)
+        return ColourSegmenter()
+
+
+def test_segmenter_on_demand_loads_once_for_many_threads() -> None:
+    loader = Loader()
+    on_demand = SegmenterOnDemand(loader)
+    assert on_demand.status == "loading"
+    start = threading.Barrier(8)
+
+    def get(_: int) -> Any:
+        start.wait(10)
+        return on_demand.get()
+
+    with ThreadPoolExecutor(8) as pool:
+        segmenters = list(pool.map(get, range(8)))
+
+    assert loader.calls == 1
+    assert len({id(segmenter) for segmenter in segmenters}) == 1
+    assert on_demand.status == "ready"
+
+
+def test_segmenter_on_demand_tries_again_after_a_failure() -> None:
+    loader = Loader(WeightsNotFound("sd", "the hub is down"))
+    on_demand = SegmenterOnDemand(loader)
+
+    with pytest.raises(WeightsNotFound):
+        on_demand.get()
+    after_failure = on_demand.status
+    on_demand.get()
+    on_demand.get()
+
+    assert after_failure.startswith("failed: The model 'sd' cannot be loaded")
+    assert on_demand.status == "ready"
+    assert loader.calls == 2
+
+
+def test_load_in_background_logs_a_failure_and_leaves_the_next_try_to_a_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    on_demand = SegmenterOnDemand(Loader(SegmenterError("the hub is down")))
+
+    on_demand.load_in_background()
+    for thread in threading.enumerate():
+        if thread.name == "load-model":
+            thread.join(10)
+
+    assert on_demand.status == "failed: the hub is down"
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "the hub is down" in record.getMessage()
+    assert on_demand.get() is on_demand.get()
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the layout of a real model, without companions."""
+    from tests.segmenter.tiny_models import make_parts
+
+    folder = tmp_path_factory.mktemp("tiny")
+    parts = make_parts()
+    for name in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
+        getattr(parts, name).save_pretrained(folder / name)
+    return folder
+
+
+def test_predict_answers_503_until_the_weights_are_there(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    model = tmp_path / "arriving"
+    model.mkdir()
+    settings = settings_for(tmp_path, model, CAPTION="off")
+    client = build_app(settings, preload=False).test_client()
+    version = client.post("/setup", json={}).json["model_version"]
+
+    failed = client.post("/predict", json=BODY)
+    health = client.get("/health")
+    for part in tiny_model.iterdir():
+        (model / part.name).symlink_to(part)
+    retried = client.post("/predict", json=BODY)
+
+    assert failed.status_code == 503
+    assert failed.json["error"]["type"] == "WeightsNotFound"
+    assert f"{model}/vae did not load" in failed.json["error"]["message"]
+    assert "Use 'pocket'" in failed.json["error"]["message"]
+    assert health.status_code == 200
+    assert health.json["model"].startswith("failed: The model")
+    assert retried.status_code == 200
+    (prediction,) = retried.json["results"]
+    assert prediction["model_version"] == version
+    assert client.get("/health").json["model"] == "ready"
+
+
+def test_predict_answers_503_when_the_device_is_not_there(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    settings = settings_for(tmp_path, tiny_model, DEVICE="cuda:99", CAPTION="off")
+    client = build_app(settings, preload=False).test_client()
+
+    answer = client.post("/predict", json=BODY)
+
+    assert answer.status_code == 503
+    assert "DEVICE=cuda:99 does not take it" in answer.json["error"]["message"]
+    assert client.get("/health").json["model"].startswith("failed: ")

@@ -1,0 +1,85 @@
+"""The backend as an operator runs it: a process of its own, set by environment."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.processes import LOOPBACK, answers, free_port, running
+
+# The pocket model loads in seconds; a busy machine of two cores is allowed for.
+_START_TIMEOUT_S: Final = 120
+_PREDICT_TIMEOUT_S: Final = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A running backend."""
+
+    url: str
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST as Label Studio does; returns the JSON of a 2xx answer."""
+        answer = httpx.post(f"{self.url}{path}", json=body, timeout=_PREDICT_TIMEOUT_S)
+        answer.raise_for_status()
+        return answer.json()
+
+    def metric(self, name: str) -> float:
+        """A counter's value at `/metrics`, summed over its labels."""
+        text = httpx.get(f"{self.url}/metrics", timeout=10).raise_for_status().text
+        samples = [
+            sample
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        ]
+        if not samples:
+            raise LookupError(f"/metrics has no {name!r}; it says:\n{text[:3000]}")
+        return sum(sample.value for sample in samples)
+
+
+@contextmanager
+def running_backend(
+    *,
+    label_studio_url: str,
+    token: str,
+    cache_dir: Path,
+    log_path: Path,
+    redis_url: str | None = None,
+    port: int | None = None,
+) -> Iterator[Backend]:
+    """Run `diffsegmenter serve` with the pocket model.
+
+    Args:
+        label_studio_url: where images are read.
+        token: a legacy token or a personal access token.
+        cache_dir: for the embedded cache, in use when there is no `redis_url`.
+        log_path: where the server's output goes.
+        redis_url: a Redis for the cache.
+        port: None takes a free one.
+    """
+    port = port or free_port()
+    environment = {
+        "MODEL": "pocket",
+        "HOST": LOOPBACK,
+        "PORT": str(port),
+        "LABEL_STUDIO_URL": label_studio_url,
+        "LABEL_STUDIO_API_KEY": token,
+        "CACHE_DIR": str(cache_dir),
+    }
+    if redis_url is not None:
+        environment["REDIS_URL"] = redis_url
+    url = f"http://{LOOPBACK}:{port}"
+    with running(
+        [sys.executable, "-m", "backend.cli", "serve"],
+        environment=environment,
+        log_path=log_path,
+        is_ready=lambda: answers(f"{url}/health"),
+        timeout_s=_START_TIMEOUT_S,
+    ):
+        yield Backend(url=url)

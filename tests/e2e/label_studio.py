@@ -1,0 +1,131 @@
+"""Label Studio from PyPI, in a virtual environment of its own, on loopback.
+
+A fresh database takes half a minute of migrations, so a migrated data folder
+is kept under `.cache/` by version and each run starts from a copy of it.
+Nothing here leaves the machine: analytics, error reports and the check for a
+newer version are off.
+"""
+
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.processes import (
+    CACHE_DIR,
+    LOOPBACK,
+    REPOSITORY,
+    NotReady,
+    answers,
+    child_environment,
+    free_port,
+    running,
+)
+
+# The Makefile's target `label-studio` installs this version.
+VERSION: Final = "1.23.2"
+_PROGRAM: Final = REPOSITORY / ".venvs" / "label-studio" / "bin" / "label-studio"
+_TEMPLATE: Final = CACHE_DIR / f"label-studio-{VERSION}-migrated"
+_EMAIL: Final = "admin@example.com"
+_START_TIMEOUT_S: Final = 180
+
+_QUIET: Final = {
+    "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
+    "LABEL_STUDIO_SENTRY_DSN": "",
+    "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
+    "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
+}
+# Both default to true and refuse a backend, and its webhook, on 127.0.0.1.
+_ALLOW_LOOPBACK: Final = {
+    "LABEL_STUDIO_ML_BLOCK_LOCAL_IP": "false",
+    "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": "false",
+}
+# Off in this release: checks every region against the label config.
+_STRICT_PREDICTIONS: Final = {
+    "fflag_feat_utc_210_prediction_validation_15082025": "true"
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelStudio:
+    """A running Label Studio and its one user."""
+
+    url: str
+    email: str
+    password: str = field(repr=False)
+    legacy_token: str = field(repr=False)
+
+
+@contextmanager
+def running_label_studio(*, folder: Path, log_path: Path) -> Iterator[LabelStudio]:
+    """Run Label Studio with strict prediction checks on a fresh data folder.
+
+    Args:
+        folder: where the data folder is made; it must not exist yet.
+        log_path: where the server's output goes.
+    """
+    shutil.copytree(_migrated_template(), folder)
+    port = free_port()
+    server = LabelStudio(
+        url=f"http://{LOOPBACK}:{port}",
+        email=_EMAIL,
+        password=secrets.token_urlsafe(12),
+        legacy_token=secrets.token_hex(20),
+    )
+    command = [
+        *(str(_PROGRAM), "start", "--no-browser"),
+        *("--internal-host", LOOPBACK, "--port", str(port)),
+        *("--username", server.email, "--password", server.password),
+        *("--user-token", server.legacy_token, "--enable-legacy-api-token"),
+    ]
+    environment = {
+        **_QUIET,
+        **_ALLOW_LOOPBACK,
+        **_STRICT_PREDICTIONS,
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LABEL_STUDIO_HOST": server.url,
+    }
+    with running(
+        command,
+        environment=environment,
+        log_path=log_path,
+        is_ready=lambda: answers(f"{server.url}/health"),
+        timeout_s=_START_TIMEOUT_S,
+    ):
+        yield server
+
+
+def _migrated_template() -> Path:
+    """The data folder to copy: a migrated database without users or secrets."""
+    if not _PROGRAM.exists():
+        raise NotReady(
+            f"There is no {_PROGRAM}. `make label-studio` installs Label Studio "
+            f"{VERSION} there."
+        )
+    if _TEMPLATE.exists():
+        return _TEMPLATE
+    CACHE_DIR.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE_DIR) as scratch:
+        draft = Path(scratch) / "data"
+        # Prints versions and ends; the migrations come first.
+        subprocess.run(
+            [_PROGRAM, "version"],
+            env=child_environment({**_QUIET, "LABEL_STUDIO_BASE_DATA_DIR": str(draft)}),
+            check=True,
+            capture_output=True,
+            timeout=_START_TIMEOUT_S,
+        )
+        # Holds the secret key; each copy makes its own.
+        (draft / ".env").unlink()
+        try:
+            draft.rename(_TEMPLATE)
+        except OSError:
+            # Another run was quicker; a folder that is not empty stays.
+            if not _TEMPLATE.exists():
+                raise
+    return _TEMPLATE

@@ -1,0 +1,112 @@
+"""The few calls of Label Studio's HTTP API that the tests and the demo make.
+
+Answers are returned as Label Studio gives them; a refusal raises with its text.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx
+
+# "Retrieve predictions" runs every prediction inside one request.
+_TIMEOUT_S: Final = 180
+
+
+class Refused(Exception):
+    """Label Studio answered something else than 2xx."""
+
+
+class LabelStudioApi:
+    """One user's view of one Label Studio."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def create_project(self, title: str, label_config: str) -> int:
+        """Make a project; returns its id."""
+        body = {"title": title, "label_config": label_config}
+        project_id: int = self._call("POST", "/api/projects", json=body)["id"]
+        return project_id
+
+    def import_file(self, project_id: int, name: str, content: bytes) -> None:
+        """Upload one file as one task; Label Studio prefixes its name."""
+        path = f"/api/projects/{project_id}/import"
+        self._call("POST", path, files={"file": (name, content)})
+
+    def connect_backend(self, project_id: int, url: str) -> dict[str, Any]:
+        """Connect a backend to a project; returns Label Studio's row for it."""
+        body = {"url": url, "project": project_id, "title": "DiffSegmenter"}
+        row: dict[str, Any] = self._call("POST", "/api/ml", json=body)
+        return row
+
+    def backends(self, project_id: int) -> list[dict[str, Any]]:
+        """The backends of a project, each asked for its health and version."""
+        rows: list[dict[str, Any]] = self._call("GET", f"/api/ml?project={project_id}")
+        return rows
+
+    def tasks(self, project_id: int) -> list[dict[str, Any]]:
+        """All tasks of a project, by id."""
+        path = f"/api/tasks?project={project_id}&page_size=1000&fields=all"
+        rows: list[dict[str, Any]] = self._call("GET", path)["tasks"]
+        return sorted(rows, key=lambda task: int(task["id"]))
+
+    def retrieve_predictions(self, project_id: int) -> None:
+        """Do what the Data Manager's action does, for all tasks of the project.
+
+        Its answer says "Retrieved" even when nothing was stored, so it is not
+        returned: look at `predictions`.
+        """
+        path = f"/api/dm/actions?id=retrieve_tasks_predictions&project={project_id}"
+        body = {"selectedItems": {"all": True, "excluded": []}}
+        self._call("POST", path, json=body)
+
+    def predictions(self, task_id: int) -> list[dict[str, Any]]:
+        """What Label Studio has stored for a task."""
+        path = f"/api/predictions?task={task_id}"
+        rows: list[dict[str, Any]] = self._call("GET", path)
+        return rows
+
+    def create_personal_access_token(self) -> str:
+        """Make a personal access token; there can be one at a time."""
+        token: str = self._call("POST", "/api/token/")["token"]
+        return token
+
+    def revoke_personal_access_token(self, token: str) -> None:
+        """Make a personal access token useless."""
+        self._call("POST", "/api/token/blacklist/", json={"refresh": token})
+
+    def allow_legacy_tokens(self, allowed: bool) -> None:
+        """Switch legacy tokens on or off for the whole organization."""
+        settings = self._call("GET", "/api/jwt/settings")
+        body = {**settings, "legacy_api_tokens_enabled": allowed}
+        self._call("POST", "/api/jwt/settings", json=body)
+
+    def _call(self, method: str, path: str, **body: Any) -> Any:
+        response = self._http.request(method, path, **body)
+        if not response.is_success:
+            raise Refused(
+                f"{method} {path}: {response.status_code} {response.text[:1000]}"
+            )
+        return response.json() if response.content else None
+
+
+@contextmanager
+def api_with_legacy_token(url: str, token: str) -> Iterator[LabelStudioApi]:
+    """The API as the owner of a legacy token."""
+    headers = {"Authorization": f"Token {token}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S) as http:
+        yield LabelStudioApi(http)
+
+
+@contextmanager
+def api_with_personal_access_token(url: str, token: str) -> Iterator[LabelStudioApi]:
+    """The API as the owner of a personal access token.
+
+    The access token that it is exchanged for lives 300 s and is not renewed.
+    """
+    with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as http:
+        answer = http.post("/api/token/refresh/", json={"refresh": token})
+        answer.raise_for_status()
+        http.headers["Authorization"] = f"Bearer {answer.json()['access']}"
+        yield LabelStudioApi(http)

@@ -1,0 +1,241 @@
+"""The whole way, nothing faked: what Label Studio stored and what it shows."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from tests.e2e.backend_process import Backend, running_backend
+from tests.e2e.browser import Browser
+from tests.e2e.examples import LABEL_COLOURS, PROJECTS
+from tests.e2e.label_studio import LabelStudio
+from tests.e2e.label_studio_api import (
+    LabelStudioApi,
+    api_with_personal_access_token,
+)
+from tests.e2e.masks import (
+    decode_region,
+    intersection_over_union,
+    label_mask,
+    paint_opacity_01,
+    shrink,
+    union,
+)
+from tests.e2e.processes import ARTIFACTS_DIR
+from tests.e2e.seeding import SeededTask, seed_project
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.e2e
+
+MEAN_IOU_FLOOR: Final = 0.5
+
+# The editor paints brush regions half transparent; 1 would hide the picture.
+_OPACITY_01: Final = (0.2, 0.95)
+# Grey levels that JPEG and the browser's scaling may cost inside and outside.
+_COLOUR_TOLERANCE: Final = 12
+# Share of the unpainted pixels that the editor's own tool bar may cover.
+_TOOL_BAR_01: Final = 0.1
+
+_BOATS, _, _, _MEADOW = PROJECTS
+LANDSCAPE: Final = _BOATS.examples[1]
+TURNED: Final = _MEADOW.examples[2]
+
+
+def test_label_studio_shows_every_backend_as_connected(
+    api: LabelStudioApi, predicted_tasks: list[SeededTask]
+) -> None:
+    for project_id in {task.project_id for task in predicted_tasks}:
+        (row,) = api.backends(project_id)
+
+        assert row["readable_state"] == "Connected", row["error_message"]
+
+
+def test_every_task_holds_one_prediction_with_the_version_of_setup(
+    api: LabelStudioApi,
+    backend: Backend,
+    label_studio: LabelStudio,
+    predicted_tasks: list[SeededTask],
+) -> None:
+    for task in predicted_tasks:
+        version = _setup_version(backend, label_studio, task)
+
+        predictions = api.predictions(task.id)
+
+        assert [p["model_version"] for p in predictions] == [version], task.example
+
+
+def test_every_region_decodes_to_the_upright_size_and_has_its_own_id(
+    api: LabelStudioApi, predicted_tasks: list[SeededTask]
+) -> None:
+    for task in predicted_tasks:
+        (prediction,) = api.predictions(task.id)
+
+        regions = prediction["result"]
+
+        painted = {name for r in regions for name in r["value"]["brushlabels"]}
+        assert painted == set(task.project.labels), task.example
+        assert len({region["id"] for region in regions}) == len(regions)
+        for region in regions:
+            assert decode_region(region, task.example.size_yx).any()
+            assert region["image_rotation"] == 0
+            assert 0 <= region["score"] <= 1
+        assert 0 <= prediction["score"] <= 1
+
+
+def test_stored_masks_agree_with_the_true_masks(
+    api: LabelStudioApi, predicted_tasks: list[SeededTask]
+) -> None:
+    ious: list[float] = []
+    lines: list[str] = []
+    for task in predicted_tasks:
+        (prediction,) = api.predictions(task.id)
+        for word, truth in zip(task.scene.words, task.scene.visible, strict=True):
+            stored = label_mask(prediction, word, task.example.size_yx)
+            ious.append(intersection_over_union(stored, truth))
+            lines.append(f"{task.example.file_name} {word} {ious[-1]:.3f}")
+
+    mean_iou = float(np.mean(ious))
+
+    report = "\n".join([*lines, f"mean {mean_iou:.3f}", ""])
+    (ARTIFACTS_DIR / "iou.txt").write_text(report)
+    assert len(predicted_tasks) >= 8
+    assert mean_iou >= MEAN_IOU_FLOOR, report
+
+
+def test_a_second_retrieval_adds_no_prediction(
+    api: LabelStudioApi, predicted_tasks: list[SeededTask]
+) -> None:
+    before = {task.id: api.predictions(task.id) for task in predicted_tasks}
+
+    for project_id in {task.project_id for task in predicted_tasks}:
+        api.retrieve_predictions(project_id)
+
+    after = {task.id: api.predictions(task.id) for task in predicted_tasks}
+    assert after == before
+
+
+def test_a_repeated_predict_is_answered_from_redis(
+    api: LabelStudioApi,
+    backend: Backend,
+    redis_server: RedisServer,
+    predicted_tasks: list[SeededTask],
+) -> None:
+    tasks = [t for t in predicted_tasks if t.project is PROJECTS[1]]
+    request = _predict_request(tasks)
+    hits = backend.metric("diffsegmenter_cache_hits_total")
+    segmented = backend.metric("diffsegmenter_images_segmented_total")
+
+    answer = backend.post("/predict", request)
+
+    with redis_server.client() as client:
+        assert client.dbsize() >= len(predicted_tasks)
+    assert backend.metric("diffsegmenter_cache_hits_total") == hits + len(tasks)
+    assert backend.metric("diffsegmenter_images_segmented_total") == segmented
+    for task, again in zip(tasks, answer["results"], strict=True):
+        (stored,) = api.predictions(task.id)
+        for word in task.scene.words:
+            np.testing.assert_array_equal(
+                label_mask(again, word, task.example.size_yx),
+                label_mask(stored, word, task.example.size_yx),
+            )
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(LANDSCAPE, id="landscape"), pytest.param(TURNED, id="exif-6")],
+)
+def test_the_editor_paints_each_object_in_its_labels_colour(
+    api: LabelStudioApi,
+    browser: Browser,
+    predicted_tasks: list[SeededTask],
+    example: Any,
+) -> None:
+    (task,) = (t for t in predicted_tasks if t.example == example)
+    (prediction,) = api.predictions(task.id)
+    picture, size_yx = task.scene.image, example.size_yx
+    stored = {w: label_mask(prediction, w, size_yx) for w in task.project.labels}
+    truth = dict(zip(task.scene.words, task.scene.visible, strict=True))
+    # Where two labels' masks overlap, both colours lie over the picture.
+    alone = {w: ~union([m for v, m in stored.items() if v != w]) for w in stored}
+    inside = {w: shrink(truth[w] & stored[w] & alone[w], by_px=1) for w in stored}
+    outside = shrink(~union([*stored.values(), *truth.values()]), by_px=2)
+    colours = dict(zip(task.project.labels, LABEL_COLOURS, strict=False))
+
+    browser.open_task(task.project_id, task.id)
+    shown = browser.wait_for_painting(
+        size_yx,
+        lambda area: all(
+            _is_painted(*paint_opacity_01(area, picture, colours[w], inside[w]))
+            for w in inside
+        ),
+    )
+    browser.save_screenshot(ARTIFACTS_DIR / f"editor-{task.example.seed}.png")
+
+    for word, where in inside.items():
+        opacity, rest = paint_opacity_01(shown, picture, colours[word], where)
+        assert where.sum() > 100, f"hardly any pixel of {word} is painted"
+        assert _is_painted(opacity, rest), (
+            f"{word} is painted with opacity {opacity:.2f}; {rest:.1f} grey levels "
+            f"are left that its colour does not explain"
+        )
+    difference = np.abs(shown.astype(int) - picture.astype(int)).max(axis=2)
+    untouched = difference[outside] <= _COLOUR_TOLERANCE
+    assert untouched.mean() >= 1 - _TOOL_BAR_01
+
+
+def test_a_personal_access_token_reads_images_where_legacy_tokens_are_off(
+    api: LabelStudioApi, label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    token = api.create_personal_access_token()
+    with (
+        running_backend(
+            label_studio_url=label_studio.url,
+            token=token,
+            cache_dir=tmp_path,
+            log_path=ARTIFACTS_DIR / "backend-personal-access-token.log",
+        ) as backend,
+        api_with_personal_access_token(label_studio.url, token) as own_api,
+    ):
+        own_api.allow_legacy_tokens(False)
+        try:
+            (task,) = seed_project(
+                own_api, _BOATS, backend_url=backend.url, examples=[LANDSCAPE]
+            )
+            own_api.retrieve_predictions(task.project_id)
+            (prediction,) = own_api.predictions(task.id)
+        finally:
+            own_api.allow_legacy_tokens(True)
+            own_api.revoke_personal_access_token(token)
+
+    assert label_mask(prediction, "boat", LANDSCAPE.size_yx).any()
+
+
+def _is_painted(opacity_01: float, unexplained: float) -> bool:
+    low, high = _OPACITY_01
+    return low < opacity_01 < high and unexplained < _COLOUR_TOLERANCE
+
+
+def _setup_version(
+    backend: Backend, label_studio: LabelStudio, task: SeededTask
+) -> str:
+    """Ask `/setup` as Label Studio does."""
+    body = {
+        "project": f"{task.project_id}.1700000000",
+        "schema": task.project.label_config,
+        "hostname": label_studio.url,
+        "access_token": label_studio.legacy_token,
+        "extra_params": None,
+    }
+    version: str = backend.post("/setup", body)["model_version"]
+    return version
+
+
+def _predict_request(tasks: list[SeededTask]) -> dict[str, Any]:
+    """The body that Label Studio sends for tasks of one project."""
+    return {
+        "tasks": [task.task for task in tasks],
+        "project": f"{tasks[0].project_id}.1700000000",
+        "label_config": tasks[0].project.label_config,
+        "params": {"login": None, "password": None, "context": None},
+    }

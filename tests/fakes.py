@@ -1,0 +1,165 @@
+"""Stand-ins that we own: a segmenter that sees colours, a cache in a dict.
+
+Masks made with them can be checked by eye: no torch, no weights. With them come
+the pictures that they understand.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.cache_health import CacheStats
+from backend.images import ImageFetcher
+from backend.metrics import Metrics
+from backend.predict import PreAnnotator
+from segmenter import ScoreMaps
+
+Pixels = NDArray[np.uint8]
+
+COLOURS: Final = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+MODEL_VERSION: Final = "diffsegmenter-colours-0"
+
+
+def _do_nothing(pixels: Pixels) -> None:
+    pass
+
+
+class ColourSegmenter:
+    """Finds the labels "red", "green" and "blue" by colour, and no other.
+
+    Args:
+        before: called with every image before it is scored; may raise, wait, or
+            break something.
+        presence: of labels that a presence filter would find less than present.
+    """
+
+    def __init__(
+        self,
+        before: Callable[[Pixels], None] = _do_nothing,
+        presence: Mapping[str, float] | None = None,
+    ) -> None:
+        self.before = before
+        self.presence = presence or {}
+        self.asked: list[tuple[str, ...]] = []
+
+    @property
+    def calls(self) -> int:
+        """How many images were scored, or tried."""
+        return len(self.asked)
+
+    def score(
+        self, images: Sequence[Pixels], labels: Sequence[Sequence[str]]
+    ) -> list[ScoreMaps]:
+        return [
+            self._score_one(pixels, tuple(names))
+            for pixels, names in zip(images, labels, strict=True)
+        ]
+
+    def _score_one(self, pixels: Pixels, labels: tuple[str, ...]) -> ScoreMaps:
+        self.asked.append(labels)
+        self.before(pixels)
+        return ScoreMaps(
+            labels=labels,
+            maps=np.stack([colour_map(pixels, label) for label in labels]),
+            presence=np.array(
+                [self.presence.get(label, 1.0) for label in labels], np.float32
+            ),
+            size_yx=(pixels.shape[0], pixels.shape[1]),
+        )
+
+
+def colour_map(pixels: Pixels, label: str) -> NDArray[np.float16]:
+    """How near every pixel is to the label's colour: float16 (Y, X) in [0, 1]."""
+    if label not in COLOURS:
+        return np.zeros(pixels.shape[:2], np.float16)
+    away = np.abs(pixels.astype(np.float32) - COLOURS[label]).max(axis=2)
+    return (1 - away / 255).astype(np.float16)
+
+
+class MemoryCache:
+    """`backend.cache.Cache` in a dict that a test can look into."""
+
+    def __init__(self) -> None:
+        self.stats = CacheStats()
+        self.values: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.get_many([key])[0]
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        values = [self.values.get(key) for key in keys]
+        hits = sum(value is not None for value in values)
+        self.stats.add(hits=hits, misses=len(keys) - hits)
+        return values
+
+    def put(self, key: str, value: bytes) -> None:
+        self.values[key] = value
+
+    def ping(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return "A dict"
+
+    def close(self) -> None:
+        pass
+
+
+def make_annotator(segmenter: ColourSegmenter, /, **parts: Any) -> PreAnnotator:
+    """A PreAnnotator of fakes; `parts` replaces any of its fields."""
+    cache = parts.pop("cache", None) or MemoryCache()
+    defaults: dict[str, Any] = {
+        "segmenter": lambda: segmenter,
+        "fetcher": ImageFetcher(timeout_s=5),
+        "cache": cache,
+        "metrics": Metrics(lambda: cache.stats),
+        "maps_fingerprint": "colours",
+        "model_version": MODEL_VERSION,
+        "threshold": 0.5,
+        "budget_s": 80.0,
+    }
+    return PreAnnotator(**{**defaults, **parts})
+
+
+def striped(*colours: str, size_yx: tuple[int, int] = (4, 6)) -> Pixels:
+    """A picture of upright stripes of equal width; "white" and "black" as well."""
+    rows, columns = size_yx
+    values = {**COLOURS, "white": (255, 255, 255), "black": (0, 0, 0)}
+    palette = np.array([values[colour] for colour in colours], np.uint8)
+    stripes = np.arange(columns) * len(colours) // columns
+    return np.repeat(palette[stripes][None], rows, axis=0)
+
+
+def encoded(image: Pixels | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The bytes of an image file."""
+    file = io.BytesIO()
+    pillow_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    pillow_image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def data_uri(data: bytes, media_type: str = "image/png") -> str:
+    """An address that holds the image itself."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def picture(*colours: str, size_yx: tuple[int, int] = (4, 6)) -> str:
+    """The address of a striped PNG."""
+    return data_uri(encoded(striped(*colours, size_yx=size_yx)))
+
+
+def brush_config(labels: str, control: str = "") -> str:
+    """A labeling config: `<Label>` tags, and attributes of their control."""
+    return (
+        '<View><Image name="image" value="$image"/>'
+        f'<BrushLabels name="tag" toName="image" {control}>{labels}'
+        "</BrushLabels></View>"
+    )
+
+
+RED_AND_BLUE: Final = brush_config('<Label value="red"/><Label value="blue"/>')

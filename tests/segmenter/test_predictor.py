@@ -1,0 +1,412 @@
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from segmenter import BadImage, BadLabel, SegmenterOptions, cut_masks, load_segmenter
+from segmenter.captions import continue_texts
+from segmenter.predictor import Segmenter
+from segmenter.presence import embed_image, embed_texts
+from segmenter.weights import Captioner, DiffusionParts, ImageText
+from tests.segmenter.tiny_models import LATENT_SIDE, THREE_LEVELS, make_parts
+
+BARE = SegmenterOptions(caption=False)
+LABELS = ("cat", "traffic light", "猫", "dog", "sofa")
+# Maps travel in half precision, which tells 0.9990 from 0.9995 and no finer.
+HALF = 6e-4
+
+
+@pytest.fixture
+def segmenter(parts: DiffusionParts) -> Segmenter:
+    return Segmenter(parts, BARE)
+
+
+@contextmanager
+def unet_batches(unet: Any) -> Iterator[list[int]]:
+    """The number of samples of every U-Net forward in the block."""
+    sizes: list[int] = []
+    handle = unet.register_forward_pre_hook(
+        lambda module, args: sizes.append(len(args[0]))
+    )
+    try:
+        yield sizes
+    finally:
+        handle.remove()
+
+
+def score_one(
+    segmenter: Segmenter, picture: NDArray[np.uint8], labels: tuple[str, ...] = LABELS
+) -> NDArray[np.float16]:
+    (found,) = segmenter.score([picture], [labels])
+    return found.maps
+
+
+def test_score_gives_one_map_per_label_at_latent_resolution(
+    segmenter: Segmenter, picture: NDArray[np.uint8]
+) -> None:
+    (found,) = segmenter.score([picture], [LABELS])
+
+    assert found.labels == LABELS
+    assert found.maps.shape == (5, LATENT_SIDE, LATENT_SIDE)
+    assert found.maps.dtype == np.float16
+    assert found.size_yx == (48, 72)
+    np.testing.assert_array_equal(found.presence, np.ones(5, np.float32))
+    np.testing.assert_array_equal(found.maps.min(axis=(1, 2)), np.zeros(5))
+    np.testing.assert_array_equal(found.maps.max(axis=(1, 2)), np.ones(5))
+
+
+def test_labels_have_maps_of_their_own(
+    segmenter: Segmenter, picture: NDArray[np.uint8]
+) -> None:
+    maps = score_one(segmenter, picture).astype(np.float32)
+
+    for first in range(5):
+        for second in range(first):
+            assert np.abs(maps[first] - maps[second]).max() > 10 * HALF
+
+
+def test_pictures_have_maps_of_their_own(
+    segmenter: Segmenter, picture: NDArray[np.uint8]
+) -> None:
+    other = np.ascontiguousarray(picture[:, ::-1])
+
+    found = segmenter.score([picture, other], [["cat"], ["cat"]])
+
+    assert not np.allclose(found[0].maps, found[1].maps, atol=10 * HALF)
+
+
+def test_segment_is_score_and_cut_at_the_options_threshold(
+    parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    segmenter = Segmenter(parts, replace(BARE, threshold=0.7))
+
+    (found,) = segmenter.segment([picture], [LABELS])
+
+    (maps,) = segmenter.score([picture], [LABELS])
+    expected = cut_masks(maps, threshold=0.7)
+    np.testing.assert_array_equal(found.label_map, expected.label_map)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert found.label_map.shape == (48, 72)
+
+
+def test_images_of_several_sizes_keep_their_order(
+    segmenter: Segmenter, picture: NDArray[np.uint8]
+) -> None:
+    images = [picture, picture[:20, :11], np.zeros((1, 1, 3), np.uint8)]
+
+    found = segmenter.segment(images, [["cat"], ["dog", "sofa"], ["cat"]])
+
+    assert [one.label_map.shape for one in found] == [(48, 72), (20, 11), (1, 1)]
+    assert [one.labels for one in found] == [("cat",), ("dog", "sofa"), ("cat",)]
+
+
+@pytest.mark.parametrize("captioned", [False, True])
+def test_labels_per_pass_changes_memory_and_no_map(
+    parts: DiffusionParts,
+    captioner: Captioner,
+    picture: NDArray[np.uint8],
+    captioned: bool,
+) -> None:
+    options = SegmenterOptions(caption=captioned)
+
+    def run(labels_per_pass: int) -> tuple[NDArray[np.float16], list[int]]:
+        segmenter = Segmenter(
+            parts,
+            replace(options, labels_per_pass=labels_per_pass),
+            captioner=captioner,
+        )
+        with unet_batches(parts.unet) as sizes:
+            return score_one(segmenter, picture), sizes
+
+    one_by_one, singles = run(1)
+    by_four, batches = run(4)
+
+    assert singles == [1, 1, 1, 1, 1]
+    assert batches == [4, 1]
+    np.testing.assert_allclose(by_four, one_by_one, atol=HALF)
+
+
+def test_a_label_asked_for_twice_is_run_once_and_answered_twice(
+    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    with unet_batches(parts.unet) as sizes:
+        maps = score_one(segmenter, picture, ("cat", "dog", "cat"))
+
+    assert sum(sizes) == 2
+    np.testing.assert_array_equal(maps[0], maps[2])
+    alone = score_one(segmenter, picture, ("dog",))
+    np.testing.assert_allclose(maps[1], alone[0], atol=HALF)
+
+
+def test_no_labels_give_no_maps_and_no_forward(
+    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    with unet_batches(parts.unet) as sizes:
+        (scored,) = segmenter.score([picture], [[]])
+        (cut,) = segmenter.segment([picture], [[]])
+
+    assert sizes == []
+    assert scored.maps.shape == (0, LATENT_SIDE, LATENT_SIDE)
+    assert (cut.label_map == -1).all()
+
+
+def test_no_images_give_no_answers(segmenter: Segmenter) -> None:
+    assert segmenter.segment([], []) == []
+
+
+def test_images_and_labels_of_different_numbers_are_refused(
+    segmenter: Segmenter, picture: NDArray[np.uint8]
+) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        segmenter.score([picture, picture], [["cat"]])
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        pytest.param(np.zeros((4, 4, 3)), "float64", id="float"),
+        pytest.param(np.zeros((4, 4), np.uint8), r"\(4, 4\)", id="grey"),
+        pytest.param(np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)", id="alpha"),
+        pytest.param(np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)", id="empty"),
+        pytest.param(np.zeros((2, 4, 4, 3), np.uint8), r"\(2, 4, 4, 3\)", id="batch"),
+    ],
+)
+def test_an_array_that_is_no_picture_is_refused_before_any_work(
+    segmenter: Segmenter,
+    parts: DiffusionParts,
+    picture: NDArray[np.uint8],
+    image: NDArray[Any],
+    said: str,
+) -> None:
+    with unet_batches(parts.unet) as sizes, pytest.raises(BadImage, match=said):
+        segmenter.segment([picture, image], [["cat"], ["cat"]])
+
+    assert sizes == []
+
+
+@pytest.mark.parametrize("label", ["", "  ", "\x00"])
+def test_a_label_without_text_is_refused_before_any_work(
+    segmenter: Segmenter,
+    parts: DiffusionParts,
+    picture: NDArray[np.uint8],
+    label: str,
+) -> None:
+    with unet_batches(parts.unet) as sizes, pytest.raises(BadLabel):
+        segmenter.segment([picture, picture], [["cat"], ["dog", label]])
+
+    assert sizes == []
+
+
+@pytest.mark.parametrize(
+    "label", ["🐈", "猫", "x" * 300, "{}", "{label}", "{0.real}", "%s", "<|endoftext|>"]
+)
+def test_any_other_label_is_answered_with_and_without_captions(
+    parts: DiffusionParts,
+    captioner: Captioner,
+    image_text: ImageText,
+    picture: NDArray[np.uint8],
+    label: str,
+) -> None:
+    options = SegmenterOptions(presence="paper")
+    full = Segmenter(parts, options, captioner=captioner, image_text=image_text)
+
+    for segmenter in (Segmenter(parts, BARE), full):
+        (found,) = segmenter.segment([picture], [[label]])
+
+        assert found.labels == (label,)
+        assert np.isfinite(found.scores).all()
+
+
+def test_a_template_with_other_braces_is_taken_literally(
+    parts: DiffusionParts, captioner: Captioner, picture: NDArray[np.uint8]
+) -> None:
+    options = SegmenterOptions(template="a {nice} photo of {label}, {}")
+
+    (found,) = Segmenter(parts, options, captioner=captioner).segment(
+        [picture], [["cat"]]
+    )
+
+    assert found.labels == ("cat",)
+
+
+def test_the_same_seed_gives_the_same_maps_and_another_seed_others(
+    parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    def run(seed: int) -> NDArray[np.float16]:
+        torch.manual_seed(seed + 77)
+        return score_one(Segmenter(parts, replace(BARE, seed=seed)), picture)
+
+    first = run(0)
+
+    np.testing.assert_array_equal(run(0), first)
+    assert not np.allclose(run(1), first, atol=10 * HALF)
+
+
+def test_a_sampled_latent_differs_from_the_mean_and_repeats(
+    parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    sampling = Segmenter(parts, replace(BARE, latent="sample"))
+
+    first = score_one(sampling, picture)
+
+    np.testing.assert_array_equal(score_one(sampling, picture), first)
+    mean = score_one(Segmenter(parts, BARE), picture)
+    assert not np.array_equal(first, mean)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timestep": 600},
+        {"template": "cat {label}"},
+        {"emphasis": 3.0},
+        {"level_weights": (1.0, 0.0, 0.0, 0.0)},
+        {"self_attention_products": 0},
+        {"self_attention_products": 2},
+    ],
+    ids=str,
+)
+def test_an_option_reaches_the_maps(
+    parts: DiffusionParts, picture: NDArray[np.uint8], change: dict[str, Any]
+) -> None:
+    default = score_one(Segmenter(parts, BARE), picture)
+
+    other = score_one(Segmenter(parts, replace(BARE, **change)), picture)
+
+    assert not np.allclose(other, default, atol=HALF)
+
+
+def test_captions_reach_the_maps(
+    parts: DiffusionParts, captioner: Captioner, picture: NDArray[np.uint8]
+) -> None:
+    bare = score_one(Segmenter(parts, BARE), picture)
+
+    captioned = Segmenter(parts, SegmenterOptions(), captioner=captioner)
+
+    assert not np.allclose(score_one(captioned, picture), bare, atol=HALF)
+
+
+def test_a_unet_of_three_levels_is_read_alike(picture: NDArray[np.uint8]) -> None:
+    segmenter = Segmenter(make_parts(THREE_LEVELS), BARE)
+
+    maps = score_one(segmenter, picture)
+
+    assert maps.shape == (5, LATENT_SIDE, LATENT_SIDE)
+
+
+def test_options_that_need_a_part_that_is_not_given_are_refused(
+    parts: DiffusionParts, captioner: Captioner
+) -> None:
+    with pytest.raises(ValueError, match="caption=False"):
+        Segmenter(parts, SegmenterOptions())
+    with pytest.raises(ValueError, match="presence='off'"):
+        Segmenter(parts, replace(BARE, presence="paper"))
+    with pytest.raises(ValueError, match="image-text model"):
+        Segmenter(parts, SegmenterOptions(presence="paper"), captioner=captioner)
+
+
+def test_two_threads_get_what_one_gets(
+    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    pictures = [picture, np.ascontiguousarray(picture[::-1])]
+    alone = [score_one(segmenter, one) for one in pictures]
+    before = dict(parts.unet.attn_processors)
+    found: dict[int, list[NDArray[np.float16]]] = {0: [], 1: []}
+    start = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        start.wait(timeout=10)
+        for _ in range(3):
+            found[number].append(score_one(segmenter, pictures[number]))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    for number in (0, 1):
+        assert len(found[number]) == 3
+        for maps in found[number]:
+            np.testing.assert_array_equal(maps, alone[number])
+    assert parts.unet.attn_processors == before
+
+
+def test_a_failing_forward_leaves_the_segmenter_usable(
+    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+) -> None:
+    expected = score_one(segmenter, picture)
+
+    def fail(module: Any, args: Any) -> None:
+        raise MemoryError
+
+    handle = parts.unet.mid_block.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(MemoryError):
+            score_one(segmenter, picture)
+    finally:
+        handle.remove()
+
+    np.testing.assert_array_equal(score_one(segmenter, picture), expected)
+
+
+def test_the_presence_filter_keeps_the_union_of_its_sources_and_runs_no_other(
+    parts: DiffusionParts,
+    captioner: Captioner,
+    image_text: ImageText,
+    picture: NDArray[np.uint8],
+) -> None:
+    # The random BLIP says what it likes; a word of it is one of the labels.
+    (caption,) = continue_texts(captioner, picture, [""])
+    spoken = re.findall(r"\w+", caption)[0]
+    labels = ("cat", "dog", "sofa", "train", spoken)
+    by_image = embed_texts(image_text, labels) @ embed_image(image_text, picture)
+    best = labels[int(by_image.argmax())]
+    options = SegmenterOptions(
+        presence="paper", image_similarity=1.0, text_similarity=1.0
+    )
+    segmenter = Segmenter(parts, options, captioner=captioner, image_text=image_text)
+
+    with unet_batches(parts.unet) as sizes:
+        (found,) = segmenter.score([picture], [labels])
+
+    kept = {labels[i] for i in np.flatnonzero(found.presence >= 1)}
+    assert kept == {best, spoken}
+    assert sum(sizes) == len(kept) < len(set(labels))
+    for label, maps in zip(labels, found.maps, strict=True):
+        assert (maps.max() == 1) == (label in kept)
+    cut = cut_masks(found, threshold=0.1)
+    assert {labels[i] for i in np.unique(cut.label_map) if i >= 0} <= kept
+
+
+def test_load_segmenter_gives_what_the_parts_in_memory_give(
+    model_dir: Path,
+    parts: DiffusionParts,
+    captioner: Captioner,
+    picture: NDArray[np.uint8],
+) -> None:
+    in_memory = Segmenter(parts, SegmenterOptions(), captioner=captioner)
+
+    loaded = load_segmenter(str(model_dir), device="cpu")
+
+    np.testing.assert_array_equal(
+        score_one(loaded, picture), score_one(in_memory, picture)
+    )
+
+
+def test_auto_takes_the_cpu_where_there_is_no_other(model_dir: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+
+    segmenter = load_segmenter(str(model_dir), BARE)
+
+    found = segmenter.segment([np.zeros((8, 8, 3), np.uint8)], [["cat"]])
+    assert found[0].label_map.shape == (8, 8)

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from segmenter.presence import embed_image, embed_texts, paper_filter
+from segmenter.weights import ImageText
+
+LABELS = ("cat", "dog", "sofa", "traffic light")
+
+
+def presence(
+    image_text: ImageText,
+    pixels: NDArray[np.uint8],
+    labels: tuple[str, ...] = LABELS,
+    *,
+    caption: str = "",
+    image_similarity: float = 1.0,
+    text_similarity: float = 1.0,
+) -> NDArray[np.float32]:
+    return paper_filter(
+        image_text,
+        pixels,
+        labels,
+        caption=caption,
+        image_similarity=image_similarity,
+        text_similarity=text_similarity,
+    )
+
+
+def towards_the_picture(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Each label's similarity to the picture as a share of the best one's."""
+    similarity = embed_texts(image_text, LABELS) @ embed_image(image_text, picture)
+    assert float(similarity.max()) > 0
+    return (similarity / similarity.max()).clamp(0, 1).numpy()
+
+
+def test_embeddings_are_those_of_clip_s_own_forward(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    found = embed_texts(image_text, LABELS) @ embed_image(image_text, picture)
+
+    tokens = image_text.tokenizer(
+        [f"a photo of a {label}" for label in LABELS], padding=True, return_tensors="pt"
+    )
+    image = image_text.image_processor(Image.fromarray(picture), return_tensors="pt")
+    with torch.no_grad():
+        output = image_text.model(
+            input_ids=tokens["input_ids"],
+            attention_mask=tokens["attention_mask"],
+            pixel_values=image["pixel_values"],
+        )
+    expected = output.logits_per_image[0] / image_text.model.logit_scale.exp()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_embeddings_have_unit_length(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    texts = embed_texts(image_text, ["cat", "猫", "x" * 300])
+
+    torch.testing.assert_close(texts.norm(dim=1), torch.ones(3))
+    assert float(embed_image(image_text, picture).norm()) == pytest.approx(1)
+
+
+def test_the_best_label_by_image_is_always_kept(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    relative = towards_the_picture(image_text, picture)
+
+    found = presence(image_text, picture)
+
+    assert found.dtype == np.float32
+    assert found[relative.argmax()] == 1
+    assert (np.delete(found, relative.argmax()) < 1).all()
+
+
+def test_labels_near_enough_to_the_best_are_kept(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    relative = np.sort(towards_the_picture(image_text, picture))
+    between = float(relative[1] + relative[2]) / 2
+
+    found = presence(image_text, picture, image_similarity=between)
+
+    assert sorted(found >= 1) == [False, False, True, True]
+    # The others say how much of the way to the limit they made.
+    np.testing.assert_allclose(
+        np.sort(found)[:2], relative[:2] / between, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_label_in_the_caption_is_kept_whatever_clip_thinks(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    best = towards_the_picture(image_text, picture).argmax()
+
+    found = presence(image_text, picture, caption="Traffic LIGHT, and a sofa.")
+
+    assert {LABELS[i] for i in np.flatnonzero(found >= 1)} == {
+        "traffic light",
+        "sofa",
+        LABELS[best],
+    }
+
+
+@pytest.mark.parametrize("caption", ["catalogue of dogs", "light", "the traffic"])
+def test_part_of_a_word_or_of_a_name_does_not_name_the_label(
+    image_text: ImageText, picture: NDArray[np.uint8], caption: str
+) -> None:
+    best = towards_the_picture(image_text, picture).argmax()
+
+    # Text similarity stays out of it: nothing but the same word reaches 1.
+    found = presence(image_text, picture, caption=caption)
+
+    assert np.flatnonzero(found >= 1).tolist() == [best]
+
+
+def test_a_label_near_enough_to_a_word_of_the_caption_is_kept(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    best = towards_the_picture(image_text, picture).argmax()
+    by_text = embed_texts(image_text, LABELS) @ embed_texts(image_text, ["horse"])[0]
+    *_, second, nearest = by_text.argsort().tolist()
+    assert nearest != best
+    between = float(by_text[nearest] + by_text[second]) / 2
+
+    found = presence(image_text, picture, caption="Horse.", text_similarity=between)
+
+    assert set(np.flatnonzero(found >= 1)) == {best, nearest}
+
+
+def test_an_empty_caption_leaves_the_verdict_to_the_picture(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    found = presence(image_text, picture, caption="", text_similarity=0.01)
+
+    assert (found >= 1).sum() == 1
+
+
+@pytest.mark.parametrize("label", ["🐈", "!!!", "—"])
+def test_a_label_without_a_word_is_not_named_by_every_caption(
+    image_text: ImageText, picture: NDArray[np.uint8], label: str
+) -> None:
+    labels = (*LABELS, label)
+    similarity = embed_texts(image_text, labels) @ embed_image(image_text, picture)
+    best = int(similarity.argmax())
+
+    found = presence(image_text, picture, labels, caption="horse")
+
+    assert np.flatnonzero(found >= 1).tolist() == [best]

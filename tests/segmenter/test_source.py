@@ -1,0 +1,188 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from segmenter.errors import WeightsNotFound
+from segmenter.source import POCKET_DIR, ModelSource
+
+HUB_ID = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+def write_model(folder: Path, weights: bytes, config: str = "{}") -> ModelSource:
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "model.safetensors").write_bytes(weights)
+    (folder / "unet" / "config.json").write_text(config)
+    return ModelSource.parse(str(folder))
+
+
+def test_parse_reads_pocket_as_the_bundled_directory() -> None:
+    source = ModelSource.parse("pocket")
+
+    assert source == ModelSource(name="pocket", location=str(POCKET_DIR))
+    assert source.is_directory
+
+
+def test_parse_names_a_directory_by_its_last_part(tmp_path: Path) -> None:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+
+    source = ModelSource.parse(f"{folder}/")
+
+    assert source.name == "my model"
+    assert Path(source.location) == folder
+    assert source.is_directory
+
+
+def test_parse_finds_a_directory_in_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert ModelSource.parse("~/model").location == str(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("model", "revision"),
+    [
+        pytest.param(HUB_ID, "main", id="no-revision"),
+        pytest.param(f"{HUB_ID}@451f4fe", "451f4fe", id="pinned"),
+        pytest.param(f"{HUB_ID}@", "main", id="empty-revision"),
+        pytest.param(f"{HUB_ID}@refs/pr/2", "refs/pr/2", id="slashes"),
+    ],
+)
+def test_parse_splits_a_hub_id_from_its_revision(model: str, revision: str) -> None:
+    source = ModelSource.parse(model)
+
+    assert source.name == "stable-diffusion-v1-5"
+    assert source.location == HUB_ID
+    assert source.revision == revision
+    assert not source.is_directory
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "",
+        "nonsense",
+        "Pocket",
+        "a/b/c",
+        "/no/such",
+        "/missing",
+        "./missing",
+        "../missing",
+        "~/missing-model",
+        "~no-such-user/model",
+        "@main",
+        "\0",
+        "x" * 5000,
+    ],
+)
+def test_parse_refuses_what_is_neither_directory_nor_hub_id(model: str) -> None:
+    with pytest.raises(WeightsNotFound) as caught:
+        ModelSource.parse(model)
+
+    assert caught.value.model == model
+    assert "'pocket'" in str(caught.value)
+
+
+@given(model=st.text(max_size=20))
+@example(model=".")
+@example(model="~\0/x")
+def test_parse_answers_or_refuses_any_text(model: str) -> None:
+    try:
+        source = ModelSource.parse(model)
+    except WeightsNotFound:
+        return
+
+    assert source.name
+    assert source.is_directory or source.location.count("/") == 1
+
+
+def test_fingerprint_is_12_hex_digits_and_independent_of_the_place(
+    tmp_path: Path,
+) -> None:
+    first = write_model(tmp_path / "a", b"weights").fingerprint()
+    second = write_model(tmp_path / "b", b"weights").fingerprint()
+
+    assert first == second
+    assert len(first) == 12
+    assert int(first, 16) >= 0
+
+
+MEGABYTE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("size", "changed_at"),
+    [
+        pytest.param(100, 0, id="small-first"),
+        pytest.param(100, 50, id="small-middle"),
+        pytest.param(100, 99, id="small-last"),
+        pytest.param(MEGABYTE + 7, MEGABYTE + 3, id="behind-the-first-megabyte"),
+        pytest.param(3 * MEGABYTE, MEGABYTE - 1, id="end-of-the-first-megabyte"),
+        pytest.param(3 * MEGABYTE, 2 * MEGABYTE, id="start-of-the-last-megabyte"),
+    ],
+)
+def test_fingerprint_changes_with_a_weight_byte(
+    tmp_path: Path, size: int, changed_at: int
+) -> None:
+    weights = bytearray(size)
+    before = write_model(tmp_path / "a", bytes(weights)).fingerprint()
+
+    weights[changed_at] = 1
+    after = write_model(tmp_path / "b", bytes(weights)).fingerprint()
+
+    assert after != before
+
+
+def test_fingerprint_changes_with_a_config_a_size_and_a_file_name(
+    tmp_path: Path,
+) -> None:
+    prints = {
+        write_model(tmp_path / "a", b"ww").fingerprint(),
+        write_model(tmp_path / "b", b"ww", config='{"a": 1}').fingerprint(),
+        write_model(tmp_path / "c", b"www").fingerprint(),
+    }
+    extra = write_model(tmp_path / "d", b"ww")
+    (tmp_path / "d" / "model_index.json").write_text("{}")
+    prints.add(extra.fingerprint())
+
+    assert len(prints) == 4
+
+
+def test_fingerprint_ignores_files_that_no_loader_reads(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "a", b"weights").fingerprint()
+    other = write_model(tmp_path / "b", b"weights")
+    (tmp_path / "b" / "README.md").write_text("Notes.")
+
+    assert other.fingerprint() == plain
+
+
+def test_fingerprint_of_a_hub_id_changes_with_id_and_revision() -> None:
+    prints = {
+        ModelSource.parse(model).fingerprint()
+        for model in (HUB_ID, f"{HUB_ID}@451f4fe", "other/stable-diffusion-v1-5")
+    }
+
+    assert len(prints) == 3
+
+
+def test_importing_the_segmenter_imports_no_torch() -> None:
+    program = (
+        "import sys, segmenter\n"
+        "segmenter.ModelSource.parse('a/b').fingerprint()\n"
+        "segmenter.SegmenterOptions().fingerprint()\n"
+        "heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr

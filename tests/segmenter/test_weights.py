@@ -1,0 +1,218 @@
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from segmenter import SegmenterOptions, WeightsNotFound, load_segmenter
+from segmenter.source import ModelSource
+from segmenter.weights import (
+    DiffusionParts,
+    load_captioner,
+    load_diffusion,
+    load_image_text,
+)
+
+CPU = torch.device("cpu")
+BARE = SegmenterOptions(caption=False)
+
+WEIGHT_FILES = [
+    "vae/diffusion_pytorch_model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "captioner/model.safetensors",
+    "image_text/model.safetensors",
+]
+CONFIG_FILES = [
+    "vae/config.json",
+    "unet/config.json",
+    "text_encoder/config.json",
+    "tokenizer/tokenizer.json",
+    "scheduler/scheduler_config.json",
+    "captioner/config.json",
+    "captioner/tokenizer.json",
+    "captioner/preprocessor_config.json",
+    "image_text/config.json",
+    "image_text/tokenizer.json",
+    "image_text/preprocessor_config.json",
+]
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_HUB_OFFLINE=1 sets; the libraries read it once, at import."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def copied_dir(model_dir: Path, tmp_path: Path) -> Path:
+    """A model directory that the test may damage."""
+    return shutil.copytree(model_dir, tmp_path / "damaged")
+
+
+def load_all(folder: Path) -> None:
+    """Load every part, the companions too."""
+    load_segmenter(str(folder), SegmenterOptions(presence="paper"), device="cpu")
+
+
+def test_load_diffusion_gives_back_what_was_saved(
+    model_dir: Path, parts: DiffusionParts
+) -> None:
+    found = load_diffusion(
+        ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float32
+    )
+
+    for name in ("vae", "unet", "text_encoder"):
+        saved, loaded = getattr(parts, name), getattr(found, name)
+        assert type(loaded) is type(saved)
+        assert not loaded.training
+        for key, tensor in loaded.state_dict().items():
+            assert torch.equal(tensor, saved.state_dict()[key]), key
+        assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert found.tokenizer("cat 猫") == parts.tokenizer("cat 猫")
+    torch.testing.assert_close(
+        found.scheduler.alphas_cumprod, parts.scheduler.alphas_cumprod
+    )
+
+
+def test_load_diffusion_takes_the_dtype_asked_for(model_dir: Path) -> None:
+    found = load_diffusion(
+        ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float16
+    )
+
+    assert found.vae.dtype == found.unet.dtype == torch.float16
+    assert found.text_encoder.dtype == torch.float16
+
+
+def test_companions_load_from_the_directory(model_dir: Path) -> None:
+    source = ModelSource.parse(str(model_dir))
+
+    captioner = load_captioner(source, device=CPU)
+    image_text = load_image_text(source, device=CPU)
+
+    assert type(captioner.model).__name__ == "BlipForConditionalGeneration"
+    assert type(image_text.model).__name__ == "CLIPModel"
+
+
+def test_a_model_without_companions_loads_where_no_option_needs_them(
+    copied_dir: Path, picture: NDArray[np.uint8]
+) -> None:
+    shutil.rmtree(copied_dir / "captioner")
+    shutil.rmtree(copied_dir / "image_text")
+
+    (found,) = load_segmenter(str(copied_dir), BARE, device="cpu").segment(
+        [picture], [["cat"]]
+    )
+
+    assert found.label_map.shape == picture.shape[:2]
+
+
+@pytest.mark.parametrize(
+    "folder", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"]
+)
+def test_a_missing_part_is_named(copied_dir: Path, folder: str) -> None:
+    shutil.rmtree(copied_dir / folder)
+
+    with pytest.raises(WeightsNotFound, match=f"{copied_dir}/{folder}"):
+        load_segmenter(str(copied_dir), BARE, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "file", ["tokenizer/tokenizer.json", "captioner/tokenizer.json", *WEIGHT_FILES]
+)
+def test_a_missing_file_is_refused_with_its_folder(copied_dir: Path, file: str) -> None:
+    (copied_dir / file).unlink()
+
+    with pytest.raises(WeightsNotFound, match=str((copied_dir / file).parent)):
+        load_all(copied_dir)
+
+
+@pytest.mark.parametrize("file", WEIGHT_FILES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: data[:-100], id="cut-short"),
+        pytest.param(lambda data: bytes(1000), id="zeros"),
+        pytest.param(lambda data: b"", id="empty"),
+        pytest.param(lambda data: b"version https://git-lfs", id="git-lfs-pointer"),
+    ],
+)
+def test_damaged_weights_are_refused_with_their_folder(
+    copied_dir: Path, file: str, damage: Callable[[bytes], bytes]
+) -> None:
+    path = copied_dir / file
+    path.write_bytes(damage(path.read_bytes()))
+
+    with pytest.raises(WeightsNotFound, match=str(path.parent)):
+        load_all(copied_dir)
+
+
+@pytest.mark.parametrize("file", CONFIG_FILES)
+@pytest.mark.parametrize(
+    "text", [pytest.param("{not json", id="not-json"), pytest.param("[]", id="a-list")]
+)
+# diffusers takes a list for its deprecated first argument before it fails on it.
+@pytest.mark.filterwarnings("ignore:It is deprecated to pass:FutureWarning")
+def test_a_wrong_config_is_refused_with_its_folder(
+    copied_dir: Path, file: str, text: str
+) -> None:
+    path = copied_dir / file
+    path.write_text(text)
+
+    with pytest.raises(WeightsNotFound, match=str(path.parent)):
+        load_all(copied_dir)
+
+
+def test_weights_of_another_shape_than_the_config_says_are_refused(
+    copied_dir: Path,
+) -> None:
+    path = copied_dir / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "block_out_channels": [8, 16, 16, 16]}))
+
+    with pytest.raises(WeightsNotFound, match="unet"):
+        load_segmenter(str(copied_dir), BARE, device="cpu")
+
+
+def test_weights_in_pickles_are_not_read(
+    copied_dir: Path, parts: DiffusionParts
+) -> None:
+    (copied_dir / "unet/diffusion_pytorch_model.safetensors").unlink()
+    torch.save(parts.unet.state_dict(), copied_dir / "unet/diffusion_pytorch_model.bin")
+
+    with pytest.raises(WeightsNotFound, match="unet"):
+        load_segmenter(str(copied_dir), BARE, device="cpu")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("model", ["nobody/not-cached", "nobody/not-cached@0123abc"])
+# diffusers 0.42 passes huggingface_hub 2 an argument that it no longer takes.
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
+def test_a_hub_id_that_is_not_cached_is_refused_quickly_offline(model: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(WeightsNotFound) as caught:
+        load_segmenter(model, BARE, device="cpu")
+
+    assert time.monotonic() - started < 10
+    assert "nobody/not-cached" in str(caught.value)
+    assert "on a machine that reaches the hub" in str(caught.value)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("loader", [load_captioner, load_image_text])
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
+def test_a_missing_companion_is_looked_for_on_the_hub(
+    loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "bare").mkdir()
+
+    with pytest.raises(WeightsNotFound, match=r"Salesforce/blip|openai/clip"):
+        loader(ModelSource.parse(str(tmp_path / "bare")), device=CPU)
