@@ -8,7 +8,12 @@ from rich.console import Console
 
 from backend.errors import SettingsError
 from backend.settings import Settings
-from backend.wsgi import build_app, configure_logging, settings_cache
+from backend.wsgi import (
+    build_app,
+    configure_logging,
+    server_options,
+    settings_cache,
+)
 from segmenter import ModelSource, SegmenterError
 from segmenter.commands import segment_picture
 
@@ -24,28 +29,14 @@ app.command(name="segment")(segment_picture)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn with our settings: one process (one copy of the weights), threads.
-
-    The application is built in the worker, after the fork: CUDA does not survive
-    one.
-    """
+    """gunicorn, configured by our settings instead of its own command line."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in {
-            "bind": _bind_address(self._settings),
-            "workers": 1,
-            "worker_class": "gthread",
-            "threads": self._settings.threads,
-            # Label Studio gives up after 100 s; a worker is not killed before.
-            "timeout": max(120, round(self._settings.predict_budget_s) + 60),
-            "graceful_timeout": 10,
-            # A control socket in the home folder that nobody here uses.
-            "control_socket_disable": True,
-        }.items():
+        for name, value in server_options(self._settings).items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
@@ -66,18 +57,13 @@ def serve() -> None:
         raise typer.Exit(2) from error
     configure_logging(settings.log_level)
     _errors.print(
-        f"DiffSegmenter listens on http://{_bind_address(settings)}, model "
+        f"DiffSegmenter listens on http://{server_options(settings)['bind']}, model "
         f"{settings.model}. Enter this address in Label Studio under "
         f"Settings > Model.",
         markup=False,
         soft_wrap=True,
     )
     _Server(settings).run()
-
-
-def _bind_address(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
 
 
 def main() -> None:

@@ -8,7 +8,9 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from flask import Flask
 
 from backend.app import Parts, create_app
@@ -67,7 +69,9 @@ class SegmenterOnDemand:
 
     def _preload(self) -> None:
         try:
-            self.get()
+            # The first forward sets up much that the later ones find ready: let no
+            # annotator wait for it.
+            self.get().score([np.zeros((64, 64, 3), np.uint8)], [["picture"]])
         except SegmenterError as error:
             logger.error("The model is not loaded; requests will try again: %s", error)
 
@@ -104,6 +108,29 @@ def settings_cache(settings: Settings) -> Cache:
         settings.cache_dir,
         settings.cache_ttl_s,
     )
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Gunicorn's configuration: one process, threads.
+
+    One process holds one copy of the weights; threads keep `/health` quick while a
+    prediction runs. The application is built in the worker, after the fork: CUDA
+    does not survive one.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return {
+        "bind": f"{host}:{settings.port}",
+        "workers": 1,
+        "worker_class": "gthread",
+        "threads": settings.threads,
+        "preload_app": False,
+        # Label Studio gives a prediction up after 100 s; a worker is not killed
+        # before.
+        "timeout": max(120, round(settings.predict_budget_s) + 60),
+        "graceful_timeout": 10,
+        # A control socket in the home folder that nobody here uses.
+        "control_socket_disable": True,
+    }
 
 
 def model_version(source: ModelSource, options: SegmenterOptions) -> str:

@@ -9,6 +9,7 @@ import typer
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from segmenter import SegmenterError, SegmenterOptions, load_segmenter
 from segmenter.overlay import label_colour, paint_overlay
@@ -50,7 +51,12 @@ def segment_picture(
         (segmentation,) = segmenter.segment([pixels], [labels])
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(paint_overlay(pixels, segmentation)).save(out)
-    except (SegmenterError, OSError, ValueError) as error:
+    except (
+        SegmenterError,
+        OSError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         _errors.print(_explain(error, picture), style="red", markup=False)
         raise typer.Exit(1) from error
     _console.print(_table(segmentation))
@@ -77,17 +83,14 @@ def _table(segmentation: Segmentation) -> Table:
     for index, (label, score, share, presence) in enumerate(rows):
         red, green, blue = label_colour(index)
         table.add_row(
-            f"[rgb({red},{green},{blue})]\N{BLACK SQUARE}[/] {_plain(label)}",
+            Text.assemble(
+                ("\N{BLACK SQUARE}", f"rgb({red},{green},{blue})"), f" {label}"
+            ),
             f"{score:.2f}",
             f"{share:.1%}",
             "yes" if presence >= 1 and share > 0 else "no",
         )
     return table
-
-
-def _plain(text: str) -> str:
-    """Text in which rich sees no markup."""
-    return text.replace("[", r"\[")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ class IouCounts:
         """Count one image: two (Y, X) maps of class indices.
 
         Raises:
-            ValueError: if the sizes differ.
+            ValueError: if the sizes differ, or a class is none of the list.
         """
         if truth.shape != predicted.shape:
             raise ValueError(
@@ -35,6 +35,12 @@ class IouCounts:
             )
         counted = truth != IGNORED
         n_classes = len(self._confusion)
+        for name, numbers in (("truth", truth[counted]), ("prediction", predicted)):
+            if numbers.size and not 0 <= numbers.min() <= numbers.max() < n_classes:
+                raise ValueError(
+                    f"The {name} holds class {numbers.max()}; classes are 0 to "
+                    f"{n_classes - 1}."
+                )
         pairs = truth[counted].astype(np.int64) * n_classes + predicted[counted]
         counts = np.bincount(pairs, minlength=n_classes**2)
         self._confusion += counts.reshape(n_classes, n_classes)

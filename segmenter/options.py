@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, get_args
 
@@ -90,10 +91,21 @@ class SegmenterOptions:
             ),
             (
                 not self.level_weights
-                or min(self.level_weights) < 0
+                or not all(0 <= weight < math.inf for weight in self.level_weights)
                 or self.level_weights[0] <= 0,
                 f"level_weights are {self.level_weights}; give numbers of 0 or more, "
                 f"the first above 0",
+            ),
+            (
+                not 0 < self.emphasis < math.inf,
+                f"emphasis is {self.emphasis}, not a number above 0",
+            ),
+            *(
+                (not 0 < value <= 1, f"{name} is {value}, not above 0 and up to 1")
+                for name, value in (
+                    ("image_similarity", self.image_similarity),
+                    ("text_similarity", self.text_similarity),
+                )
             ),
             (
                 self.self_attention_products < 0,

@@ -155,7 +155,7 @@ class Segmenter:
         options = self.options
         captions: Sequence[str | None] = [None] * len(labels)
         if options.caption and self._models.captioner is not None:
-            prefixes = [options.template.format(label=label) for label in labels]
+            prefixes = [options.template.replace("{label}", label) for label in labels]
             captions = continue_texts(self._models.captioner, image, prefixes)
         return [
             build_prompt(

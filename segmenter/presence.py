@@ -56,9 +56,7 @@ def paper_filter(
     by_text = torch.zeros(len(labels))
     if words:
         by_text = (label_embeddings @ embed_texts(image_text, words).T).amax(dim=1)
-    named = torch.tensor(
-        [set(_WORD.findall(label.lower())) <= set(words) for label in labels]
-    )
+    named = torch.tensor([_names(words, label) for label in labels])
     nearest = torch.maximum(relative / image_similarity, by_text / text_similarity)
     scores = torch.where(named, 1.0, nearest.clamp(0, 1))
     return scores.numpy().astype(np.float32)
@@ -71,6 +69,7 @@ def embed_texts(image_text: ImageText, texts: Sequence[str]) -> Tensor:
         padding=True,
         truncation=True,
         return_tensors="pt",
+        split_special_tokens=True,
     ).to(image_text.model.device)
     features = image_text.model.get_text_features(
         input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
@@ -85,6 +84,11 @@ def embed_image(image_text: ImageText, pixels: NDArray[np.uint8]) -> Tensor:
         prepared["pixel_values"].to(image_text.model.device)
     )
     return F.normalize(_pooled(features).float(), dim=-1)[0].cpu()
+
+
+def _names(words: Sequence[str], label: str) -> bool:
+    own = set(_WORD.findall(label.lower()))
+    return bool(own) and own <= set(words)
 
 
 def _pooled(features: object) -> Tensor:

@@ -53,12 +53,15 @@ class EncodedPrompts:
 
 
 def check_label(label: str) -> None:
-    """Refuse a label without a readable character.
+    """Refuse a label without a readable character, or with one that is broken.
 
     Raises:
         BadLabel: naming it.
     """
-    if not any(character.isprintable() for character in label.strip()):
+    readable = any(character.isprintable() for character in label.strip())
+    # Half a surrogate pair: JSON can carry one, no text encoder takes it.
+    broken = any("\ud800" <= character <= "\udfff" for character in label)
+    if broken or not readable:
         raise BadLabel(label)
 
 
@@ -111,6 +114,8 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
         max_length=window,
         return_offsets_mapping=True,
         return_tensors="pt",
+        # "<|endoftext|>" in a label is text.
+        split_special_tokens=True,
     )
     offsets = encoded["offset_mapping"]
     emphasised = torch.zeros(offsets.shape[:2], dtype=torch.bool)
@@ -119,7 +124,9 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
         on_label = _tokens_in(offsets[row], prompt.label_span)
         if not on_label.any():
             raise BadLabel(prompt.text[slice(*prompt.label_span)])
-        if int(offsets[row, on_label, 1].max()) < prompt.label_span[1]:
+        # The last place of a full window is the end-of-text token's.
+        is_cut = bool(on_label[-2])
+        if is_cut and int(offsets[row, on_label, 1].max()) < prompt.label_span[1]:
             logger.warning(
                 "A label of %d characters does not fit into the %d tokens that the "
                 "text encoder reads; its first %d tokens stand for it.",

@@ -5,6 +5,7 @@ loading a weight.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Final
 from segmenter.errors import WeightsNotFound
 
 POCKET_DIR: Final = Path(__file__).parent / "pocket" / "weights"
+
+_HUB_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 # The head and the tail of a weight file tell revisions apart (header and last
 # tensor); hashing gigabytes would cost what loading them costs.
@@ -42,11 +45,13 @@ class ModelSource:
         """
         if model == "pocket":
             return cls(name="pocket", location=str(POCKET_DIR))
-        directory = Path(model).expanduser()
-        if directory.is_dir():
-            return cls(name=directory.resolve().name, location=str(directory))
+        directory = _as_directory(model)
+        if directory is not None:
+            return cls(
+                name=directory.resolve().name or str(directory), location=str(directory)
+            )
         hub_id, _, revision = model.partition("@")
-        if hub_id.count("/") != 1 or hub_id.startswith((".", "/", "~")):
+        if not _HUB_ID.fullmatch(hub_id):
             raise WeightsNotFound(
                 model, "there is no such directory, nor is it a hub id"
             )
@@ -68,6 +73,17 @@ class ModelSource:
         if self.is_directory:
             return _directory_fingerprint(self.location)
         return _hex12(f"{self.location}@{self.revision}".encode())
+
+
+def _as_directory(model: str) -> Path | None:
+    if not model:
+        return None
+    try:
+        directory = Path(model).expanduser()
+        return directory if directory.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        # No such user, too long a name, a zero byte: whatever it is, no directory.
+        return None
 
 
 @lru_cache(maxsize=8)

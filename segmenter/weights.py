@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
 from transformers import (
     BertTokenizer,
     BlipForConditionalGeneration,
@@ -28,6 +29,18 @@ from segmenter.source import ModelSource
 
 CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
 IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"
+
+# What the libraries below raise for files that are missing, damaged or of another
+# shape than they expect.
+_LOADING_ERRORS: Final = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    SafetensorError,
+)
 
 # A bar per part for files that load in a blink; downloads keep theirs.
 transformers_logging.disable_progress_bar()
@@ -75,11 +88,14 @@ def load_diffusion(
         model = _load(loader, source, folder, torch_dtype=dtype, use_safetensors=True)
         return model.to(device).eval().requires_grad_(False)
 
+    text_encoder = weights(CLIPTextModel, "text_encoder")
     return DiffusionParts(
         vae=weights(AutoencoderKL, "vae"),
         unet=weights(UNet2DConditionModel, "unet"),
-        text_encoder=weights(CLIPTextModel, "text_encoder"),
-        tokenizer=_load(CLIPTokenizer, source, "tokenizer"),
+        text_encoder=text_encoder,
+        tokenizer=_load_tokenizer(
+            CLIPTokenizer, source, "tokenizer", text_encoder.config.vocab_size
+        ),
         # Only the noise schedule is used; DDIM reads any scheduler's file.
         scheduler=_load(DDIMScheduler, source, "scheduler"),
     )
@@ -91,7 +107,9 @@ def load_captioner(source: ModelSource, *, device: torch.device) -> Captioner:
     model = _load(BlipForConditionalGeneration, place, folder, use_safetensors=True)
     return Captioner(
         model=model.to(device).eval().requires_grad_(False),
-        tokenizer=_load(BertTokenizer, place, folder),
+        tokenizer=_load_tokenizer(
+            BertTokenizer, place, folder, model.config.text_config.vocab_size
+        ),
         image_processor=_load(BlipImageProcessorPil, place, folder),
     )
 
@@ -102,7 +120,9 @@ def load_image_text(source: ModelSource, *, device: torch.device) -> ImageText:
     model = _load(CLIPModel, place, folder, use_safetensors=True)
     return ImageText(
         model=model.to(device).eval().requires_grad_(False),
-        tokenizer=_load(CLIPTokenizer, place, folder),
+        tokenizer=_load_tokenizer(
+            CLIPTokenizer, place, folder, model.config.text_config.vocab_size
+        ),
         image_processor=_load(CLIPImageProcessorPil, place, folder),
     )
 
@@ -115,12 +135,27 @@ def _companion(
     return ModelSource.parse(hub_id), ""
 
 
+def _load_tokenizer(
+    loader: Any, source: ModelSource, folder: str, vocabulary: int
+) -> Any:
+    """Load a tokenizer, and refuse the empty one that transformers makes of nothing."""
+    tokenizer = _load(loader, source, folder)
+    # Special tokens may be few more or less than the model's; half of all is not.
+    if len(tokenizer) < vocabulary / 2:
+        raise WeightsNotFound(
+            source.location,
+            f"{source.location}/{folder} holds a tokenizer of {len(tokenizer)} tokens "
+            f"for a model that reads {vocabulary}; a vocabulary file is missing",
+        )
+    return tokenizer
+
+
 def _load(loader: Any, source: ModelSource, folder: str, **how: Any) -> Any:
     try:
         return loader.from_pretrained(
             source.location, subfolder=folder, revision=source.revision, **how
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except _LOADING_ERRORS as error:
         where = f"{source.location}/{folder}" if folder else source.location
         raise WeightsNotFound(
             source.location, f"{where} did not load ({_first_line(error)})"

@@ -283,7 +283,8 @@ def test_predict_answers_503_until_the_weights_are_there(
 
     assert failed.status_code == 503
     assert failed.json["error"]["type"] == "WeightsNotFound"
-    assert f"{model}/vae did not load" in failed.json["error"]["message"]
+    assert str(model) in failed.json["error"]["message"]
+    assert "did not load" in failed.json["error"]["message"]
     assert "Use 'pocket'" in failed.json["error"]["message"]
     assert health.status_code == 200
     assert health.json["model"].startswith("failed: The model")

@@ -1,6 +1,3 @@
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -24,162 +20,13 @@ from segmenter.maps import (
 from tests.segmenter.tiny_models import (
     FOUR_LEVELS,
     NO_LATENT_LEVEL,
-    TEXT_WIDTH,
     THREE_LEVELS,
+    collect,
+    draw_inputs,
     make_unet,
 )
 
 PAPER_WEIGHTS = (0.3, 0.5, 0.1, 0.1)
-N_TOKENS = 9
-# The self-attention product takes 256 rows at a time: the first two grids fit into
-# one such block, the others need a second that they do not fill.
-LATENTS = [
-    pytest.param((16, 16), id="square"),
-    pytest.param((8, 12), id="wide"),
-    pytest.param((24, 16), id="tall-above-a-block"),
-    pytest.param((15, 23), id="odd-wide"),
-    pytest.param((29, 11), id="odd-tall"),
-]
-
-
-def draw(latent_yx: tuple[int, int], batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A latent, one context per label, and which tokens each label reads."""
-    generator = torch.Generator().manual_seed(2)
-    latent = torch.randn(1, 4, *latent_yx, generator=generator)
-    context = torch.randn(batch, N_TOKENS, TEXT_WIDTH, generator=generator)
-    read = torch.zeros(batch, N_TOKENS)
-    for row in range(batch):
-        read[row, 4 : 5 + row] = 1 / (1 + row)
-    return latent, context, read
-
-
-def collect(
-    unet: Any, latent: Tensor, context: Tensor, read: Tensor, products: int = 1
-) -> MapCollector:
-    grid = (latent.shape[2], latent.shape[3])
-    collector = MapCollector(read, latent_yx=grid, wants_self=products > 0)
-    with capture(unet, collector.read):
-        unet(latent.expand(len(read), -1, -1, -1), 100, context)
-    return collector
-
-
-def explicit_softmax(layer: Any, hidden: Tensor, source: Tensor) -> Tensor:
-    """One sample's heads, (H, Q, K) in float64, exponentials written out."""
-    query = (hidden[0].double() @ layer.to_q.weight.double().T).chunk(layer.heads, 1)
-    key = (source[0].double() @ layer.to_k.weight.double().T).chunk(layer.heads, 1)
-    heads = []
-    for q, k in zip(query, key, strict=True):
-        weights = (q @ k.T / q.shape[1] ** 0.5).exp()
-        heads.append(weights / weights.sum(dim=1, keepdim=True))
-    return torch.stack(heads)
-
-
-@contextmanager
-def watched_layers(
-    unet: Any, cross: dict[tuple[int, int], list[Tensor]], own: list[Tensor]
-) -> Iterator[None]:
-    """Fill `cross` by grid and `own` at latent resolution with softmaxed heads."""
-    grid = [(0, 0)]
-    largest = [(0, 0)]
-
-    def enter(_: Any, args: Any) -> None:
-        grid[0] = tuple(args[0].shape[2:])
-        largest[0] = max(largest[0], grid[0])
-
-    def note_self(layer: Any, args: Any, kwargs: Any) -> None:
-        if grid[0] == largest[0]:
-            own.append(explicit_softmax(layer, args[0], args[0]))
-
-    def note_cross(layer: Any, args: Any, kwargs: Any) -> None:
-        source = kwargs["encoder_hidden_states"]
-        cross[grid[0]].append(explicit_softmax(layer, args[0], source))
-
-    handles = []
-    for name, module in unet.named_modules():
-        if type(module).__name__ == "Transformer2DModel":
-            handles.append(module.register_forward_pre_hook(enter))
-        if name.endswith(".attn1"):
-            hook = module.register_forward_pre_hook(note_self, with_kwargs=True)
-            handles.append(hook)
-        if name.endswith(".attn2"):
-            hook = module.register_forward_pre_hook(note_cross, with_kwargs=True)
-            handles.append(hook)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def min_max(values: Tensor) -> Tensor:
-    return (values - values.min()) / (values.max() - values.min())
-
-
-def paper_map(
-    unet: Any,
-    latent: Tensor,
-    context: Tensor,
-    tokens: Sequence[int],
-    weights: Sequence[float],
-    *,
-    products: int = 1,
-) -> Tensor:
-    """The published recipe, step by step, one label, nothing saved on memory."""
-    cross: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
-    own: list[Tensor] = []
-    with watched_layers(unet, cross, own):
-        unet(latent, 100, context)
-    fused = torch.zeros(latent.shape[2:], dtype=torch.float64)
-    for grid, weight in zip(sorted(cross), weights, strict=False):
-        heads = torch.cat(cross[grid])  # of all layers: (H, Q, K)
-        level = heads.mean(dim=0)[:, list(tokens)].mean(dim=1).view(1, 1, *grid)
-        resized = F.interpolate(
-            level, latent.shape[2:], mode="bilinear", align_corners=False
-        )
-        fused += weight * min_max(resized[0, 0])
-    matrix = torch.cat(own).mean(dim=0)  # (N, N)
-    for _ in range(products):
-        fused = (matrix @ fused.flatten()).view_as(fused)
-    return min_max(fused)
-
-
-@pytest.mark.parametrize("latent_yx", LATENTS)
-@pytest.mark.parametrize(
-    "down_blocks",
-    [
-        pytest.param(FOUR_LEVELS, id="four-levels"),
-        pytest.param(THREE_LEVELS, id="three-levels"),
-    ],
-)
-def test_maps_are_those_of_the_published_recipe(
-    down_blocks: tuple[str, ...], latent_yx: tuple[int, int]
-) -> None:
-    unet = make_unet(down_blocks)
-    latent, context, read = draw(latent_yx, batch=3)
-
-    found = collect(unet, latent, context, read).maps(
-        level_weights=PAPER_WEIGHTS, self_attention_products=1
-    )
-
-    expected = [
-        paper_map(unet, latent, context[row, None], range(4, 5 + row), PAPER_WEIGHTS)
-        for row in range(3)
-    ]
-    assert found.shape == (3, *latent_yx)
-    torch.testing.assert_close(found.double(), torch.stack(expected), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("products", [0, 2])
-def test_maps_apply_as_many_products_as_asked(products: int) -> None:
-    unet = make_unet()
-    latent, context, read = draw((15, 23), batch=1)
-
-    found = collect(unet, latent, context, read, products).maps(
-        level_weights=PAPER_WEIGHTS, self_attention_products=products
-    )
-
-    expected = paper_map(unet, latent, context, [4], PAPER_WEIGHTS, products=products)
-    torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +40,7 @@ def test_maps_apply_as_many_products_as_asked(products: int) -> None:
 def test_levels_come_coarsest_first_and_keep_rows_and_columns_apart(
     down_blocks: tuple[str, ...], grids: list[tuple[int, int]]
 ) -> None:
-    collector = collect(make_unet(down_blocks), *draw((15, 23), batch=2))
+    collector = collect(make_unet(down_blocks), *draw_inputs((15, 23), batch=2))
 
     assert [tuple(level.shape) for level in collector.levels()] == [
         (2, *grid) for grid in grids
@@ -218,19 +65,6 @@ def test_levels_average_over_heads_and_layers_alike() -> None:
     torch.testing.assert_close(level, torch.full((1, 1, 2), sum(heads) / 4))
 
 
-def test_maps_of_a_batch_are_those_of_each_label_alone() -> None:
-    unet = make_unet()
-    latent, context, read = draw((8, 12), batch=3)
-    recipe = {"level_weights": PAPER_WEIGHTS, "self_attention_products": 1}
-
-    together = collect(unet, latent, context, read).maps(**recipe)
-
-    for row in range(3):
-        one = slice(row, row + 1)
-        alone = collect(unet, latent, context[one], read[one]).maps(**recipe)
-        torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-4)
-
-
 def test_levels_refuse_a_unet_that_reads_no_text() -> None:
     collector = MapCollector(torch.ones(1, 1), latent_yx=(2, 2))
 
@@ -240,7 +74,7 @@ def test_levels_refuse_a_unet_that_reads_no_text() -> None:
 
 def test_levels_refuse_a_grid_that_is_not_the_latent_halved() -> None:
     unet = make_unet()
-    latent, context, read = draw((8, 12), batch=1)
+    latent, context, read = draw_inputs((8, 12), batch=1)
     collector = MapCollector(read, latent_yx=(9, 12))
     with capture(unet, collector.read):
         unet(latent, 100, context)
@@ -250,7 +84,7 @@ def test_levels_refuse_a_grid_that_is_not_the_latent_halved() -> None:
 
 
 def test_maps_refuse_a_product_where_self_attention_starts_below_the_latent() -> None:
-    collector = collect(make_unet(NO_LATENT_LEVEL), *draw((8, 12), batch=1))
+    collector = collect(make_unet(NO_LATENT_LEVEL), *draw_inputs((8, 12), batch=1))
 
     with pytest.raises(UnsupportedModel, match="self_attention_products to 0"):
         collector.maps(level_weights=PAPER_WEIGHTS, self_attention_products=1)
@@ -390,7 +224,7 @@ class LargestTensor(TorchDispatchMode):
 def test_no_step_forms_the_cells_by_cells_matrix() -> None:
     cells = 64 * 64
     unet = make_unet(("CrossAttnDownBlock2D",))
-    latent, context, read = draw((64, 64), batch=1)
+    latent, context, read = draw_inputs((64, 64), batch=1)
 
     with LargestTensor() as whole_run:
         collector = collect(unet, latent, context, read)

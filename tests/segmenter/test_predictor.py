@@ -3,7 +3,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from segmenter import BadImage, BadLabel, SegmenterOptions, cut_masks, load_segmenter
+from segmenter import BadImage, BadLabel, SegmenterOptions, cut_masks
 from segmenter.captions import continue_texts
 from segmenter.predictor import Segmenter
 from segmenter.presence import embed_image, embed_texts
@@ -385,28 +384,3 @@ def test_the_presence_filter_keeps_the_union_of_its_sources_and_runs_no_other(
         assert (maps.max() == 1) == (label in kept)
     cut = cut_masks(found, threshold=0.1)
     assert {labels[i] for i in np.unique(cut.label_map) if i >= 0} <= kept
-
-
-def test_load_segmenter_gives_what_the_parts_in_memory_give(
-    model_dir: Path,
-    parts: DiffusionParts,
-    captioner: Captioner,
-    picture: NDArray[np.uint8],
-) -> None:
-    in_memory = Segmenter(parts, SegmenterOptions(), captioner=captioner)
-
-    loaded = load_segmenter(str(model_dir), device="cpu")
-
-    np.testing.assert_array_equal(
-        score_one(loaded, picture), score_one(in_memory, picture)
-    )
-
-
-def test_auto_takes_the_cpu_where_there_is_no_other(model_dir: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device")
-
-    segmenter = load_segmenter(str(model_dir), BARE)
-
-    found = segmenter.segment([np.zeros((8, 8, 3), np.uint8)], [["cat"]])
-    assert found[0].label_map.shape == (8, 8)

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from segmenter.attention import capture
+from segmenter.maps import MapCollector
 from segmenter.pocket.train import blip, clip
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.weights import Captioner, DiffusionParts, ImageText
@@ -48,6 +51,31 @@ def make_unet(down_blocks: tuple[str, ...] = FOUR_LEVELS, seed: int = 0) -> Any:
             if ".to_q." in name or ".to_k." in name:
                 parameter.mul_(_CONTRAST)
     return unet.eval().requires_grad_(False)
+
+
+def draw_inputs(
+    latent_yx: tuple[int, int], batch: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A latent, one context per label, and which tokens each label reads."""
+    generator = torch.Generator().manual_seed(2)
+    latent = torch.randn(1, 4, *latent_yx, generator=generator)
+    n_tokens = 9
+    context = torch.randn(batch, n_tokens, TEXT_WIDTH, generator=generator)
+    read = torch.zeros(batch, n_tokens)
+    for row in range(batch):
+        read[row, 4 : 5 + row] = 1 / (1 + row)
+    return latent, context, read
+
+
+def collect(
+    unet: Any, latent: Tensor, context: Tensor, read: Tensor, products: int = 1
+) -> MapCollector:
+    """Run the U-Net once, with a collector that reads it."""
+    grid = (latent.shape[2], latent.shape[3])
+    collector = MapCollector(read, latent_yx=grid, wants_self=products > 0)
+    with capture(unet, collector.read):
+        unet(latent.expand(len(read), -1, -1, -1), 100, context)
+    return collector
 
 
 def make_vae(seed: int = 0) -> Any:

@@ -27,7 +27,7 @@ STAGES: Final = ("vae", "diffusion", "captioner", "image_text")
 STEPS: Final = {
     "vae": 6000,
     "diffusion": 3200,
-    "captioner": 2500,
+    "captioner": 3000,
     "image_text": 1500,
 }
 

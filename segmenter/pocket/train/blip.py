@@ -83,6 +83,8 @@ def new_blip(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
         num_attention_heads=5,
         image_size=SIZE_PX,
         patch_size=PATCH_PX,
+        # The default, 1e-10, starts a tower from nothing that sees nothing.
+        initializer_range=0.02,
     )
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=96)
     return BlipForConditionalGeneration(config)

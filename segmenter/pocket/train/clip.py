@@ -109,7 +109,7 @@ def train_clip(
         loss = loss + _CONTRASTIVE_WEIGHT * _contrastive(to_captions)
         loss = loss + patch_loss(chosen, tower.last_hidden_state)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         optimizer.step()
         average.update(step)

@@ -41,7 +41,8 @@ class PatchLoss(nn.Module):
         said = self._head(hidden[:, 1:].float()).log_softmax(dim=-1)
         weight = 1 + (_OBJECT_WEIGHT - 1) * (1 - target[..., 0])
         surprise = -(target * said).sum(dim=-1)
-        return (surprise * weight).sum() / weight.sum()
+        loss: Tensor = (surprise * weight).sum() / weight.sum()
+        return loss
 
     def _shares(self, chosen: Tensor, side: int) -> Tensor:
         """(B, P, 1 + words): the share of each class in each patch."""
