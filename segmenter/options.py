@@ -58,7 +58,7 @@ class SegmenterOptions:
     presence: PresenceFilter = "off"
     image_similarity: float = 0.97
     text_similarity: float = 0.8
-    threshold: float = 0.5
+    threshold: float = 0.6
     labels_per_pass: int = 4
 
     def __post_init__(self) -> None:
