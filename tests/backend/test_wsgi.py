@@ -82,7 +82,10 @@ def test_model_version_changes_with_what_changes_a_mask(
         pytest.param({"PORT": "9999", "THREADS": "2"}, id="server"),
         pytest.param({"CACHE_TTL_S": "5"}, id="cache"),
         pytest.param({"DEVICE": "cpu"}, id="device"),
-        pytest.param({"MODEL_SCORE_THRESHOLD": "0.5"}, id="default-threshold"),
+        pytest.param(
+            {"MODEL_SCORE_THRESHOLD": str(SegmenterOptions().threshold)},
+            id="default-threshold",
+        ),
         pytest.param({"BASIC_AUTH_USER": "", "IMAGE_MAX_BYTES": "9"}, id="limits"),
     ],
 )

@@ -28,7 +28,7 @@ from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.e2e
 
-MEAN_IOU_FLOOR: Final = 0.5
+MEAN_IOU_FLOOR: Final = 0.7
 
 # The editor paints brush regions half transparent; 1 would hide the picture.
 _OPACITY_01: Final = (0.2, 0.95)

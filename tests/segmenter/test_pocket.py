@@ -30,8 +30,8 @@ from segmenter.source import POCKET_DIR, ModelSource
 from segmenter.weights import load_captioner, load_image_text
 
 MAX_BYTES = 16 * 1024 * 1024
-ONE_OBJECT_MIOU = 0.75
-SEVERAL_OBJECTS_MIOU = 0.5
+ONE_OBJECT_MIOU = 0.82
+SEVERAL_OBJECTS_MIOU = 0.7
 # Over the scenes below: how many of their objects a free caption names, and how
 # often the most similar word to a picture is an object of it.
 CAPTION_RECALL = 0.6
