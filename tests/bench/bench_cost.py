@@ -65,7 +65,9 @@ def stable_diffusion_shape() -> DiffusionParts:
             intermediate_size=3072,
             num_hidden_layers=12,
             num_attention_heads=12,
+            bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
     )
     vae = AutoencoderKL(

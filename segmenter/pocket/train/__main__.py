@@ -20,7 +20,7 @@ from segmenter.pocket.train.clip import train_clip
 from segmenter.pocket.train.data import SIZE_PX, SceneSet
 from segmenter.pocket.train.diffusion import train_diffusion
 from segmenter.pocket.train.text import build_tokenizer
-from segmenter.pocket.train.vae import encode_scenes, train_vae
+from segmenter.pocket.train.vae import encode_scenes, new_vae, train_vae
 from segmenter.source import POCKET_DIR
 
 STAGES: Final = ("vae", "diffusion", "captioner", "image_text")
@@ -57,7 +57,7 @@ def _run_vae(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:
 
 
 def _run_diffusion(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:
-    vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32)
+    vae = _load_vae(out / "vae")
     latents = encode_scenes(vae, scenes.images) * vae.config.scaling_factor
     parts = train_diffusion(
         scenes, latents, build_tokenizer(), n_steps=n_steps, seed=seed
@@ -91,6 +91,15 @@ def _run_image_text(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> Non
     _save(clip, out / "image_text")
     tokenizer.save_pretrained(out / "image_text")
     clip_image_processor().save_pretrained(out / "image_text")
+
+
+def _load_vae(folder: Path) -> Any:
+    """The trained VAE, without the path it came from in its configuration."""
+    stored = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
+    vae = new_vae()
+    vae.load_state_dict(stored.state_dict())
+    vae.register_to_config(scaling_factor=stored.config.scaling_factor)
+    return vae.eval()
 
 
 def _save(model: Any, folder: Path) -> None:
