@@ -23,7 +23,7 @@ from backend.regions import brush_region, prediction, region_id
 from backend.score_codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.tasks import PredictRequest
 from backend.values import Control, FetchedImage, LabelStudioAccess, Task
-from segmenter import ScoreMaps, SegmenterError, WeightsNotFound, cut_masks
+from segmenter import ScoreMaps, SegmenterError, cut_masks
 
 logger = logging.getLogger(__name__)
 
@@ -352,6 +352,3 @@ def _unpack(
 def _chunks(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
     for start in range(0, len(tasks), size):
         yield tasks[start : start + size]
-
-
-__all__ = ["Answer", "Fetcher", "MapMaker", "PreAnnotator", "WeightsNotFound"]

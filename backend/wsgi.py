@@ -211,8 +211,6 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # It logs every URL, and a presigned URL is a secret.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def app_from_environment() -> Flask:
