@@ -13,17 +13,19 @@ from segmenter.errors import (
     UnsupportedModel,
     WeightsNotFound,
 )
-from segmenter.masks import cut_masks
-from segmenter.options import SegmenterOptions
+from segmenter.masks import cut_masks, iter_masks, merge_prompts
+from segmenter.options import MODES, SegmenterOptions
 from segmenter.source import ModelSource
-from segmenter.values import ScoreMaps, Segmentation
+from segmenter.values import LabelMask, ScoreMaps, Segmentation
 
 if TYPE_CHECKING:
     from segmenter.predictor import Segmenter
 
 __all__ = [
+    "MODES",
     "BadImage",
     "BadLabel",
+    "LabelMask",
     "ModelSource",
     "ScoreMaps",
     "Segmentation",
@@ -32,7 +34,9 @@ __all__ = [
     "UnsupportedModel",
     "WeightsNotFound",
     "cut_masks",
+    "iter_masks",
     "load_segmenter",
+    "merge_prompts",
 ]
 
 

@@ -4,13 +4,18 @@ Cutting is cheap and repeatable: a new threshold needs no model. Memory does not
 grow with the number of labels, because only the running best is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmenter.values import ScoreMaps, Segmentation
+from segmenter.values import LabelMask, ScoreMaps, Segmentation
+
+# A map that spans less is constant: no evidence of anything.
+_LEAST_SPAN = 1e-6
 
 
 def cut_masks(
@@ -37,31 +42,87 @@ def cut_masks(
     Raises:
         ValueError: if `label_thresholds` has another length than the labels.
     """
-    limits = [threshold if t is None else t for t in label_thresholds or []]
-    if not limits:
-        limits = [threshold] * len(score_maps.labels)
-    if len(limits) != len(score_maps.labels):
-        raise ValueError(
-            f"{len(limits)} thresholds were given for {len(score_maps.labels)} labels."
-        )
-    best = np.zeros(score_maps.size_yx, np.float32)
-    label_map = np.full(score_maps.size_yx, -1, np.int16)
-    peaks = np.zeros(len(limits), np.float32)
-    for index in np.flatnonzero(score_maps.presence >= presence_threshold):
-        pixels = upsample(score_maps.maps[index], score_maps.size_yx)
-        peaks[index] = pixels.max()
-        wins = pixels > best
-        best[wins] = pixels[wins]
-        label_map[wins] = index
-    # -1 picks the appended limit: background stays background.
-    own_limit = np.array([*limits, np.inf], np.float32)[label_map]
-    label_map[best <= own_limit] = -1
+    limits = _limits(score_maps, threshold, label_thresholds)
+    label_map, best, peaks = _compete(score_maps, limits, presence_threshold)
     return Segmentation(
         labels=score_maps.labels,
         label_map=label_map,
         scores=_mean_scores(best, label_map, len(limits)),
         presence=score_maps.presence,
         best=peaks,
+    )
+
+
+def iter_masks(
+    score_maps: ScoreMaps,
+    *,
+    threshold: float,
+    label_thresholds: Sequence[float | None] | None = None,
+    presence_threshold: float = 1.0,
+    overlap: Literal["exclusive", "independent"] = "exclusive",
+) -> Iterator[LabelMask]:
+    """Cut one mask after the other; labels with no pixel are left out.
+
+    Args:
+        score_maps: of one image.
+        threshold: as for `cut_masks`.
+        label_thresholds: as for `cut_masks`.
+        presence_threshold: as for `cut_masks`.
+        overlap: "exclusive" cuts as `cut_masks` does; "independent" gives a label
+            every pixel above its threshold, whatever the others say.
+
+    Raises:
+        ValueError: if `label_thresholds` has another length than the labels.
+    """
+    limits = _limits(score_maps, threshold, label_thresholds)
+    if overlap == "exclusive":
+        label_map, best, _ = _compete(score_maps, limits, presence_threshold)
+        free = label_map < 0
+        for index in np.unique(label_map[~free]).tolist():
+            yield LabelMask(
+                index=index, mask=label_map == index, scores=best, free=free
+            )
+        return
+    for index in _present(score_maps, presence_threshold):
+        pixels = upsample(score_maps.maps[index], score_maps.size_yx)
+        mask = pixels > np.float32(limits[index])
+        if mask.any():
+            yield LabelMask(index=index, mask=mask, scores=pixels, free=~mask)
+
+
+def merge_prompts(
+    score_maps: ScoreMaps,
+    prompts_of: Sequence[tuple[str, Sequence[str]]],
+    *,
+    presence_threshold: float = 1.0,
+) -> ScoreMaps:
+    """Gather the maps of each label's prompts into one map per label.
+
+    What any of its prompts finds is the label's: the highest score counts, of the
+    map and of the presence. A prompt with less presence than the threshold says
+    nothing as long as another one has more.
+
+    Args:
+        score_maps: whose labels are prompts, each once.
+        prompts_of: pairs of a label's name and its prompts, at least one.
+        presence_threshold: as for `cut_masks`.
+
+    Raises:
+        ValueError: if a prompt is not among the labels of `score_maps`.
+    """
+    maps = np.zeros((len(prompts_of), *score_maps.maps.shape[1:]), np.float16)
+    presence = np.zeros(len(prompts_of), np.float32)
+    for row, (_, prompts) in enumerate(prompts_of):
+        places = np.array([score_maps.labels.index(prompt) for prompt in prompts])
+        found = score_maps.presence[places]
+        presence[row] = found.max()
+        counts = found >= min(presence_threshold, presence[row])
+        maps[row] = score_maps.maps[places[counts]].max(axis=0)
+    return replace(
+        score_maps,
+        labels=tuple(name for name, _ in prompts_of),
+        maps=maps,
+        presence=presence,
     )
 
 
@@ -76,10 +137,48 @@ def upsample(
     small = Image.fromarray(score_map.astype(np.float32))
     large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))
     low, high = float(large.min()), float(large.max())
-    if high - low < 1e-6:
+    if high - low < _LEAST_SPAN:
         # A picture of one pixel has one value: what the map holds on average.
         return np.full(size_yx, high if large.size == 1 else 0.0, np.float32)
     return np.asarray((large - low) / (high - low), np.float32)
+
+
+def _limits(
+    score_maps: ScoreMaps, threshold: float, own: Sequence[float | None] | None
+) -> list[float]:
+    """One threshold per label."""
+    own = [None] * len(score_maps.labels) if own is None else own
+    if len(own) != len(score_maps.labels):
+        raise ValueError(
+            f"{len(own)} thresholds were given for {len(score_maps.labels)} labels."
+        )
+    return [threshold if limit is None else limit for limit in own]
+
+
+def _present(score_maps: ScoreMaps, presence_threshold: float) -> list[int]:
+    found: list[int] = np.flatnonzero(
+        score_maps.presence >= presence_threshold
+    ).tolist()
+    return found
+
+
+def _compete(
+    score_maps: ScoreMaps, limits: Sequence[float], presence_threshold: float
+) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32]]:
+    """Label map (Y, X), score of each pixel's best label (Y, X), peaks (L,)."""
+    best = np.zeros(score_maps.size_yx, np.float32)
+    label_map = np.full(score_maps.size_yx, -1, np.int16)
+    peaks = np.zeros(len(limits), np.float32)
+    for index in _present(score_maps, presence_threshold):
+        pixels = upsample(score_maps.maps[index], score_maps.size_yx)
+        peaks[index] = pixels.max()
+        wins = pixels > best
+        best[wins] = pixels[wins]
+        label_map[wins] = index
+    # -1 picks the appended limit: background stays background.
+    own_limit = np.array([*limits, np.inf], np.float32)[label_map]
+    label_map[best <= own_limit] = -1
+    return label_map, best, peaks
 
 
 def _mean_scores(

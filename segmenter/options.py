@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal, get_args
 
 Mode = Literal["paper"]
+MODES: Final = get_args(Mode)
 LatentKind = Literal["mean", "sample"]
 PresenceFilter = Literal["off", "paper"]
 
@@ -70,8 +71,8 @@ class SegmenterOptions:
     def _checks(self) -> list[tuple[bool, str]]:
         return [
             (
-                self.mode not in get_args(Mode),
-                f"mode is {self.mode!r}, not one of {', '.join(get_args(Mode))}",
+                self.mode not in MODES,
+                f"mode is {self.mode!r}, not one of {', '.join(MODES)}",
             ),
             (
                 self.latent not in get_args(LatentKind),

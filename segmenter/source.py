@@ -20,6 +20,7 @@ _HUB_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 # The head and the tail of a weight file tell revisions apart (header and last
 # tensor); hashing gigabytes would cost what loading them costs.
 _SAMPLE_BYTES: Final = 1 << 20
+_READ_BY_LOADERS: Final = frozenset({".safetensors", ".json", ".txt"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,12 @@ class ModelSource:
     def fingerprint(self) -> str:
         """12 hex digits that change when the weights do.
 
-        Of a directory: every file's name and size, and its first and last
-        megabyte. Of a hub id: the id and the revision asked for, so pin one.
+        Of a directory in diffusers layout, that is with parts one level down: every
+        file's name and size, and its first and last megabyte. Of a hub id: the id
+        and the revision asked for, so pin one.
+
+        Raises:
+            WeightsNotFound: if a file of the directory may not be read.
         """
         if self.is_directory:
             return _directory_fingerprint(self.location)
@@ -90,16 +95,30 @@ def _as_directory(model: str) -> Path | None:
 def _directory_fingerprint(location: str) -> str:
     digest = hashlib.sha256()
     root = Path(location)
-    for path in sorted(root.rglob("*")):
-        if path.suffix not in {".safetensors", ".json", ".txt"}:
+    # No deeper: a wrong MODEL must not become a walk through the whole disk.
+    for path in sorted([*root.glob("*"), *root.glob("*/*")]):
+        if path.suffix not in _READ_BY_LOADERS:
             continue
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root).as_posix()}:{size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLE_BYTES))
-            file.seek(max(0, size - _SAMPLE_BYTES))
-            digest.update(file.read(_SAMPLE_BYTES))
+        name = path.relative_to(root).as_posix()
+        try:
+            # A folder, a pipe that would be waited for, or a link to nothing may bear
+            # such a name too. What a part lacks, its loader says.
+            if path.is_file():
+                digest.update(name.encode() + _sample(path))
+        except OSError as e:
+            raise WeightsNotFound(
+                location, f"{name} cannot be read ({e.strerror})"
+            ) from e
     return digest.hexdigest()[:12]
+
+
+def _sample(path: Path) -> bytes:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_SAMPLE_BYTES)
+        file.seek(max(0, size - _SAMPLE_BYTES))
+        tail = file.read(_SAMPLE_BYTES)
+    return f":{size}\n".encode() + head + tail
 
 
 def _hex12(data: bytes) -> str:

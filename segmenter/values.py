@@ -28,6 +28,33 @@ class ScoreMaps:
     presence: NDArray[np.float32]
     size_yx: tuple[int, int]
 
+    @property
+    def peaks(self) -> NDArray[np.float32]:
+        """float32 (L,) in [0, 1], each map's highest score; 0 for a constant map."""
+        if not self.maps.size:
+            return np.zeros(len(self.maps), np.float32)
+        high = self.maps.max(axis=(1, 2)).astype(np.float32)
+        return np.where(high > self.maps.min(axis=(1, 2)), high, np.float32(0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelMask:
+    """One label's pixels in one image.
+
+    Attributes:
+        index: into the labels of the score maps it was cut from.
+        mask: bool (Y, X), with at least one pixel.
+        scores: float32 (Y, X) in [0, 1]; the label's own inside the mask, outside
+            of it whatever.
+        free: bool (Y, X), the pixels that this label may grow into without taking
+            another label's.
+    """
+
+    index: int
+    mask: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    free: NDArray[np.bool_]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,73 @@ def test_fingerprint_ignores_files_that_no_loader_reads(tmp_path: Path) -> None:
     (tmp_path / "b" / "README.md").write_text("Notes.")
 
     assert other.fingerprint() == plain
+
+
+def make_link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.with_name("gone"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make_link_to_nothing, id="link-to-nothing"),
+        pytest.param(lambda path: path.symlink_to(path), id="link-to-itself"),
+        pytest.param(Path.mkdir, id="folder"),
+        pytest.param(os.mkfifo, id="pipe"),
+    ],
+)
+@pytest.mark.parametrize("place", [".", "unet"])
+def test_fingerprint_passes_over_names_that_are_no_files(
+    tmp_path: Path, make: Callable[[Path], None], place: str
+) -> None:
+    plain = write_model(tmp_path / "a", b"weights").fingerprint()
+    odd = write_model(tmp_path / "b", b"weights")
+    make(tmp_path / "b" / place / "other.json")
+
+    assert odd.fingerprint() == plain
+
+
+def test_fingerprint_reads_through_links_to_files_and_folders(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "a", b"weights").fingerprint()
+    linked = tmp_path / "b"
+    linked.mkdir()
+    (linked / "unet").symlink_to(tmp_path / "a" / "unet")
+    single = write_model(tmp_path / "c", b"other")
+    weights = tmp_path / "c" / "unet" / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to(tmp_path / "a" / "unet" / "model.safetensors")
+
+    assert ModelSource.parse(str(linked)).fingerprint() == plain
+    assert single.fingerprint() == plain
+
+
+@pytest.mark.timeout(20)
+def test_fingerprint_ends_in_a_folder_that_links_to_itself(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "a", b"weights").fingerprint()
+    looped = write_model(tmp_path / "b", b"weights")
+    (tmp_path / "b" / "unet" / "again").symlink_to(tmp_path / "b")
+
+    assert looped.fingerprint() == plain
+
+
+def test_fingerprint_looks_no_deeper_than_the_parts_of_a_model(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "a", b"weights").fingerprint()
+    deep = write_model(tmp_path / "b", b"weights")
+    write_model(tmp_path / "b" / "unet" / "checkpoints", b"weights")
+
+    assert deep.fingerprint() == plain
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_fingerprint_names_the_file_that_may_not_be_read(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "a", b"weights")
+    config = tmp_path / "a" / "unet" / "config.json"
+    config.unlink()
+    config.symlink_to("/proc/self/mem")  # which root cannot read either
+
+    with pytest.raises(WeightsNotFound, match=r"unet/config\.json cannot be read"):
+        source.fingerprint()
 
 
 def test_fingerprint_of_a_hub_id_changes_with_id_and_revision() -> None:
