@@ -1,11 +1,10 @@
-"""Addresses of images: what they mean, and which of them may be asked.
+"""Web addresses: which of them are Label Studio's, and which may be asked.
 
-Pure: a task's text and a LabelStudioAccess in, a URL and how far it may reach
-out. Opens no connection and resolves no name; `guarded_transport.py` applies
-the reach to the addresses that a name resolves to.
+Pure: a URL and a LabelStudioAccess in, whether it gets the token and how far it
+may reach out. Opens no connection and resolves no name; `guarded_network.py`
+applies the reach to the addresses that a name resolves to.
 """
 
-import base64
 import enum
 import ipaddress
 import re
@@ -14,18 +13,14 @@ from typing import Final, Self
 
 import httpx
 
-from backend.errors import ImageNotFound, ImageRefused
+from backend.errors import ImageRefused
 from backend.values import LabelStudioAccess
 
 SUPPORTED: Final = (
-    "Supported are uploads to Label Studio (/data/...), http and https addresses, "
-    "and data: URIs of images"
+    "Supported are uploads to Label Studio and its local files (/data/...), cloud "
+    "storage (s3://, gs://, azure-blob://), http and https addresses, and data: URIs "
+    "of images"
 )
-_CLOUD_SCHEMES: Final = frozenset({"s3", "gs", "azure-blob"})
-# What Label Studio writes in front of its own host, which inside a container is
-# often a localhost that is not the backend's.
-_LABEL_STUDIO_FILES: Final = ("/data/upload/", "/data/local-files/")
-_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _LONGEST_SHOWN: Final = 120
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -111,44 +106,6 @@ class HostRule:
         return host == self.host
 
 
-def locate(
-    address: str, access: LabelStudioAccess, *, task_id: int | None = None
-) -> httpx.URL:
-    """Turn a task's text into the URL to ask.
-
-    A path is Label Studio's, and so is the address of an upload or local file on
-    a loopback host: Label Studio writes that when its own host is not configured.
-    A cloud storage URI is asked for from Label Studio, which holds the keys.
-
-    Args:
-        address: a path, an http(s) address or a cloud storage URI.
-        access: the Label Studio that the task comes from.
-        task_id: the task, without which cloud storage cannot be read.
-
-    Raises:
-        ImageNotFound: if the address is blank.
-        ImageRefused: if it is of another kind, or Label Studio is needed and its
-            address unknown.
-    """
-    if not address:
-        raise ImageNotFound("The task names no image: its address is empty.")
-    if address.startswith("/") and not address.startswith("//"):
-        return _on_label_studio(address, access)
-    scheme = address.partition(":")[0].lower()
-    if scheme in _CLOUD_SCHEMES and task_id is not None:
-        uri = base64.urlsafe_b64encode(address.encode()).decode()
-        return _on_label_studio(f"/tasks/{task_id}/presign/?fileuri={uri}", access)
-    if scheme not in {"http", "https"}:
-        raise ImageRefused(
-            f"{shorten(address)!r} is not an address this backend reads. {SUPPORTED}."
-        )
-    url = parse_url(address)
-    is_own_file = any(folder in url.path for folder in _LABEL_STUDIO_FILES)
-    if _host(url) in _LOOPBACK_HOSTS and is_own_file and access.url is not None:
-        return _on_label_studio(url.raw_path.decode("ascii"), access)
-    return url
-
-
 def parse_url(address: str) -> httpx.URL:
     """Read an absolute http(s) URL.
 
@@ -182,11 +139,18 @@ def origin(url: httpx.URL) -> tuple[str, str, int]:
 
 def takes_token(url: httpx.URL, access: LabelStudioAccess) -> bool:
     """Say whether the URL is on Label Studio, below its sub-path if it has one."""
-    if access.url is None:
+    return access.url is not None and _is_below(url, access.url)
+
+
+def bears_known_name(url: httpx.URL, access: LabelStudioAccess) -> bool:
+    """Say whether the URL is where Label Studio says that it is itself.
+
+    No token goes there, as anybody may have said so.
+    """
+    try:
+        return access.known_as is not None and _is_below(url, access.known_as)
+    except ImageRefused:  # it is no address at all
         return False
-    home = parse_url(access.url)
-    sub_path = home.path.rstrip("/")
-    return origin(url) == origin(home) and (url.path + "/").startswith(sub_path + "/")
 
 
 def reach_of(
@@ -213,7 +177,7 @@ def reach_of(
     if image_hosts:
         raise ImageRefused(
             f"Host {url.host!r} of {shorten(str(url))!r} is not among IMAGE_HOSTS. "
-            f"Add it there, or upload the image to Label Studio."
+            f"Add {url.netloc.decode()} there, or upload the image to Label Studio."
         )
     return Reach.PUBLIC
 
@@ -236,18 +200,13 @@ def shorten(address: str) -> str:
     return shown
 
 
-def _on_label_studio(path: str, access: LabelStudioAccess) -> httpx.URL:
-    if access.url is None:
-        raise ImageRefused(
-            f"{shorten(path)!r} is on Label Studio, whose address is unknown. "
-            f"Set LABEL_STUDIO_URL to the address at which this backend reaches it."
-        )
-    home = parse_url(access.url)
+def _is_below(url: httpx.URL, place: str) -> bool:
+    home = parse_url(place)
     sub_path = home.path.rstrip("/")
-    if not path.startswith(sub_path + "/"):
-        path = sub_path + path
-    root = home.copy_with(raw_path=b"/", fragment=None, username="", password="")
-    return parse_url(str(root).rstrip("/") + path)
+    if origin(url) != origin(home) or not (url.path + "/").startswith(sub_path + "/"):
+        return False
+    # "/sub/%2e%2e/x" is another program's: servers decode before they walk up.
+    return not sub_path or ".." not in re.split(r"[/\\]", url.path)
 
 
 def _host(url: httpx.URL) -> str:

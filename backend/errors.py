@@ -4,6 +4,7 @@ BackendError
 ├── SettingsError      the operator's environment is wrong
 ├── BadRequest         the whole request is refused (HTTP 400)
 │   └── BadLabelConfig the label config cannot be segmented
+├── BadTask            one task's data lacks what the label config refers to
 ├── ImageError         one task's image cannot be had; its batch goes on
 │   ├── ImageNotFound  missing, 404, or no value in the task
 │   ├── ImageRefused   not allowed: host, scheme, path
@@ -29,6 +30,10 @@ class BadRequest(BackendError):
 
 class BadLabelConfig(BadRequest):
     """The label config has nothing to segment, or cannot be read."""
+
+
+class BadTask(BackendError):
+    """A task's data lacks what the label config refers to. Sinks that task alone."""
 
 
 class ImageError(BackendError):

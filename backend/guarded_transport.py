@@ -1,111 +1,103 @@
-"""An httpx transport that connects only where a request's reach allows.
+"""An httpx transport: one guarded connection per request, closed after its answer.
 
-A name is resolved once, every address is checked, and the connection goes to
-the address that was checked: a name that resolves differently the second time
-(DNS rebinding) gains nothing. Knows networks; has never heard of images' formats.
+Connections are not kept: one that was opened under the limits of a request must
+not serve another, and a kept one may be closed by the server in the very moment
+that it is used again.
 """
 
-import socket
-from collections.abc import Callable
+import contextlib
+import ssl
+from collections.abc import Iterator
 from typing import Final
 
+import httpcore
 import httpx
 
 from backend.addresses import Reach
-from backend.errors import ImageRefused
+from backend.deadline import Deadline
+from backend.guarded_network import GuardedNetwork, Resolve
 
-# Key of the request extension that holds a `Reach`.
+# Keys of the request extensions that hold a `Reach` and a `Deadline`.
 REACH: Final = "reach"
-
-Resolve = Callable[[str, int], list[str]]
-
-
-def resolve_host(host: str, port: int) -> list[str]:
-    """All IP addresses of a host, in the order to try them.
-
-    Raises:
-        OSError: if the name has none.
-        UnicodeError: if the name cannot be one.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+DEADLINE: Final = "deadline"
 
 
 class GuardedTransport(httpx.BaseTransport):
-    """Sends a request as far as its `REACH` extension says, and no further."""
+    """Sends a request as far, and waits as long, as its extensions say."""
 
-    def __init__(
-        self,
-        *,
-        named: httpx.BaseTransport,
-        pinned: httpx.BaseTransport,
-        resolve: Resolve = resolve_host,
-    ) -> None:
-        """Own two transports.
-
-        Args:
-            named: carries requests that may go anywhere.
-            pinned: carries requests to checked addresses. It must not keep
-                connections: they are told apart by IP address alone, and one
-                opened for a name must not serve another name there.
-            resolve: host and port -> IP addresses.
-        """
-        self._named = named
-        self._pinned = pinned
+    def __init__(self, *, resolve: Resolve, trusted: ssl.SSLContext) -> None:
+        """Share a resolver and the trusted certificate authorities."""
         self._resolve = resolve
+        self._trusted = trusted
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request.
 
         Raises:
             ImageRefused: if the host has an address outside of the reach.
-            httpx.TransportError: if the host cannot be resolved or reached.
+            httpx.TimeoutException: if the deadline passes.
+            httpx.TransportError: if no answer comes for another reason.
         """
         reach: Reach = request.extensions[REACH]
-        if reach is Reach.ANYWHERE:
-            return self._named.handle_request(request)
-        return self._send_pinned(request, self._checked_addresses(request.url, reach))
+        deadline: Deadline = request.extensions[DEADLINE]
+        sent = _for_httpcore(request)
+        connection = httpcore.HTTPConnection(
+            sent.url.origin,
+            ssl_context=self._trusted,
+            network_backend=GuardedNetwork(
+                resolve=self._resolve, reach=reach, deadline=deadline
+            ),
+        )
+        with _errors_of_httpx():
+            answer = connection.handle_request(sent)  # which closes it when it fails
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer, connection),
+            extensions=answer.extensions,
+        )
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of an answer; closing it closes the connection."""
+
+    def __init__(
+        self, answer: httpcore.Response, connection: httpcore.HTTPConnection
+    ) -> None:
+        self._answer = answer
+        self._connection = connection
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _errors_of_httpx():
+            yield from self._answer.iter_stream()
 
     def close(self) -> None:
-        """Close both transports."""
-        self._named.close()
-        self._pinned.close()
+        with _errors_of_httpx():
+            self._answer.close()
+            self._connection.close()
 
-    def _checked_addresses(self, url: httpx.URL, reach: Reach) -> list[str]:
-        host = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        try:
-            addresses = self._resolve(host, port)
-        except (OSError, UnicodeError) as e:
-            raise httpx.ConnectError(f"host {url.host!r} cannot be resolved") from e
-        for address in addresses:
-            if not reach.allows(address):
-                raise ImageRefused(
-                    f"Host {url.host!r} has the address {address}, outside of "
-                    f"{reach.value}. If images may be read there, name the host in "
-                    f"IMAGE_HOSTS; if it is Label Studio, set LABEL_STUDIO_URL to it."
-                )
-        return addresses
 
-    def _send_pinned(
-        self, request: httpx.Request, addresses: list[str]
-    ) -> httpx.Response:
-        failure: httpx.TransportError = httpx.ConnectError(
-            f"host {request.url.host!r} has no address"
-        )
-        for address in addresses:
-            pinned = httpx.Request(
-                request.method,
-                request.url.copy_with(host=address),
-                headers=request.headers,  # with the Host header of the name
-                stream=request.stream,
-                extensions={
-                    **request.extensions,
-                    "sni_hostname": request.url.raw_host.decode("ascii"),
-                },
-            )
-            try:
-                return self._pinned.handle_request(pinned)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as e:
-                failure = e
-        raise failure
+def _for_httpcore(request: httpx.Request) -> httpcore.Request:
+    url = request.url
+    return httpcore.Request(
+        method=request.method,
+        url=httpcore.URL(
+            scheme=url.raw_scheme,
+            host=url.raw_host,
+            port=url.port,
+            target=url.raw_path,
+        ),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions={},
+    )
+
+
+@contextlib.contextmanager
+def _errors_of_httpx() -> Iterator[None]:
+    try:
+        yield
+    except httpcore.TimeoutException as e:
+        raise httpx.TimeoutException(str(e)) from e
+    except (httpcore.NetworkError, httpcore.ProtocolError) as e:
+        raise httpx.TransportError(str(e)) from e

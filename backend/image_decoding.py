@@ -8,7 +8,9 @@ what the browser shows, hence not `ImageOps.exif_transpose`, which obeys them al
 """
 
 import io
+import re
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +20,20 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from backend.errors import ImageTooLarge, ImageUnreadable
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# How a file of each begins, those included that browsers show and Pillow cannot read.
+_BEGINNINGS: Final = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("WEBP", re.compile(rb"RIFF....WEBP", re.DOTALL)),
+    ("GIF", re.compile(rb"GIF8[79]a")),
+    ("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]")),
+    ("BMP", re.compile(rb"BM")),
+    ("AVIF", re.compile(rb"....ftypavi[fs]", re.DOTALL)),
+    ("HEIC", re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)),
+    ("JPEG 2000", re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+    ("PDF", re.compile(rb"%PDF-")),
+)
 _TURNED_BY_BROWSERS: Final = frozenset({"JPEG", "MPO", "PNG"})
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,12 +60,30 @@ _DECODER_FAULTS: Final = (
 _WEB_PAGE_STARTS: Final = (b"<!doctype html", b"<html", b"<head")
 
 
-def decode_image(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def check_formats(names: Sequence[str]) -> tuple[str, ...]:
+    """Read an allow-list of formats, in any case.
+
+    Raises:
+        ValueError: if it is empty, or a name is none of FORMATS.
+    """
+    known = f"known are {', '.join(FORMATS)}"
+    for name in names:
+        if name.upper() not in FORMATS:
+            raise ValueError(f"{name!r} is no format that can be read; {known}")
+    if not names:
+        raise ValueError(f"no format is named; {known}")
+    return tuple(dict.fromkeys(name.upper() for name in names))
+
+
+def decode_image(
+    data: bytes, *, max_pixels: int, formats: tuple[str, ...] = FORMATS
+) -> NDArray[np.uint8]:
     """Decode the first frame of an image.
 
     Args:
-        data: a whole file of one of FORMATS.
+        data: a whole file.
         max_pixels: limit of Y * X, checked before any pixel is decoded.
+        formats: those of FORMATS that are allowed; no decoder of another is run.
 
     Returns:
         uint8 (Y, X, 3), RGB, turned upright. Transparency lies on white, 16-bit
@@ -57,10 +91,10 @@ def decode_image(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 
     Raises:
         ImageTooLarge: if there are more than `max_pixels`.
-        ImageUnreadable: if the bytes are damaged or something else.
+        ImageUnreadable: if the bytes are damaged, or of another format.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(f"{width} x {height}", max_pixels)
@@ -69,7 +103,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise _too_large(str(e), max_pixels) from e
     except UnidentifiedImageError as e:
-        raise ImageUnreadable(_describe_stranger(data)) from e
+        raise ImageUnreadable(_describe_stranger(data, formats)) from e
     except _DECODER_FAULTS as e:
         raise ImageUnreadable(
             f"The image is damaged or incomplete: {e}. Save it anew and import it "
@@ -115,16 +149,31 @@ def _to_8_bit(grey: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint((values - low) * (255 / span)).astype(np.uint8)
 
 
-def _describe_stranger(data: bytes) -> str:
-    known = "JPEG, PNG, WebP, GIF, BMP and TIFF"
-    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_WEB_PAGE_STARTS):
+def _describe_stranger(data: bytes, formats: Sequence[str]) -> str:
+    head = data[:512].lower()
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_WEB_PAGE_STARTS):
         return (
             "There is a web page in place of an image, perhaps one to log in. "
             "Check the address, and LABEL_STUDIO_API_KEY if it is Label Studio's."
         )
+    found = next((name for name, start in _BEGINNINGS if start.match(data)), None)
+    if b"<svg" in head:
+        found = "SVG"
+    allowed = ", ".join(formats)
+    if found in formats:
+        return (
+            f"The image is damaged or incomplete: it begins as {found} does. Save it "
+            f"anew and import it again."
+        )
+    if found in FORMATS:
+        return (
+            f"The image is a {found} file; IMAGE_FORMATS allows {allowed}. Convert it, "
+            f"or add {found} to IMAGE_FORMATS."
+        )
+    what = f"are {found}, not" if found else "are not"
     return (
-        f"The {len(data):,} bytes are not an image of a known format. "
-        f"Known are {known}; convert the image to one of them."
+        f"The {len(data):,} bytes {what} an image of a known format. "
+        f"Known are {allowed}; convert the image to one of them."
     )
 
 

@@ -1,8 +1,9 @@
 """Addresses of a task's images in, upright RGB pixels out.
 
-Knows the order of the steps and what a server's status means. What an address
-means is in `addresses.py`, one exchange in `web_client.py`, tokens in
-`tokens.py`, file formats in `image_decoding.py`.
+Knows the order of the steps. What an address means is in `task_addresses.py`, one
+exchange in `web_client.py`, tokens in `tokens.py`, files of a shared folder in
+`local_files.py`, what a status means in `fetch_refusals.py`, file formats in
+`image_decoding.py`.
 """
 
 import base64
@@ -11,6 +12,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -19,28 +21,26 @@ import httpx
 from backend.addresses import (
     SUPPORTED,
     HostRule,
-    locate,
     parse_url,
     reach_of,
     shorten,
     takes_token,
 )
-from backend.errors import (
-    ImageError,
-    ImageNotFound,
-    ImageRefused,
-    ImageTooLarge,
-    ImageUnauthorized,
-    ImageUnreadable,
-)
-from backend.guarded_transport import Resolve, resolve_host
-from backend.image_decoding import decode_image
+from backend.deadline import Deadline
+from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreadable
+from backend.fetch_refusals import explain_status, name_image
+from backend.guarded_network import Resolve, resolve_host
+from backend.image_decoding import FORMATS, check_formats, decode_image
+from backend.local_files import LocalFiles
+from backend.task_addresses import local_file, locate
 from backend.tokens import TokenDesk
 from backend.values import FetchedImage, LabelStudioAccess
-from backend.web_client import Answer, Deadline, WebClient
+from backend.web_client import Answer, WebClient
 
-MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+# After these, the next URL of an address is tried. 400 is what Label Studio says of
+# uploads when it keeps them elsewhere than it was asked for.
+_NOT_HERE: Final = frozenset({400, 404, 410})
 
 
 class ImageFetcher:
@@ -52,7 +52,10 @@ class ImageFetcher:
         max_bytes: int = 64 * 1024 * 1024,
         max_pixels: int = 100_000_000,
         timeout_s: float = 20.0,
+        max_redirects: int = 5,
+        formats: Sequence[str] = FORMATS,
         image_hosts: Sequence[str] = (),
+        local_files_root: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         resolve: Resolve = resolve_host,
     ) -> None:
@@ -62,25 +65,38 @@ class ImageFetcher:
             max_bytes: largest file.
             max_pixels: largest rows times columns.
             timeout_s: for one image, its redirects and token included.
+            max_redirects: how many are followed for one image.
+            formats: allowed kinds of files, some of `image_decoding.FORMATS`.
             image_hosts: `host`, `host:port` or `*.suffix`: the only hosts to read
                 from besides Label Studio, private ones included. Empty: any
                 public host.
+            local_files_root: the folder that Label Studio knows as its
+                LOCAL_FILES_DOCUMENT_ROOT, where it is shared with this backend.
+                What is not in it is asked from Label Studio.
             clock: monotonic seconds.
             resolve: host and port -> IP addresses.
 
         Raises:
-            ValueError: if an entry of `image_hosts` is no host.
+            ValueError: if an entry of `image_hosts` is no host, a format is unknown
+                or `local_files_root` is the whole file system.
         """
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._timeout_s = timeout_s
+        self._max_redirects = max_redirects
+        self._formats = check_formats(formats)
         self._image_hosts = tuple(HostRule.parse(entry) for entry in image_hosts)
+        self._local_files = (
+            LocalFiles(local_files_root, max_bytes=max_bytes)
+            if local_files_root
+            else None
+        )
         self._clock = clock
         self._web = WebClient(resolve=resolve)
         self._tokens = TokenDesk(self._web, clock)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Refuse further requests."""
         self._web.close()
 
     def fetch(
@@ -103,30 +119,57 @@ class ImageFetcher:
         """
         address = address.strip()
         _refuse_half_characters(address)
-        if address[:5].lower() == "data:":
-            data = _decode_data_uri(address, self._max_bytes)
-        else:
-            url = locate(address, access, task_id=task_id)
-            deadline = Deadline.after(self._timeout_s, self._clock)
-            data = self._download(url, access, deadline)
+        data = self._read(address, access, task_id)
         try:
-            pixels = decode_image(data, max_pixels=self._max_pixels)
+            pixels = decode_image(
+                data, max_pixels=self._max_pixels, formats=self._formats
+            )
         except ImageError as e:
-            raise type(e)(f"{shorten(address)}: {e}") from e
+            raise type(e)(f"{name_image(address, access)}: {e}") from e
         return FetchedImage(pixels=pixels, digest=hashlib.sha256(data).hexdigest())
 
-    def _download(
-        self, url: httpx.URL, access: LabelStudioAccess, deadline: Deadline
+    def _read(
+        self, address: str, access: LabelStudioAccess, task_id: int | None
     ) -> bytes:
-        for _ in range(MAX_REDIRECTS + 1):
+        if address[:5].lower() == "data:":
+            return _decode_data_uri(address, self._max_bytes)
+        deadline = Deadline.after(self._timeout_s, self._clock)
+        if self._local_files is not None:
+            path = local_file(address, access)
+            data = None if path is None else self._local_files.read(path, deadline)
+            if data is not None:
+                return data
+        return self._download(address, access, task_id, deadline)
+
+    def _download(
+        self,
+        address: str,
+        access: LabelStudioAccess,
+        task_id: int | None,
+        deadline: Deadline,
+    ) -> bytes:
+        urls = locate(address, access, task_id=task_id)
+        for url in urls:
+            answer, end = self._follow(url, access, deadline)
+            if answer.status not in _NOT_HERE:
+                break
+        if not 200 <= answer.status < 300:
+            raise explain_status(answer.status, end, address=address, access=access)
+        return answer.body
+
+    def _follow(
+        self, url: httpx.URL, access: LabelStudioAccess, deadline: Deadline
+    ) -> tuple[Answer, httpx.URL]:
+        """Go where redirects lead; the last answer, and who gave it."""
+        for _ in range(self._max_redirects + 1):
             answer = self._ask(url, access, deadline)
             if answer.status not in _REDIRECTS:
-                _check_status(answer, url, access)
-                return answer.body
+                return answer, url
             url = _redirect_target(answer, url)
         raise ImageError(
-            f"{shorten(str(url))} is the end of more than {MAX_REDIRECTS} redirects. "
-            f"Import the address that they lead to."
+            f"{shorten(str(url))} is the end of more than {self._max_redirects} "
+            f"redirects. Import the address that they lead to, or raise "
+            f"IMAGE_MAX_REDIRECTS."
         )
 
     def _ask(
@@ -151,9 +194,12 @@ class ImageFetcher:
 
         if not is_home:
             return get(None)
-        answer = get(self._tokens.header(access, deadline))
-        if answer.status == 401 and self._tokens.forget(access):
-            answer = get(self._tokens.header(access, deadline))
+        sent = self._tokens.header(access, deadline)
+        answer = get(sent)
+        if answer.status == 401:
+            renewed = self._tokens.header(access, deadline, refused=sent)
+            if renewed != sent:
+                answer = get(renewed)
         return answer
 
 
@@ -201,29 +247,3 @@ def _redirect_target(answer: Answer, url: httpx.URL) -> httpx.URL:
             f"on to. Import the address of the image itself."
         ) from e
     return parse_url(str(target))
-
-
-def _check_status(answer: Answer, url: httpx.URL, access: LabelStudioAccess) -> None:
-    """Refuse every answer but 2xx, in the words of who must act."""
-    status, shown = answer.status, shorten(str(url))
-    if 200 <= status < 300:
-        return
-    if status in {404, 410}:
-        raise ImageNotFound(
-            f"{shown} is not there (status {status}). Check the task's data and, on "
-            f"Label Studio, that the token's user sees the project."
-        )
-    if status not in {401, 403}:
-        raise ImageError(f"{shown} answered with status {status} in place of an image.")
-    if not takes_token(url, access):
-        raise ImageUnauthorized(
-            f"{shown} may not be read (status {status}). No token is sent there, as it "
-            f"is not the address of Label Studio. A signed address may have expired; "
-            f"if this is Label Studio, set LABEL_STUDIO_URL to it."
-        )
-    cause = "no token is set" if access.token is None else "the token is not accepted"
-    raise ImageUnauthorized(
-        f"{shown} may not be read (status {status}): {cause}. Set LABEL_STUDIO_API_KEY "
-        f"to a personal access token of a user who sees the project. A legacy token "
-        f"works only while the organisation has legacy tokens enabled."
-    )

@@ -52,5 +52,8 @@ class ProjectAccess:
         if token is None and learned is not None:
             token = learned.token
         return LabelStudioAccess(
-            url=self._environment.url, token=token, from_environment=True
+            url=self._environment.url,
+            token=token,
+            from_environment=True,
+            known_as=None if learned is None else learned.url,
         )

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backend.addresses import parse_url, reach_of, shorten
+from backend.deadline import Deadline
 from backend.errors import ImageError, ImageUnauthorized
 from backend.values import LabelStudioAccess
-from backend.web_client import Deadline, WebClient
+from backend.web_client import WebClient
 
 # An access token is renewed this long before its end, and a short-lived one when
 # a quarter of its life is left.
@@ -28,10 +29,16 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
+_Key = tuple[str, str]
+
+
 @dataclass(frozen=True)
 class _AccessToken:
-    text: str
+    header: str
     renew_at_s: float
+
+    def serves(self, now_s: float) -> bool:
+        return now_s < self.renew_at_s
 
 
 class TokenDesk:
@@ -42,10 +49,24 @@ class TokenDesk:
         self._web = web
         self._clock = clock
         self._lock = threading.Lock()
-        self._issued: dict[tuple[str, str], _AccessToken] = {}
+        self._issued: dict[_Key, _AccessToken] = {}
+        self._being_exchanged: dict[_Key, threading.Event] = {}
 
-    def header(self, access: LabelStudioAccess, deadline: Deadline) -> str | None:
+    def header(
+        self,
+        access: LabelStudioAccess,
+        deadline: Deadline,
+        *,
+        refused: str | None = None,
+    ) -> str | None:
         """Value of the Authorization header, None when there is no token.
+
+        Args:
+            access: holds the token.
+            deadline: for the exchange, should one be needed.
+            refused: a header that Label Studio did not accept. It is not returned
+                again as long as there is another way, which there is for personal
+                access tokens only.
 
         Raises:
             ImageUnauthorized: if the token cannot be one, or is not exchanged.
@@ -60,34 +81,51 @@ class TokenDesk:
             )
         kind = _claims(access.token).get("token_type")
         if kind == "refresh":
-            return f"Bearer {self._access_token(access.url, access, deadline)}"
+            return self._bearer(access.url, access, deadline, refused)
         return f"{'Bearer' if kind == 'access' else 'Token'} {access.token}"
 
-    def forget(self, access: LabelStudioAccess) -> bool:
-        """Drop what was exchanged for a token; say whether there was anything."""
-        with self._lock:
-            return self._issued.pop(_key(access), None) is not None
-
-    def _access_token(
-        self, url: str, access: LabelStudioAccess, deadline: Deadline
+    def _bearer(
+        self,
+        url: str,
+        access: LabelStudioAccess,
+        deadline: Deadline,
+        refused: str | None,
     ) -> str:
+        """The header of an access token, exchanged by one thread for all."""
+        key = (url, access.token or "")
+        while True:
+            with self._lock:
+                issued = self._issued.get(key)
+                if issued and issued.serves(self._clock()) and issued.header != refused:
+                    return issued.header
+                done = self._being_exchanged.get(key)
+                if done is None:
+                    done = self._being_exchanged[key] = threading.Event()
+                    break
+            # Not under the lock: one slow Label Studio must not stop the others.
+            if not done.wait(deadline.remaining_s()):
+                raise ImageError(
+                    f"{shorten(url)} did not exchange the personal access token within "
+                    f"{deadline.limit_s:g} s. Check the server, or raise "
+                    f"FETCH_TIMEOUT_S."
+                )
+        try:
+            now = self._clock()
+            text = self._exchange(url, access, deadline)
+            fresh = _AccessToken(f"Bearer {text}", now + _usable_life_s(text))
+            with self._lock:
+                self._drop_old_tokens()
+                self._issued[key] = fresh
+            return fresh.header
+        finally:
+            with self._lock:
+                del self._being_exchanged[key]
+            done.set()
+
+    def _drop_old_tokens(self) -> None:
         now = self._clock()
-        with self._lock:
-            issued = self._issued.get(_key(access))
-        if issued is not None and now < issued.renew_at_s:
-            return issued.text
-        # Not under the lock: one slow Label Studio must not stop the others. Two
-        # threads may then both exchange, which is harmless.
-        text = self._exchange(url, access, deadline)
-        fresh = _AccessToken(text, now + _usable_life_s(text))
-        with self._lock:
-            self._issued = {
-                key: token
-                for key, token in self._issued.items()
-                if now < token.renew_at_s
-            }
-            self._issued[_key(access)] = fresh
-        return text
+        for key in [key for key, old in self._issued.items() if not old.serves(now)]:
+            del self._issued[key]
 
     def _exchange(self, url: str, access: LabelStudioAccess, deadline: Deadline) -> str:
         endpoint = parse_url(f"{url.rstrip('/')}/api/token/refresh/")
@@ -99,11 +137,18 @@ class TokenDesk:
             max_bytes=_MAX_ANSWER_BYTES,
             json={"refresh": access.token},
         )
-        if answer.status in {400, 401, 403, 404}:
+        if answer.status in {400, 401, 403}:
             raise ImageUnauthorized(
                 f"{shorten(url)} answered {answer.status} when the personal access "
                 f"token was to be exchanged: it is revoked, expired, incomplete or of "
                 f"another Label Studio. Create a new one and set LABEL_STUDIO_API_KEY."
+            )
+        if answer.status == 404:
+            raise ImageUnauthorized(
+                f"{shorten(url)} answered 404 when the personal access token was to be "
+                f"exchanged: no Label Studio with such tokens is there. Set "
+                f"LABEL_STUDIO_URL to the address that Label Studio itself has, with "
+                f"its sub-path if it has one."
             )
         try:
             text = json.loads(answer.body)["access"]
@@ -116,10 +161,6 @@ class TokenDesk:
                 f"to the address that Label Studio itself has, without redirects."
             ) from e
         return str(text)
-
-
-def _key(access: LabelStudioAccess) -> tuple[str, str]:
-    return access.url or "", access.token or ""
 
 
 def _usable_life_s(token: str) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,32 +27,82 @@ class Label:
 
     Attributes:
         name: what a region must answer with (the alias when there is one).
-        prompt: the text that drives the segmenter.
+        prompts: the texts that drive the segmenter, at least one; what any of them
+            finds is the label's.
         threshold_01: score threshold of this label alone, None for the control's.
     """
 
     name: str
-    prompt: str
+    prompts: tuple[str, ...]
     threshold_01: float | None = None
+
+
+Shape = Literal["brush", "polygon", "rectangle", "bitmask"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutOptions:
+    """How score maps become regions: the part of a mask that needs no model.
+
+    Attributes:
+        threshold_01: background score, in (0, 1).
+        overlap: "exclusive" gives each pixel to its best label, "independent" lets
+            labels of one control overlap.
+        regions: "label" draws one region per label, "part" one per connected part.
+            Polygons and rectangles are always one per part.
+        min_area_01: connected parts, and holes, smaller than this share of the
+            image are dropped, or filled; in [0, 1).
+        max_regions: most regions of one control on one image; the largest stay.
+        polygon_tolerance_01: farthest that a polygon may pass from the mask's
+            outline, as a share of the image's diagonal; in (0, 1).
+    """
+
+    threshold_01: float
+    overlap: Literal["exclusive", "independent"] = "exclusive"
+    regions: Literal["label", "part"] = "label"
+    min_area_01: float = 0.0002
+    max_regions: int = 50
+    polygon_tolerance_01: float = 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTag:
+    """One `<Image>` of the label config.
+
+    Attributes:
+        name: the tag's name.
+        value: its `value` or `valueList` as written, such as "$image".
+        is_list: whether it shows pages (`valueList`), each with its own regions.
+    """
+
+    name: str
+    value: str
+    is_list: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One `BrushLabels` control and the image it paints on.
+    """One tag that draws regions, and the image it draws on.
 
     Attributes:
-        from_name: the control tag's name.
-        to_name: the `Image` tag's name.
-        data_key: the key in a task's data that holds the image's address.
-        labels: the control's labels in the config's order.
-        threshold_01: score threshold of this control, None for the default.
+        from_name: name of the tag that draws, such as `BrushLabels` or `Brush`.
+        image: what is drawn on.
+        shape: what it draws.
+        labels: the labels in the config's order.
+        cut: how its regions are cut.
+        labels_from_name: name of the `<Labels>` tag that holds the labels where the
+            drawing tag has none of its own, else None.
+        labels_value: where a task's data holds further labels ("$labels"), None for
+            a control whose labels are all in the config.
     """
 
     from_name: str
-    to_name: str
-    data_key: str
+    image: ImageTag
+    shape: Shape
     labels: tuple[Label, ...]
-    threshold_01: float | None = None
+    cut: CutOptions
+    labels_from_name: str | None = None
+    labels_value: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,8 +128,11 @@ class LabelStudioAccess:
         token: legacy token or personal access token, or None.
         from_environment: the operator named this address. False for one learned
             from `/setup`, which anybody who reaches the backend may send.
+        known_as: the address that Label Studio gives for itself in `/setup` and
+            writes into tasks, where it is not `url`; None when unknown.
     """
 
     url: str | None
     token: str | None = field(default=None, repr=False)
     from_environment: bool = False
+    known_as: str | None = None

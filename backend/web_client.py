@@ -1,45 +1,38 @@
 """One HTTP exchange within limits; the border behind which httpx stays.
 
-A request in, an Answer out: no redirect is followed, no cookie kept, no proxy
-or password file of the environment used. Every failure is an ImageError.
+A request in, an Answer out: no redirect is followed, no cookie kept, no password
+file of the environment used. Every failure is an ImageError.
+
+HTTP_PROXY and its like are not heeded: a proxy resolves names itself, and would
+connect where `guarded_network.py` does not.
 """
 
 import functools
 import http.cookiejar
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 
 from backend.addresses import Reach, shorten
+from backend.deadline import Deadline
 from backend.errors import ImageError, ImageTooLarge
-from backend.guarded_transport import REACH, GuardedTransport, Resolve
+from backend.guarded_network import Resolve
+from backend.guarded_transport import DEADLINE, REACH, GuardedTransport
 
-# httpx logs every address at INFO, the signatures of pre-signed ones included.
+# They log every address, the signatures of pre-signed ones included.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 _LONGEST_REASON: Final = 200
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """The moment at which work on one image must be over."""
-
-    ends_at_s: float
-    limit_s: float
-    clock: Callable[[], float]
-
-    @classmethod
-    def after(cls, limit_s: float, clock: Callable[[], float]) -> "Deadline":
-        """The deadline `limit_s` seconds from now."""
-        return cls(clock() + limit_s, limit_s, clock)
-
-    def remaining_s(self) -> float:
-        """Seconds left, 0 when none are."""
-        return max(0.0, self.ends_at_s - self.clock())
+# What a browser would undo. It passes over all else that servers write there, as
+# "aws-chunked" or "utf-8", and so do we.
+_COMPRESSIONS: Final = frozenset(
+    {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
+)
 
 
 @dataclass(frozen=True)
@@ -55,30 +48,25 @@ class WebClient:
     """Thread-safe sender of bounded requests."""
 
     def __init__(self, *, resolve: Resolve) -> None:
-        """Open the pools; `resolve` gives the IP addresses of a host and port."""
-        trusted = _trusted_authorities()
+        """Set up; `resolve` gives the IP addresses of a host and port."""
         no_cookies = http.cookiejar.CookieJar(
             http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         )
         self._client = httpx.Client(
-            transport=GuardedTransport(
-                named=httpx.HTTPTransport(verify=trusted, trust_env=False),
-                pinned=httpx.HTTPTransport(
-                    verify=trusted,
-                    trust_env=False,
-                    limits=httpx.Limits(max_keepalive_connections=0),
-                ),
-                resolve=resolve,
-            ),
+            transport=GuardedTransport(resolve=resolve, trusted=_trusted_authorities()),
             trust_env=False,
             cookies=no_cookies,
             follow_redirects=False,
-            # A compressed body could grow past any limit in one step.
-            headers={"Accept-Encoding": "identity", "User-Agent": "diffsegmenter"},
+            headers={
+                # A compressed body could grow past any limit in one step.
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+                "User-Agent": "diffsegmenter",
+            },
         )
 
     def close(self) -> None:
-        """Close all connections."""
+        """Refuse further requests."""
         self._client.close()
 
     def send(
@@ -94,8 +82,8 @@ class WebClient:
     ) -> Answer:
         """Send one request and read its answer.
 
-        The deadline is looked at after every piece of the body, and bounds each
-        single wait before that.
+        The deadline holds for all of it: the look-up of the name, the connection,
+        every piece of headers and body.
 
         Raises:
             ImageRefused: if the host is out of reach.
@@ -107,15 +95,14 @@ class WebClient:
             url,
             headers=dict(headers or {}),
             json=json,
-            timeout=max(deadline.remaining_s(), 0.001),
-            extensions={REACH: reach},
+            extensions={REACH: reach, DEADLINE: deadline},
         )
         try:
             response = self._client.send(request, stream=True)
             try:
                 body = b""
                 if response.is_success:
-                    body = _read_body(response, deadline, max_bytes)
+                    body = _read_body(response, max_bytes)
                 return Answer(response.status_code, response.headers, body)
             finally:
                 response.close()
@@ -123,12 +110,7 @@ class WebClient:
             raise _too_slow(url, deadline) from e
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as e:
             # UnicodeError: httpx looks into a redirect's host even without following.
-            reason = str(e)[:_LONGEST_REASON] or type(e).__name__
-            raise ImageError(
-                f"{shorten(str(url))} cannot be read: {reason}. Check that this "
-                f"backend reaches {url.host!r}; in a container, localhost is the "
-                f"container itself."
-            ) from e
+            raise _unreadable(url, e) from e
 
 
 @functools.cache
@@ -140,13 +122,13 @@ def _trusted_authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _read_body(response: httpx.Response, deadline: Deadline, max_bytes: int) -> bytes:
+def _read_body(response: httpx.Response, max_bytes: int) -> bytes:
     """Collect the body, giving up as soon as a limit is passed."""
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding != "identity":
+    encodings = response.headers.get("Content-Encoding", "").lower()
+    if _COMPRESSIONS & {name.strip() for name in encodings.split(",")}:
         raise ImageError(
             f"{shorten(str(response.request.url))} came with the content encoding "
-            f"{encoding[:40]!r}, which was not asked for. Switch compression off "
+            f"{encodings[:40]!r}, which was not asked for. Switch compression off "
             f"for images on that server."
         )
     announced_bytes = int(response.headers.get("Content-Length", "0"))
@@ -159,8 +141,6 @@ def _read_body(response: httpx.Response, deadline: Deadline, max_bytes: int) -> 
             raise _too_large(
                 response.request.url, f"more than {max_bytes:,}", max_bytes
             )
-        if deadline.remaining_s() == 0:
-            raise _too_slow(response.request.url, deadline)
     return bytes(body)
 
 
@@ -169,6 +149,20 @@ def _too_large(url: httpx.URL, size: str, max_bytes: int) -> ImageTooLarge:
         f"{shorten(str(url))} has {size} bytes; the limit is {max_bytes:,}. "
         f"Use a smaller copy or raise IMAGE_MAX_BYTES."
     )
+
+
+def _unreadable(url: httpx.URL, failure: Exception) -> ImageError:
+    reason = str(failure)[:_LONGEST_REASON] or type(failure).__name__
+    remedy = (
+        f"Check that this backend reaches {url.host!r}; in a container, localhost is "
+        f"the container itself."
+    )
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        remedy = (
+            "Set SSL_CERT_FILE to a file with the certificate of the authority that "
+            "signed the server's."
+        )
+    return ImageError(f"{shorten(str(url))} cannot be read: {reason}. {remedy}")
 
 
 def _too_slow(url: httpx.URL, deadline: Deadline) -> ImageError:

@@ -1,6 +1,7 @@
 """A real HTTP server on 127.0.0.1 that answers what a test tells it to."""
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def send(
 
 
 @contextlib.contextmanager
-def running_web_server() -> Iterator[WebServer]:
+def running_web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
     server: WebServer
 
     class Handler(BaseHTTPRequestHandler):
@@ -100,6 +101,8 @@ def running_web_server() -> Iterator[WebServer]:
             pass  # a client that gives up early is what several tests want
 
     with Listener(("127.0.0.1", 0), Handler) as listener:
+        if tls is not None:
+            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
         server = WebServer(port=listener.server_port)
         thread = threading.Thread(
             target=listener.serve_forever, kwargs={"poll_interval": 0.02}

@@ -5,6 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clock import Clock
+from tests.fetching import (  # noqa: F401
+    access,
+    fetcher,
+    foreign,
+    label_studio,
+    open_fetcher,
+)
 from tests.redis_server import RedisServer, running_redis
 
 

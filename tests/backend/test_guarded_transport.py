@@ -1,140 +1,165 @@
-from collections.abc import Callable
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import httpx
 import pytest
 
 from backend.addresses import Reach
+from backend.deadline import Deadline
 from backend.errors import ImageRefused
-from backend.guarded_transport import REACH, GuardedTransport, resolve_host
+from backend.guarded_network import Resolve
+from backend.guarded_transport import DEADLINE, REACH, GuardedTransport
+from tests.web_server import WebServer, running_web_server
+
+pytestmark = pytest.mark.timeout(30)
 
 
-class Recorder(httpx.BaseTransport):
-    """Keeps requests; refuses to connect to the addresses in `dead`."""
-
-    def __init__(self, *dead: str) -> None:
-        self.requests: list[httpx.Request] = []
-        self.dead = dead
-        self.is_closed = False
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        if request.url.host in self.dead:
-            raise httpx.ConnectTimeout(f"{request.url.host} is dead")
-        return httpx.Response(200)
-
-    def close(self) -> None:
-        self.is_closed = True
+def here(host: str, port: int) -> list[str]:
+    return ["127.0.0.1"]
 
 
-def guarded(
-    resolve: Callable[[str, int], list[str]], *dead: str
-) -> tuple[GuardedTransport, Recorder, Recorder]:
-    named, pinned = Recorder(), Recorder(*dead)
-    return (
-        GuardedTransport(named=named, pinned=pinned, resolve=resolve),
-        named,
-        pinned,
+def transport(
+    resolve: Resolve = here, trusted: ssl.SSLContext | None = None
+) -> GuardedTransport:
+    return GuardedTransport(
+        resolve=resolve, trusted=trusted or ssl.create_default_context()
     )
 
 
-def request(url: str, reach: Reach) -> httpx.Request:
-    return httpx.Request("GET", url, extensions={REACH: reach})
+def request(url: str, reach: Reach = Reach.PRIVATE) -> httpx.Request:
+    deadline = Deadline.after(5, time.monotonic)
+    return httpx.Request("GET", url, extensions={REACH: reach, DEADLINE: deadline})
 
 
-def test_guarded_transport_connects_to_the_address_it_checked() -> None:
-    lookups: list[tuple[str, int]] = []
-
-    def rebinding(host: str, port: int) -> list[str]:
-        lookups.append((host, port))
-        return ["93.184.216.34"] if len(lookups) == 1 else ["127.0.0.1"]
-
-    transport, named, pinned = guarded(rebinding)
-    transport.handle_request(request("https://a.org/x.png?y=1", Reach.PUBLIC))
-
-    (sent,) = pinned.requests
-    assert str(sent.url) == "https://93.184.216.34/x.png?y=1"
-    assert sent.headers["Host"] == "a.org"
-    assert sent.extensions["sni_hostname"] == "a.org"
-    assert lookups == [("a.org", 443)]
-    assert named.requests == []
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    with running_web_server() as server:
+        yield server
 
 
-def test_guarded_transport_resolves_nothing_for_a_named_host() -> None:
-    def never(host: str, port: int) -> list[str]:
-        raise AssertionError(host)
+def test_guarded_transport_sends_the_name_to_the_address_it_resolved(
+    server: WebServer,
+) -> None:
+    server.serve("/x%20y.png", b"body", headers={"X-One": "1"})
+    url = f"http://a.org:{server.port}/x y.png?q=%2F"
 
-    transport, named, pinned = guarded(never)
-    transport.handle_request(request("http://minio:9000/x", Reach.ANYWHERE))
+    with closing(transport().handle_request(request(url))) as response:
+        body = b"".join(response.iter_raw())
 
-    assert str(named.requests[0].url) == "http://minio:9000/x"
-    assert pinned.requests == []
-
-
-@pytest.mark.parametrize("url", ["http://a.org/x", "http://127.0.0.1/x"])
-def test_guarded_transport_refuses_if_any_address_is_out_of_reach(url: str) -> None:
-    transport, _, pinned = guarded(lambda *_: ["93.184.216.34", "10.0.0.1"])
-
-    with pytest.raises(ImageRefused, match=r"10\.0\.0\.1.*IMAGE_HOSTS"):
-        transport.handle_request(request(url, Reach.PUBLIC))
-    assert pinned.requests == []
+    assert (response.status_code, response.headers["x-one"]) == (200, "1")
+    assert body == b"body"
+    (seen,) = server.seen
+    assert seen.path == "/x%20y.png?q=%2F"
+    assert seen.headers["host"] == f"a.org:{server.port}"
 
 
-def test_guarded_transport_tries_the_next_address_when_one_is_dead() -> None:
-    transport, _, pinned = guarded(
-        lambda *_: ["2606:2800:220:1::1", "93.184.216.34"], "2606:2800:220:1::1"
-    )
+def test_guarded_transport_refuses_before_it_connects(server: WebServer) -> None:
+    with pytest.raises(ImageRefused, match="IMAGE_HOSTS"):
+        transport().handle_request(
+            request(f"http://a.org:{server.port}/x", Reach.PUBLIC)
+        )
 
-    response = transport.handle_request(request("http://a.org:81/x", Reach.PUBLIC))
-
-    assert response.status_code == 200
-    assert [str(sent.url) for sent in pinned.requests] == [
-        "http://[2606:2800:220:1::1]:81/x",
-        "http://93.184.216.34:81/x",
-    ]
+    assert server.seen == []
 
 
-def test_guarded_transport_raises_the_last_failure_when_all_are_dead() -> None:
-    transport, *_ = guarded(lambda *_: ["93.184.216.34"], "93.184.216.34")
+def test_guarded_transport_resolves_and_checks_every_request_anew(
+    server: WebServer,
+) -> None:
+    answers = iter([["127.0.0.1"], ["169.254.169.254"]])
+    sender = transport(lambda *_: next(answers))
+    url = f"http://a.org:{server.port}/"
 
-    with pytest.raises(httpx.ConnectTimeout, match="dead"):
-        transport.handle_request(request("http://a.org/x", Reach.PUBLIC))
+    sender.handle_request(request(url)).close()
+    with pytest.raises(ImageRefused, match=r"169\.254\.169\.254"):
+        sender.handle_request(request(url))
+
+
+@pytest.mark.parametrize("missing", [REACH, DEADLINE])
+def test_guarded_transport_refuses_a_request_without_limits(
+    server: WebServer, missing: str
+) -> None:
+    unlimited = request(server.url)
+    del unlimited.extensions[missing]
+
+    with pytest.raises(KeyError):
+        transport().handle_request(unlimited)
+    assert server.seen == []
+
+
+def test_guarded_transport_reports_a_refused_connection_as_a_transport_error() -> None:
+    with running_web_server() as server:
+        url = server.url
+
+    with pytest.raises(httpx.TransportError):
+        transport().handle_request(request(url))
 
 
 @pytest.mark.parametrize(
-    "failure",
-    [OSError("no such name"), UnicodeError("label too long"), None],
-    ids=["unknown", "impossible", "empty"],
+    "raw", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"]
 )
-def test_guarded_transport_reports_an_unresolvable_host_as_not_connected(
-    failure: Exception | None,
+def test_guarded_transport_reports_broken_http_as_a_transport_error(
+    server: WebServer, raw: bytes
 ) -> None:
-    def resolve(host: str, port: int) -> list[str]:
-        if failure is not None:
-            raise failure
-        return []
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(raw)
+        handler.close_connection = True
 
-    transport, *_ = guarded(resolve)
-    with pytest.raises(httpx.ConnectError, match=r"a\.org"):
-        transport.handle_request(request("http://a.org/x", Reach.PUBLIC))
+    server.route("/", respond)
 
-
-def test_guarded_transport_refuses_a_request_without_a_reach() -> None:
-    transport, named, pinned = guarded(lambda *_: ["93.184.216.34"])
-
-    with pytest.raises(KeyError):
-        transport.handle_request(httpx.Request("GET", "http://a.org"))
-    assert named.requests == pinned.requests == []
+    with (
+        pytest.raises(httpx.TransportError),
+        closing(transport().handle_request(request(server.url))) as response,
+    ):
+        list(response.iter_raw())
 
 
-def test_guarded_transport_closes_both_transports() -> None:
-    transport, named, pinned = guarded(lambda *_: [])
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificate and key of `a.test`, signed by itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path_factory.mktemp("tls") / "a.pem"
+    command = (
+        f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {file} -out {file}.crt"
+    )
+    names = ["-subj", "/CN=a.test", "-addext", "subjectAltName=DNS:a.test"]
+    subprocess.run([openssl, *command.split(), *names], check=True, capture_output=True)
+    with file.open("ab") as both:
+        both.write(Path(f"{file}.crt").read_bytes())
+    return file
 
-    transport.close()
 
-    assert named.is_closed
-    assert pinned.is_closed
+@pytest.fixture
+def tls_server(certificate: Path) -> Iterator[WebServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with running_web_server(context) as server:
+        server.serve("/a", b"secret")
+        yield server
 
 
-@pytest.mark.parametrize("spelling", ["127.0.0.1", "2130706433", "0x7f.1", "127.1"])
-def test_resolve_host_sees_through_spellings_of_loopback(spelling: str) -> None:
-    assert resolve_host(spelling, 80) == ["127.0.0.1"]
+def test_guarded_transport_checks_a_certificate_against_the_name(
+    tls_server: WebServer, certificate: Path
+) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    sender = transport(trusted=trusting)
+
+    named = request(f"https://a.test:{tls_server.port}/a")
+    with closing(sender.handle_request(named)) as response:
+        assert b"".join(response.iter_raw()) == b"secret"
+    with pytest.raises(httpx.TransportError, match="Hostname mismatch"):
+        sender.handle_request(request(f"https://b.test:{tls_server.port}/a"))
+
+
+def test_guarded_transport_refuses_a_certificate_that_nobody_vouches_for(
+    tls_server: WebServer,
+) -> None:
+    with pytest.raises(httpx.TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+        transport().handle_request(request(f"https://a.test:{tls_server.port}/a"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from backend.errors import ImageError, ImageTooLarge, ImageUnreadable
-from backend.image_decoding import decode_image
+from backend.image_decoding import FORMATS, check_formats, decode_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -270,9 +270,76 @@ def test_decode_image_names_what_is_wrong_with_the_bytes(
         decode(data)
 
 
-def test_decode_image_refuses_a_format_that_is_not_listed() -> None:
+def test_decode_image_refuses_a_format_that_nobody_can_allow() -> None:
     with pytest.raises(ImageUnreadable, match="not an image of a known format"):
         decode(save(red_then_blue(), "PPM"))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_decode_image_decodes_a_format_only_when_it_is_allowed(
+    file_format: str,
+) -> None:
+    data = save(red_then_blue(), file_format)
+    others = tuple(name for name in FORMATS if name != file_format)
+
+    pixels = decode_image(data, max_pixels=1000, formats=(file_format,))
+    with pytest.raises(ImageUnreadable) as caught:
+        decode_image(data, max_pixels=1000, formats=others)
+
+    assert pixels.shape == (20, 40, 3)
+    assert str(caught.value) == (
+        f"The image is a {file_format} file; IMAGE_FORMATS allows {', '.join(others)}. "
+        f"Convert it, or add {file_format} to IMAGE_FORMATS."
+    )
+
+
+def test_decode_image_runs_no_decoder_of_a_format_that_is_not_allowed() -> None:
+    # To see its size, Pillow would have to open it.
+    huge = png_header(20_000, 20_000)
+
+    with pytest.raises(ImageUnreadable, match="IMAGE_FORMATS allows JPEG"):
+        decode_image(huge, max_pixels=1000, formats=("JPEG",))
+
+
+def test_decode_image_takes_several_pictures_in_one_jpeg_for_a_jpeg() -> None:
+    first, second = (Image.new("RGB", (6, 4), colour) for colour in (RED, BLUE))
+    data = save(first, "MPO", save_all=True, append_images=[second])
+
+    assert decode_image(data, max_pixels=1000, formats=("JPEG",)).shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        pytest.param(save(red_then_blue(), "AVIF"), "AVIF", id="avif"),
+        pytest.param(save(red_then_blue(), "JPEG2000"), "JPEG 2000", id="jpeg-2000"),
+        pytest.param(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC", id="heic"),
+        pytest.param(b"%PDF-1.7 ...", "PDF", id="pdf"),
+        pytest.param(b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "SVG", id="svg"),
+    ],
+)
+def test_decode_image_names_well_known_formats_that_it_cannot_read(
+    data: bytes, name: str
+) -> None:
+    with pytest.raises(ImageUnreadable, match=f"bytes are {name}, not an image of"):
+        decode(data)
+
+
+def test_decode_image_calls_a_file_with_a_right_beginning_damaged() -> None:
+    with pytest.raises(ImageUnreadable, match="incomplete: it begins as GIF does"):
+        decode(b"GIF89a")
+
+
+def test_check_formats_takes_names_in_any_case_and_twice() -> None:
+    assert check_formats(["png", "JPEG", "Png"]) == ("PNG", "JPEG")
+
+
+@pytest.mark.parametrize("names", [["JPG"], ["PNG", "PPM"], ["PNG", ""], []])
+def test_check_formats_refuses_unknown_names_and_tells_the_known_ones(
+    names: list[str],
+) -> None:
+    with pytest.raises(ValueError, match="known are JPEG, PNG, WEBP, GIF, BMP, TIFF"):
+        check_formats(names)
 
 
 WHOLE_FILES = [

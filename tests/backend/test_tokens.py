@@ -1,29 +1,27 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from backend.deadline import Deadline
 from backend.errors import ImageError, ImageUnauthorized
+from backend.guarded_network import resolve_host
 from backend.images import ImageFetcher
+from backend.tokens import TokenDesk
 from backend.values import LabelStudioAccess
+from backend.web_client import WebClient
+from tests.clock import Clock
 from tests.web_server import WebServer, running_web_server, send
 
 PICTURE = "/data/upload/1/a.png"
 REFRESH = "/api/token/refresh/"
-
-
-class Clock:
-    """Monotonic seconds that pass when told to."""
-
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def jwt(**claims: Any) -> str:
@@ -43,6 +41,7 @@ class LabelStudio:
         self.life_s = life_s
         self.issued: list[str] = []
         self.refused: set[str] = set()
+        self.pause_s = 0.0
         file = io.BytesIO()
         Image.new("RGB", (3, 2)).save(file, "PNG")
         self.picture = file.getvalue()
@@ -58,6 +57,7 @@ class LabelStudio:
         if json.loads(self.server.seen[-1].body) != {"refresh": PERSONAL}:
             send(handler, b"{}", status=401)
             return
+        self.server.stopped.wait(self.pause_s)
         # The server's clock is far from ours on purpose.
         claims = {"iat": 5, "exp": 5 + self.life_s, "jti": len(self.issued)}
         self.issued.append(jwt(token_type="access", **claims))
@@ -81,11 +81,6 @@ def server() -> Iterator[WebServer]:
 @pytest.fixture
 def label_studio(server: WebServer) -> LabelStudio:
     return LabelStudio(server)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -144,7 +139,7 @@ def test_fetch_renews_the_access_token_before_its_end(
     label_studio.life_s = life_s
     fetcher.fetch(PICTURE, access=label_studio.access(PERSONAL))
 
-    clock.now_s += passed_s
+    clock.now += passed_s
     fetcher.fetch(PICTURE, access=label_studio.access(PERSONAL))
 
     assert label_studio.calls(REFRESH) == exchanges
@@ -194,6 +189,19 @@ def test_fetch_explains_a_personal_token_that_is_not_exchanged(
     assert label_studio.calls(PICTURE) == 0
 
 
+def test_fetch_explains_a_place_that_exchanges_no_tokens(
+    fetcher: ImageFetcher, label_studio: LabelStudio
+) -> None:
+    access = LabelStudioAccess(
+        url=f"{label_studio.server.url}/label-studio",
+        token=PERSONAL,
+        from_environment=True,
+    )
+
+    with pytest.raises(ImageUnauthorized, match=r"answered 404.*with its sub-path"):
+        fetcher.fetch(PICTURE, access=access)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -212,6 +220,138 @@ def test_fetch_explains_an_exchange_without_a_token(
 
     with pytest.raises(ImageError, match=f"{status} without an access token"):
         fetcher.fetch(PICTURE, access=label_studio.access(PERSONAL))
+
+
+def together(count: int, work: Callable[[], object]) -> list[Exception | None]:
+    """Do the same in several threads that start at once; what each of them raised."""
+    start = threading.Barrier(count)
+    raised: list[Exception | None] = [None] * count
+
+    def run(place: int) -> None:
+        start.wait(5)
+        try:
+            work()
+        except ImageError as e:
+            raised[place] = e
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_fetch_exchanges_a_personal_token_once_for_threads_that_need_it_at_once(
+    fetcher: ImageFetcher, label_studio: LabelStudio, clock: Clock
+) -> None:
+    access = label_studio.access(PERSONAL)
+    label_studio.pause_s = 0.2  # so that all of them find the exchange going on
+
+    first = together(8, lambda: fetcher.fetch(PICTURE, access=access))
+    clock.now += 250
+    second = together(8, lambda: fetcher.fetch(PICTURE, access=access))
+
+    assert first == second == [None] * 8
+    assert label_studio.calls(REFRESH) == 2
+    assert label_studio.calls(PICTURE) == 16
+
+
+def test_fetch_exchanges_once_for_threads_that_are_refused_with_the_same_token(
+    fetcher: ImageFetcher, label_studio: LabelStudio
+) -> None:
+    access = label_studio.access(PERSONAL)
+    fetcher.fetch(PICTURE, access=access)
+    label_studio.refused.add(f"Bearer {label_studio.issued[0]}")
+
+    raised = together(8, lambda: fetcher.fetch(PICTURE, access=access))
+
+    assert raised == [None] * 8
+    assert label_studio.calls(REFRESH) == 2
+
+
+def test_fetch_tells_every_thread_of_a_token_that_is_not_exchanged(
+    fetcher: ImageFetcher, label_studio: LabelStudio
+) -> None:
+    revoked = label_studio.access(jwt(token_type="refresh", sub="revoked"))
+
+    raised = together(4, lambda: fetcher.fetch(PICTURE, access=revoked))
+
+    assert [type(error) for error in raised] == [ImageUnauthorized] * 4
+
+
+def test_fetch_exchanges_anew_after_an_exchange_that_failed(
+    fetcher: ImageFetcher, label_studio: LabelStudio
+) -> None:
+    label_studio.server.serve(REFRESH, status=503)
+    with pytest.raises(ImageError, match="503"):
+        fetcher.fetch(PICTURE, access=label_studio.access(PERSONAL))
+
+    label_studio.server.route(REFRESH, label_studio.send_access_token)
+
+    fetcher.fetch(PICTURE, access=label_studio.access(PERSONAL))
+
+
+@pytest.mark.timeout(30)
+def test_header_waits_for_the_exchange_of_another_thread_no_longer_than_it_may(
+    label_studio: LabelStudio,
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        answered.wait(20)
+        label_studio.send_access_token(handler)
+
+    label_studio.server.route(REFRESH, hold)
+    access = label_studio.access(PERSONAL)
+    web = WebClient(resolve=resolve_host)
+    desk = TokenDesk(web, time.monotonic)
+    patient, hasty = (Deadline.after(s, time.monotonic) for s in (20, 0.2))
+    headers: list[str | None] = []
+    thread = threading.Thread(
+        target=lambda: headers.append(desk.header(access, patient))
+    )
+    thread.start()
+    assert asked.wait(5)
+
+    started_s = time.monotonic()
+    with pytest.raises(ImageError, match=r"within 0\.2 s.*FETCH_TIMEOUT_S"):
+        desk.header(access, hasty)
+    assert time.monotonic() - started_s < 2
+    answered.set()
+    thread.join()
+    web.close()
+
+    assert headers == [f"Bearer {label_studio.issued[0]}"]
+    assert label_studio.calls(REFRESH) == 1
+
+
+def test_fetch_does_not_wait_for_the_exchange_of_another_label_studio(
+    fetcher: ImageFetcher, label_studio: LabelStudio
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        answered.wait(5)
+        send(handler, b"{}", status=401)
+
+    with running_web_server() as other:
+        other.route(REFRESH, hold)
+        slow = LabelStudioAccess(url=other.url, token=PERSONAL, from_environment=True)
+
+        def fail() -> None:
+            with pytest.raises(ImageUnauthorized):
+                fetcher.fetch(PICTURE, access=slow)
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        assert asked.wait(5)
+        fetcher.fetch(PICTURE, access=label_studio.access(PERSONAL))
+        assert not answered.is_set()
+        answered.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "tökén", ""])
