@@ -7,6 +7,7 @@ Label Studio's; the order of the steps and the thresholds are not known here.
 
 import hashlib
 import json
+import math
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.bitmask import encode_bitmask
+from backend.outlines import outline
 from backend.rle import encode_rle
+from backend.shapes import Part
 from backend.values import Control, Label
 
 ID_CHARACTERS = 10
@@ -40,44 +44,66 @@ def region_id(*parts: object) -> str:
     return urlsafe_b64encode(digest).decode()[:ID_CHARACTERS]
 
 
-def brush_region(
+def write_region(
+    shape: Part | NDArray[np.bool_],
     *,
     control: Control,
     label: Label,
-    mask: NDArray[np.bool_],
+    size_yx: tuple[int, int],
     score: float,
     region_id: str,
-) -> dict[str, Any]:
-    """Write one mask as a region of a `BrushLabels` control.
+    item_index: int | None = None,
+) -> list[dict[str, Any]]:
+    """Write one region as the editor itself would.
 
     Args:
-        control: whose brush it is.
-        label: what the mask is of; the region answers with its name.
-        mask: bool (Y, X), at the size of the upright image. The editor draws by
+        shape: what the region covers, in pixels of the upright image. Brushes and
+            bitmasks take a part or a whole mask, bool (Y, X), of any number of
+            parts; polygons and rectangles take a part, since they have one outline.
+        control: what draws it. Of its `cut` only the polygons' tolerance counts.
+        label: what the region is of; it answers with the label's name.
+        size_yx: (rows, columns) of the upright image. The editor draws a brush by
             the size of the image alone: a smaller mask would be shredded.
         score: shown beside the region, in [0, 1]; rounded to 4 digits.
-        region_id: unique within the result; see the function of that name.
+        region_id: unique within the prediction; see the function of that name.
+        item_index: page of a multi-page image, counted from 0; None for an image
+            without pages.
 
     Returns:
-        A region, ready for JSON.
+        The results that make up the region, ready for JSON. One of a control that
+        has labels. Two, with one id, of a control whose labels are in a `<Labels>`
+        tag: the shape, then the shape again with its label.
 
     Raises:
         BadMask: if the mask cannot be encoded.
-        ValueError: if the score is outside [0, 1] or not a number.
+        ValueError: if the score is outside [0, 1] or not a number, if the shape
+            does not fit `size_yx`, or if it is a mask where a part is needed.
     """
-    rle = encode_rle(mask)
-    rows, columns = mask.shape
-    return {
+    drawn = _drawn(shape, control, size_yx)
+    rows, columns = size_yx
+    about: dict[str, Any] = {
         "id": region_id,
-        "type": "brushlabels",
-        "from_name": control.from_name,
-        "to_name": control.to_name,
+        "to_name": control.image.name,
         "score": _rounded(score),
         "original_width": columns,
         "original_height": rows,
         "image_rotation": 0,
-        "value": {"format": "rle", "rle": rle, "brushlabels": [label.name]},
     }
+    if item_index is not None:
+        about["item_index"] = item_index
+
+    if control.labels_from_name is None:
+        kind = f"{control.shape}labels"
+        answers = [(control.from_name, kind, drawn | {kind: [label.name]})]
+    else:
+        answers = [
+            (control.from_name, control.shape, drawn),
+            (control.labels_from_name, "labels", drawn | {"labels": [label.name]}),
+        ]
+    return [
+        about | {"from_name": from_name, "type": kind, "value": value}
+        for from_name, kind, value in answers
+    ]
 
 
 def prediction(
@@ -110,3 +136,68 @@ def _rounded(score: float) -> float:
     if not 0 <= score <= 1:
         raise ValueError(f"score is {score}; it must be a number from 0 to 1")
     return round(float(score), SCORE_DIGITS)
+
+
+def _drawn(
+    shape: Part | NDArray[np.bool_], control: Control, size_yx: tuple[int, int]
+) -> dict[str, Any]:
+    """The value of a region, but for its label."""
+    match control.shape:
+        case "brush":
+            return {"format": "rle", "rle": encode_rle(_mask(shape, size_yx))}
+        case "bitmask":
+            return {"imageDataURL": encode_bitmask(_mask(shape, size_yx))}
+        case "polygon":
+            tolerance_01 = control.cut.polygon_tolerance_01
+            return _polygon(_part(shape, size_yx), size_yx, tolerance_01)
+        case "rectangle":
+            return _rectangle(_part(shape, size_yx), size_yx)
+
+
+def _polygon(
+    part: Part, size_yx: tuple[int, int], tolerance_01: float
+) -> dict[str, Any]:
+    rows, columns = size_yx
+    ring = outline(part, tolerance_px=tolerance_01 * math.hypot(rows, columns))
+    points = [[_percent(x, of=columns), _percent(y, of=rows)] for x, y in ring]
+    return {"points": points, "closed": True}
+
+
+def _rectangle(part: Part, size_yx: tuple[int, int]) -> dict[str, Any]:
+    rows, columns = size_yx
+    y0, x0, y1, x1 = part.box_yxyx
+    return {
+        "x": _percent(x0, of=columns),
+        "y": _percent(y0, of=rows),
+        "width": _percent(x1 - x0, of=columns),
+        "height": _percent(y1 - y0, of=rows),
+        "rotation": 0,
+    }
+
+
+def _percent(length_px: float, *, of: int) -> float:
+    """At most 100, which the server's validator insists on: one rounding only."""
+    return 100 * length_px / of
+
+
+def _mask(
+    shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]
+) -> NDArray[np.bool_]:
+    if isinstance(shape, Part):
+        return shape.on_canvas(size_yx)
+    if shape.shape != size_yx:
+        raise ValueError(
+            f"the mask is {shape.shape} but the image {size_yx}; resize the mask, "
+            f"since the editor would draw it at the size of the image"
+        )
+    return shape
+
+
+def _part(shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]) -> Part:
+    if not isinstance(shape, Part):
+        raise ValueError(
+            "a polygon or rectangle encloses one part, not a mask; cut the mask "
+            "with `shapes.parts` and write a region for each"
+        )
+    shape.check_fits(size_yx)
+    return shape
