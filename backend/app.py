@@ -8,9 +8,10 @@ caller.
 import hmac
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import BadRequest as NotJson
@@ -18,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 
 from backend.cache import Cache
 from backend.errors import BadLabelConfig, BadRequest
-from backend.label_config import EXAMPLE, read_controls
+from backend.label_config import EXAMPLE, read_label_config
 from backend.metrics import Metrics
 from backend.predict import PreAnnotator
 from backend.projects import ProjectAccess
@@ -26,6 +27,8 @@ from backend.tasks import parse_predict, parse_setup
 from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
+
+_MOST_VERSIONS: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,12 +59,14 @@ def create_app(parts: Parts) -> Flask:
     app.register_error_handler(Exception, _answer_error)
     if parts.basic_auth is not None:
         app.before_request(_basic_auth_check(*parts.basic_auth))
-    version = parts.annotator.model_version
+    no_config = parts.annotator.model_version("")
+    # What `/setup` answered lately, for `/versions`, which names no project.
+    versions_told: deque[str] = deque(maxlen=_MOST_VERSIONS)
 
     def status() -> dict[str, str]:
         return {
             "status": "UP",
-            "model_version": version,
+            "model_version": no_config,
             "model": parts.model_status(),
             "cache": parts.cache.describe(),
         }
@@ -86,11 +91,14 @@ def create_app(parts: Parts) -> Flask:
         # A project may get its labels after its backend; refusing here would keep
         # it from being connected at all.
         try:
-            read_controls(told.label_config)
+            read_label_config(told.label_config, parts.annotator.cut)
         except BadLabelConfig as error:
             logger.warning(
                 "Project %s cannot be predicted yet: %s", told.project, error
             )
+        version = parts.annotator.model_version(told.label_config)
+        if version not in versions_told:
+            versions_told.append(version)
         return jsonify({"model_version": version})
 
     @app.post("/predict")
@@ -115,7 +123,7 @@ def create_app(parts: Parts) -> Flask:
 
     @app.get("/versions")
     def versions() -> Response:
-        return jsonify({"versions": [version]})
+        return jsonify({"versions": list(versions_told) or [no_config]})
 
     @app.get("/metrics")
     def metrics() -> Response:

@@ -1,128 +1,274 @@
 """Labeling XML in, controls with their labels and prompts out. Pure.
 
 The label names are the open vocabulary: what a project's annotators see is what
-the segmenter is asked for.
+the segmenter is asked for. Which tags belong together is read here, what their
+attributes ask for in `tag_attributes.py`.
 """
 
-import logging
+import hashlib
+import json
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
+from xml.etree import ElementTree
 
 from label_studio_sdk.label_interface.interface import LabelInterface
 
+from backend.config_labels import dynamic_labels, labels_by_control, merge_labels
 from backend.errors import BadLabelConfig
-from backend.values import Control, Label
+from backend.tag_attributes import EXAMPLE, is_skipped, read_cut_options, refusal
+from backend.task_data import refers_to_data
+from backend.values import Control, CutOptions, ImageTag, Label, Shape
 
-logger = logging.getLogger(__name__)
-
-EXAMPLE: Final = """<View>
-  <Image name="image" value="$image"/>
-  <BrushLabels name="tag" toName="image">
-    <Label value="cat"/>
-    <Label value="dog"/>
-  </BrushLabels>
-</View>"""
+__all__ = ["EXAMPLE", "LabelConfig", "read_label_config"]
 
 # Label Studio takes a config that starts with one; lxml refuses it in a str.
 _XML_DECLARATION: Final = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
 
+_SHAPES_WITH_LABELS: Final[Mapping[str, Shape]] = {
+    "brushlabels": "brush",
+    "bitmasklabels": "bitmask",
+    "polygonlabels": "polygon",
+    "rectanglelabels": "rectangle",
+}
+# Beside a <Labels>; the first that a config has is the one that is used.
+_SHAPES_WITHOUT: Final[Mapping[str, Shape]] = {
+    "brush": "brush",
+    "bitmask": "bitmask",
+    "polygon": "polygon",
+    "rectangle": "rectangle",
+}
 
-def read_controls(label_config: str) -> tuple[Control, ...]:
-    """Find every `BrushLabels` control that paints on an `Image`.
 
-    Controls of other kinds are left alone. Labels that hold no readable character
-    are left out with a warning, because no prompt can be made of them.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelConfig:
+    """A project's label config, as far as it is about regions on images.
+
+    Attributes:
+        controls: at least one, in the config's order, one per image that its tag
+            draws on; the labels are those of the config itself.
+        notes: what is left out, and why, one sentence each.
+    """
+
+    controls: tuple[Control, ...]
+    notes: tuple[str, ...]
+    _interface: Any
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything here that changes a region."""
+        content = json.dumps([asdict(control) for control in self.controls])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def problems(self, prediction: Mapping[str, Any]) -> list[str]:
+        """What Label Studio's strict validation says against a prediction."""
+        found: list[str] = self._interface.validate_prediction(
+            prediction, return_errors=True
+        )
+        return found
+
+    def for_task(self, data: Mapping[str, Any]) -> tuple[Control, ...]:
+        """The controls with the labels that the task's data adds (`value="$key"`).
+
+        Controls that then have no label are left out.
+
+        Args:
+            data: the task's data.
+
+        Raises:
+            BadLabelConfig: if a threshold in the data is no number.
+        """
+        controls = (
+            replace(control, labels=tuple(dynamic_labels(control.labels_value, data)))
+            if control.labels_value
+            else control
+            for control in self.controls
+        )
+        return tuple(control for control in controls if control.labels)
+
+
+def read_label_config(label_config: str, defaults: CutOptions) -> LabelConfig:
+    """Find every control that draws regions on an `Image`.
+
+    That is `BrushLabels`, `BitmaskLabels`, `PolygonLabels` and `RectangleLabels`,
+    and `Labels` beside `Brush`, `Bitmask`, `Polygon` or `Rectangle`. Controls of
+    other kinds are left alone, and so are those with `model_skip="true"`.
 
     Args:
         label_config: labeling XML of the project.
-
-    Returns:
-        At least one control with at least one label, in the config's order.
+        defaults: how regions are cut where the config does not say.
 
     Raises:
         BadLabelConfig: if the XML cannot be read, there is nothing to segment, or
-            a threshold is no number between 0 and 1. The message shows a config
-            that works.
+            an attribute of ours has an impossible value. The message shows a
+            config that works.
     """
-    interface = _parse(label_config)
-    images = {tag.name: tag for tag in interface.objects if tag.tag == "Image"}
-    brushes = [tag for tag in interface.controls if tag.tag == "BrushLabels"]
-    if not images:
-        raise _refusal("has no <Image> tag")
-    if not brushes:
-        raise _refusal("has no <BrushLabels> tag")
-    controls = tuple(
-        control
-        for brush in brushes
-        for to_name in brush.to_name
-        if to_name in images
-        if (control := _control(brush, images[to_name])).labels
-    )
+    interface, root = _parse(label_config)
+    reader = _Reader(interface, root, defaults)
+    controls = tuple(reader.controls())
     if not controls:
-        raise _refusal(
-            "has no <BrushLabels> with a named <Label> whose toName is an <Image>"
-        )
-    return controls
+        raise reader.refusal()
+    return LabelConfig(
+        controls=controls, notes=tuple(reader.notes), _interface=interface
+    )
 
 
-def _parse(label_config: str) -> LabelInterface:
+def _parse(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
+    text = _XML_DECLARATION.sub("", label_config, count=1)
     try:
-        return LabelInterface(_XML_DECLARATION.sub("", label_config, count=1))
+        # The first refuses what a malicious document may hold, so it comes first.
+        return LabelInterface(text), ElementTree.fromstring(text)
     # The SDK raises its own, lxml's and pydantic's exceptions here, and KeyError or
     # AttributeError for tags without names; all mean the same to our caller.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _refusal(f"cannot be read ({reason})") from error
+        raise refusal(f"cannot be read ({reason})") from error
 
 
-def _control(brush: Any, image: Any) -> Control:
-    value = image.value or ""
-    if not value.startswith("$") or not value[1:]:
-        raise _refusal(
-            f'has an <Image name="{image.name}"> whose value is {value!r}, which '
-            f'names no field of the task; write value="$image"'
-        )
-    return Control(
-        from_name=brush.name,
-        to_name=image.name,
-        data_key=value[1:],
-        labels=tuple(_labels(brush)),
-        threshold_01=_threshold(brush.attr, f"<BrushLabels name={brush.name!r}>"),
-    )
+class _Reader:
+    """Reads one config; gathers notes on the way."""
 
-
-def _labels(brush: Any) -> list[Label]:
-    labels = []
-    for name, tag in (brush.labels_attrs or {}).items():
-        prompt = tag.attr.get("model_prompt") or tag.attr.get("value") or name
-        if not any(character.isprintable() for character in prompt.strip()):
-            logger.warning(
-                "The control %r has a label without a name (%r); it is left out. Give "
-                "its <Label> a value.",
-                brush.name,
-                name,
+    def __init__(
+        self,
+        interface: LabelInterface,
+        root: ElementTree.Element,
+        defaults: CutOptions,
+    ) -> None:
+        self.notes: list[str] = []
+        self._defaults = defaults
+        self._labels = labels_by_control(root)
+        self._repeated = {
+            name
+            for repeater in root.iter()
+            if _kind(repeater.tag) == "repeater"
+            for tag in repeater.iter()
+            if (name := tag.get("name"))
+        }
+        self._images = {
+            tag.name: ImageTag(
+                name=tag.name,
+                value=(tag.value or "").strip(),
+                is_list="valueList" in tag.attr,
             )
-            continue
-        threshold = _threshold(tag.attr, f"<Label value={prompt!r}>")
-        labels.append(Label(name=name, prompt=prompt.strip(), threshold_01=threshold))
-    return labels
+            for tag in interface.objects
+            if _kind(tag.tag) == "image"
+        }
+        self._controls = [
+            tag for tag in interface.controls if set(tag.to_name) & self._images.keys()
+        ]
 
+    def controls(self) -> Iterator[Control]:
+        """Every control that can be answered, in the config's order."""
+        for tag in self._controls:
+            kind = _kind(tag.tag)
+            if kind not in _SHAPES_WITH_LABELS and kind != "labels":
+                continue
+            if tag.name in self._repeated:
+                self._note(tag, "is inside a <Repeater>, which cannot be answered")
+            elif is_skipped(tag.attr):
+                self._note(tag, "has model_skip")
+            else:
+                yield from self._controls_of(tag)
 
-def _threshold(attributes: dict[str, str], where: str) -> float | None:
-    text = attributes.get("model_score_threshold")
-    if text is None or not text.strip():
-        return None
-    try:
-        threshold = float(text)
-    except ValueError:
-        threshold = float("nan")
-    if not 0 < threshold < 1:
-        raise _refusal(
-            f"has model_score_threshold={text!r} on {where}; give a number between "
-            f"0 and 1, for example 0.5"
+    def refusal(self) -> BadLabelConfig:
+        """Why there is no control."""
+        if not self._images:
+            return refusal("has no <Image> tag")
+        if self._repeated & self._images.keys():
+            return refusal(
+                "has its <Image> inside a <Repeater>, whose regions Label Studio "
+                'loses; show pages with <Image valueList="$pages"/>'
+            )
+        reasons = " ".join(self.notes)
+        return refusal(
+            "has no <BrushLabels>, <BitmaskLabels>, <PolygonLabels> or "
+            "<RectangleLabels> with a named <Label> whose toName is an <Image>"
+            + (f" ({reasons})" if reasons else "")
         )
-    return threshold
+
+    def _controls_of(self, tag: Any) -> Iterator[Control]:
+        """One control per image that the tag draws on."""
+        labels = tuple(self._read_labels(tag))
+        value = tag.attr.get("value") or ""
+        has_labels = bool(self._labels.get(tag.name))
+        if refers_to_data(value) and has_labels:
+            self._note(
+                tag,
+                f"has labels of its own, therefore those in {value} of the tasks are "
+                f"not used: Label Studio's validation knows the config's alone. Keep "
+                f"all labels in one of the two places",
+            )
+        is_dynamic = refers_to_data(value) and not has_labels
+        if not labels and not is_dynamic:
+            self._note(tag, "has no named label")
+            return
+        for to_name in tag.to_name:
+            image = self._images.get(to_name)
+            drawing = self._drawing_tag(tag, to_name) if image else None
+            if image is None or drawing is None:
+                continue
+            if to_name in self._repeated:
+                self._note(tag, f"draws on {to_name!r}, which is in a <Repeater>")
+                continue
+            if not refers_to_data(image.value):
+                raise refusal(
+                    f'has an <Image name="{image.name}"> whose value is '
+                    f"{image.value!r}, which names no field of the task; write "
+                    f'value="$image"'
+                )
+            has_own_labels = drawing is tag
+            yield Control(
+                from_name=drawing.name,
+                image=image,
+                shape={**_SHAPES_WITH_LABELS, **_SHAPES_WITHOUT}[_kind(drawing.tag)],
+                labels=labels,
+                cut=read_cut_options(
+                    {**tag.attr, **drawing.attr},
+                    self._defaults,
+                    f"<{drawing.tag} name={drawing.name!r}>",
+                ),
+                labels_from_name=None if has_own_labels else tag.name,
+                labels_value=value if is_dynamic else None,
+            )
+
+    def _drawing_tag(self, tag: Any, to_name: str) -> Any:
+        """The tag itself, or what draws for a <Labels>; None if nothing does."""
+        if _kind(tag.tag) != "labels":
+            return tag
+        tools = {
+            _kind(tool.tag): tool
+            for tool in reversed(self._controls)
+            if to_name in tool.to_name and not is_skipped(tool.attr)
+        }
+        for kind in _SHAPES_WITHOUT:
+            if kind in tools:
+                return tools[kind]
+        self._note(tag, "has no <Brush>, <Bitmask>, <Polygon> or <Rectangle> beside it")
+        return None
+
+    def _read_labels(self, tag: Any) -> Iterator[Label]:
+        for name, tags in self._labels[tag.name].items():
+            asked = [attributes for attributes in tags if not is_skipped(attributes)]
+            if not asked:
+                self._note(tag, f"has model_skip on its label {name!r}")
+                continue
+            merged = merge_labels(name, asked, f"<Label> {name!r} of {tag.name!r}")
+            if merged is None:
+                self._note(
+                    tag,
+                    f"has a label without a name ({name!r}), which is left out; give "
+                    f"its <Label> a value",
+                )
+            else:
+                yield merged
+
+    def _note(self, tag: Any, what: str) -> None:
+        note = f"<{tag.tag} name={tag.name!r}> {what}."
+        if note not in self.notes:
+            self.notes.append(note)
 
 
-def _refusal(what: str) -> BadLabelConfig:
-    return BadLabelConfig(f"The label config {what}. One that works:\n{EXAMPLE}")
+def _kind(tag: object) -> str:
+    # Comments and processing instructions have a function for a tag.
+    return tag.lower() if isinstance(tag, str) else ""

@@ -27,6 +27,11 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self.invalid_regions = Counter(
+            "diffsegmenter_invalid_regions",
+            "Regions left out because Label Studio would refuse them; a bug if any.",
+            registry=self._registry,
+        )
         self.predict_seconds = Histogram(
             "diffsegmenter_predict_seconds",
             "Wall time of /predict requests.",

@@ -1,45 +1,35 @@
 """The order of the steps: a parsed request in, Label Studio predictions out.
 
-The only file that knows it: config, images, cache, segmenter, cut, encode. Every
-task stands alone: what goes wrong with one is logged, counted and answered with
-an empty list for that task, so that Label Studio asks for it again.
+The only file that knows it: config, images, score maps, regions, check. Images are
+fetched while others are segmented, and taken up as they arrive. Every task stands
+alone: what goes wrong with one is logged, counted and answered with an empty list
+for that task, so that Label Studio asks for it again.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from backend.cache import Cache, score_key
-from backend.errors import BackendError, ImageNotFound
-from backend.label_config import read_controls
+from backend.errors import BackendError, BadLabelConfig
+from backend.intake import Arrival, Intake, Job, OpenTask
+from backend.label_config import LabelConfig, read_label_config
 from backend.metrics import Metrics
-from backend.regions import brush_region, prediction, region_id
-from backend.score_codec import UnreadableScores, decode_score_maps, encode_score_maps
+from backend.painting import Canvas, paint
+from backend.regions import prediction
+from backend.scoring import MapMaker, OutOfTime, Query, Scorer
 from backend.tasks import PredictRequest
-from backend.values import Control, FetchedImage, LabelStudioAccess, Task
-from segmenter import ScoreMaps, SegmenterError, cut_masks
+from backend.values import CutOptions, FetchedImage, LabelStudioAccess, Task
+from segmenter import ScoreMaps
 
 logger = logging.getLogger(__name__)
 
-# Images in memory at once: bounds memory, and how late the deadline is noticed.
-_CHUNK: Final = 8
+# How the SDK's validator begins a complaint about one region.
+_REGION_NUMBER: Final = re.compile(r"Region (\d+):")
 
 Answer = dict[str, Any] | list[Any]
-
-
-class MapMaker(Protocol):
-    """What this file needs of a segmenter."""
-
-    def score(
-        self, images: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]
-    ) -> list[ScoreMaps]:
-        """Score maps of every image."""
 
 
 class Fetcher(Protocol):
@@ -52,38 +42,14 @@ class Fetcher(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Job:
-    """One image of one task, and the controls that paint on it."""
-
-    task: Task
-    controls: tuple[Control, ...]
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """Each prompt once, in the order of the config."""
-        return tuple(
-            dict.fromkeys(
-                label.prompt for control in self.controls for label in control.labels
-            )
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
     """What all tasks of one request share."""
 
-    controls: tuple[Control, ...]
+    config: LabelConfig
+    version: str
     access: LabelStudioAccess
     segmenter: MapMaker
     deadline: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scored:
-    """A job's outcome: score maps, or why there are none (None: no time left)."""
-
-    maps: ScoreMaps | None
-    failure: Exception | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,24 +60,34 @@ class PreAnnotator:
         segmenter: gives the loaded segmenter; may load it first, and may raise
             `WeightsNotFound`.
         fetcher: reads task images.
-        cache: score maps between requests.
+        scorer: makes score maps.
         metrics: counters.
-        maps_fingerprint: of weights and all options that change a score map.
-        model_version: the string that `/setup` answers as well.
-        threshold: background score where neither label nor control sets one.
+        version_of: the model version of a label config's fingerprint, "" for none.
+        cut: how regions are cut where the label config does not say.
         budget_s: seconds after which the rest of a request's tasks is left.
         clock: monotonic seconds.
     """
 
     segmenter: Callable[[], MapMaker]
     fetcher: Fetcher
-    cache: Cache
+    scorer: Scorer
     metrics: Metrics
-    maps_fingerprint: str
-    model_version: str
-    threshold: float
+    version_of: Callable[[str], str]
+    cut: CutOptions
     budget_s: float
     clock: Callable[[], float] = time.monotonic
+
+    def model_version(self, label_config: str) -> str:
+        """The version of all predictions under this label config.
+
+        A changed label, prompt or threshold changes it, so that Label Studio asks
+        anew. A config that cannot be predicted has the version of none.
+        """
+        try:
+            config = read_label_config(label_config, self.cut)
+        except BadLabelConfig:
+            return self.version_of("")
+        return self.version_of(config.fingerprint)
 
     def predict(
         self, request: PredictRequest, access: LabelStudioAccess
@@ -125,230 +101,147 @@ class PreAnnotator:
         # Before the segmenter, which may have to load first: the caller waits for
         # that as well.
         deadline = self.clock() + self.budget_s
+        config = read_label_config(request.label_config, self.cut)
+        for note in config.notes:
+            logger.info("Project %s: %s", request.project, note)
         run = _Run(
-            controls=read_controls(request.label_config),
+            config=config,
+            version=self.version_of(config.fingerprint),
             access=access,
             segmenter=self.segmenter(),
             deadline=deadline,
         )
-        answers: list[Answer | None] = []
-        # Not a `with` block: at the deadline nothing waits for slow downloads.
-        pool = ThreadPoolExecutor(_CHUNK, thread_name_prefix="fetch")
-        try:
-            for tasks in _chunks(request.tasks, _CHUNK):
-                if self.clock() >= deadline:
-                    break
-                answers += self._answer_chunk(tasks, run, pool)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        answers += [None] * (len(request.tasks) - len(answers))
-        left = answers.count(None)
-        if left:
-            self.metrics.tasks.labels("out_of_time").inc(left)
-            logger.warning(
-                "%d of %d tasks were not reached within %.0f s; ask for them again "
-                "(what is done is cached), or send fewer tasks at once.",
-                left,
-                len(request.tasks),
-                self.budget_s,
-            )
+        answers: list[Answer | None] = [None] * len(request.tasks)
+        for place, answer in self._answers(request.tasks, run):
+            answers[place] = answer
+        self._count_left(answers)
         if request.is_interactive:
-            return [answer or self._prediction([]) for answer in answers]
+            empty = prediction([], model_version=run.version, score=0)
+            return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
 
-    def _answer_chunk(
-        self,
-        tasks: Sequence[Task],
-        run: _Run,
-        pool: ThreadPoolExecutor,
-    ) -> list[Answer | None]:
-        """One answer per task, None for those that no time was left for."""
-        jobs = [job for task in tasks for job in _jobs(task, run.controls)]
-        started = self.clock()
-        images = list(pool.map(lambda job: self._fetch(job, run.access), jobs))
-        scored = self._score(jobs, images, run)
-        per_task = len(jobs) // len(tasks)
-        answers: list[Answer | None] = []
-        for index, task in enumerate(tasks):
-            own = slice(index * per_task, (index + 1) * per_task)
-            answers.append(self._answer(task, jobs[own], scored[own]))
-        logger.info("%d tasks in %.2f s.", len(tasks), self.clock() - started)
-        return answers
+    def _answers(
+        self, tasks: Sequence[Task], run: _Run
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answers as they get ready; none for tasks that no time was left for."""
 
-    def _fetch(
-        self, job: _Job, access: LabelStudioAccess
-    ) -> FetchedImage | BackendError:
-        address = job.task.data.get(job.controls[0].data_key)
-        try:
-            if not isinstance(address, str) or not address.strip():
-                raise ImageNotFound(
-                    f"The task's data has no text in {job.controls[0].data_key!r}, "
-                    f"where the label config's <Image> looks; it has "
-                    f"{sorted(job.task.data)}."
-                )
-            return self.fetcher.fetch(address, access=access, task_id=job.task.id)
-        except BackendError as error:
-            return error
-
-    def _score(
-        self,
-        jobs: Sequence[_Job],
-        images: Sequence[FetchedImage | BackendError],
-        run: _Run,
-    ) -> list[_Scored]:
-        keys = {
-            place: score_key(
-                image_digest=image.digest,
-                prompts=job.prompts,
-                model=self.maps_fingerprint,
+        def fetch(job: Job) -> FetchedImage:
+            return self.fetcher.fetch(
+                job.address, access=run.access, task_id=job.task.task.id
             )
-            for place, (job, image) in enumerate(zip(jobs, images, strict=True))
-            if isinstance(image, FetchedImage)
-        }
-        cached = self.cache.get_many(list(keys.values()))
-        known = dict(zip(keys, cached, strict=True))
-        fresh: dict[str, ScoreMaps] = {}
-        results = []
-        for place, (job, image) in enumerate(zip(jobs, images, strict=True)):
-            if isinstance(image, BackendError):
-                results.append(_Scored(maps=None, failure=image))
-                continue
-            key = keys[place]
-            maps = fresh.get(key) or _unpack(known[place], job.prompts, image)
-            if maps is None:
-                results.append(self._segment(job, image, key, run))
+
+        with Intake(
+            tasks, lambda task: run.config.for_task(task.data), fetch
+        ) as intake:
+            while not intake.is_empty:
+                for task in intake.take_broken():
+                    yield from self._finish(task, run)
+                left_s = run.deadline - self.clock()
+                arrivals = intake.take_arrivals(left_s)
+                if not arrivals and left_s <= 0:
+                    return
+                for task in self._work_off(arrivals, run):
+                    yield from self._finish(task, run)
+
+    def _work_off(self, arrivals: Sequence[Arrival], run: _Run) -> Iterator[OpenTask]:
+        """Score and paint what has arrived; tasks whose last image that was."""
+        queries: dict[Job, Query] = {}
+        for arrival in arrivals:
+            if isinstance(arrival.image, Exception):
+                arrival.job.task.failures.append(arrival.image)
             else:
-                results.append(_Scored(maps=maps))
-            if results[-1].maps is not None:
-                fresh[key] = results[-1].maps
-        return results
+                queries[arrival.job] = Query(
+                    image=arrival.image, prompts=arrival.job.prompts
+                )
+        scored = self.scorer.score(list(queries.values()), run.segmenter, run.deadline)
+        for job, maps in zip(queries, scored, strict=True):
+            _paint(job, maps)
+        for arrival in arrivals:
+            task = arrival.job.task
+            task.jobs_left -= 1
+            if not task.jobs_left:
+                yield task
 
-    def _segment(self, job: _Job, image: FetchedImage, key: str, run: _Run) -> _Scored:
-        if self.clock() >= run.deadline:
-            return _Scored(maps=None)
-        try:
-            (maps,) = run.segmenter.score([image.pixels], [job.prompts])
-            self.metrics.images_segmented.inc()
-            return _Scored(maps=self._remember(key, maps, image))
-        # The border to the model: running out of GPU memory, scores that are not
-        # numbers, or a fault in a library below cost this image and not its batch.
-        except (SegmenterError, RuntimeError, ValueError, MemoryError) as error:
-            return _Scored(maps=None, failure=error)
-
-    def _remember(self, key: str, maps: ScoreMaps, image: FetchedImage) -> ScoreMaps:
-        """Store, and go on with what was stored.
-
-        Packing rounds. Cutting the packed copy now makes today's answer and the
-        one from the cache the same to the pixel.
-        """
-        packed = encode_score_maps(maps.maps, maps.presence, maps.labels, maps.size_yx)
-        self.cache.put(key, packed)
-        return _unpack(packed, maps.labels, image) or maps
-
-    def _answer(
-        self, task: Task, jobs: Sequence[_Job], scored: Sequence[_Scored]
-    ) -> Answer | None:
-        failures = [outcome.failure for outcome in scored if outcome.failure]
+    def _finish(self, task: OpenTask, run: _Run) -> Iterator[tuple[int, Answer]]:
+        """The answer of a task; none if time ran out on it."""
+        failures = [e for e in task.failures if not isinstance(e, OutOfTime)]
+        if not failures and task.failures:
+            return
+        answer: Answer = []
+        if not failures:
+            answer = self._checked(task, run)
         for failure in failures:
             logger.warning(
                 "Task %s is left unpredicted: %s",
-                task.id,
+                task.task.id,
                 failure,
                 exc_info=None if isinstance(failure, BackendError) else failure,
             )
-        if failures:
-            self.metrics.tasks.labels("failed").inc()
-            return []
-        regions: list[dict[str, Any]] = []
-        for job, outcome in zip(jobs, scored, strict=True):
-            if outcome.maps is None:
-                return None
-            regions += self._regions(job, outcome.maps)
-        self.metrics.tasks.labels("predicted").inc()
-        return self._prediction(regions)
+        self.metrics.tasks.labels("predicted" if answer else "failed").inc()
+        yield task.place, answer
 
-    def _regions(self, job: _Job, maps: ScoreMaps) -> Iterator[dict[str, Any]]:
-        for control in job.controls:
-            places = [maps.labels.index(label.prompt) for label in control.labels]
-            common = control.threshold_01 or self.threshold
-            cut = cut_masks(
-                replace(
-                    maps,
-                    labels=tuple(label.name for label in control.labels),
-                    maps=maps.maps[places],
-                    presence=maps.presence[places],
-                ),
-                threshold=common,
-                label_thresholds=[label.threshold_01 for label in control.labels],
-            )
-            painted = False
-            for index, label in enumerate(control.labels):
-                mask = cut.mask(index)
-                if not mask.any():
-                    continue
-                painted = True
-                yield brush_region(
-                    control=control,
-                    label=label,
-                    mask=mask,
-                    score=float(np.clip(cut.scores[index], 0, 1)),
-                    region_id=region_id(
-                        job.task.id, control.from_name, control.to_name, label.name
-                    ),
-                )
-            if not painted:
-                best = int(cut.best.argmax())
-                logger.info(
-                    "Task %s: nothing found for %s. Best was %r with %.2f; the "
-                    "threshold is %.2f.",
-                    job.task.id,
-                    control.from_name,
-                    control.labels[best].prompt,
-                    cut.best[best],
-                    control.labels[best].threshold_01 or common,
-                )
+    def _checked(self, task: OpenTask, run: _Run) -> Answer:
+        """The task's prediction as far as Label Studio's strict validation takes it.
 
-    def _prediction(self, regions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        scores = [region["score"] for region in regions]
-        return prediction(
-            regions,
-            model_version=self.model_version,
-            score=sum(scores) / len(scores) if scores else 0.0,
+        One region that it does not take would cost the whole batch there.
+        """
+        regions = [
+            region for number in sorted(task.regions) for region in task.regions[number]
+        ]
+        answer = _gathered(regions, run.version)
+        problems = run.config.problems(answer)
+        if not problems:
+            return answer
+        logger.error(
+            "Task %s: regions that Label Studio would refuse are left out; please "
+            "report this with the label config: %s",
+            task.task.id,
+            "; ".join(problem[:300] for problem in problems),
         )
+        self.metrics.invalid_regions.inc(len(problems))
+        bad = {
+            regions[int(found[1])]["id"]
+            for problem in problems
+            if (found := _REGION_NUMBER.match(problem))
+        }
+        answer = _gathered([r for r in regions if r["id"] not in bad], run.version)
+        return [] if run.config.problems(answer) else answer
 
-
-def _jobs(task: Task, controls: tuple[Control, ...]) -> list[_Job]:
-    """One job per image of the task; controls on the same image share it."""
-    keys = dict.fromkeys(control.data_key for control in controls)
-    return [
-        _Job(task=task, controls=tuple(c for c in controls if c.data_key == key))
-        for key in keys
-    ]
-
-
-def _unpack(
-    packed: bytes | None, prompts: Sequence[str], image: FetchedImage
-) -> ScoreMaps | None:
-    """Score maps out of cached bytes; anything doubtful is a miss."""
-    if packed is None:
-        return None
-    try:
-        cached = decode_score_maps(packed)
-    except UnreadableScores as error:
+    def _count_left(self, answers: Sequence[Answer | None]) -> None:
+        left = answers.count(None)
+        if not left:
+            return
+        self.metrics.tasks.labels("out_of_time").inc(left)
         logger.warning(
-            "A cached value was not readable and counts as a miss: %s", error
+            "%d of %d tasks were not reached within %.0f s; ask for them again "
+            "(what is done is cached), or send fewer tasks at once.",
+            left,
+            len(answers),
+            self.budget_s,
         )
-        return None
-    if len(cached.maps) != len(prompts) or cached.size_yx != image.pixels.shape[:2]:
-        return None
-    return ScoreMaps(
-        labels=tuple(prompts),
-        maps=cached.maps,
-        presence=cached.presence,
-        size_yx=cached.size_yx,
+
+
+def _paint(job: Job, maps: ScoreMaps | Exception) -> None:
+    """Draw what all controls of the job find."""
+    if isinstance(maps, Exception):
+        job.task.failures.append(maps)
+        return
+    canvas = Canvas(task_id=job.task.task.id, item_index=job.item_index)
+    try:
+        job.task.regions[job.number] = [
+            region
+            for control in job.controls
+            for region in paint(control, maps, canvas)
+        ]
+    # The border to what draws: a fault there costs this task and not its batch.
+    except Exception as error:
+        job.task.failures.append(error)
+
+
+def _gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:
+    scores = [region["score"] for region in regions]
+    return prediction(
+        regions,
+        model_version=model_version,
+        score=sum(scores) / len(scores) if scores else 0.0,
     )
-
-
-def _chunks(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
-    for start in range(0, len(tasks), size):
-        yield tasks[start : start + size]

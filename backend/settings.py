@@ -9,8 +9,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import (
     AliasChoices,
@@ -23,15 +22,27 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from backend.addresses import HostRule
 from backend.errors import SettingsError
-from backend.values import LabelStudioAccess
+from backend.image_decoding import FORMATS
+from backend.setting_types import (
+    FilesRoot,
+    Folder,
+    Formats,
+    Hosts,
+    LabelStudioUrl,
+    LogLevel,
+    RedisUrl,
+    Token,
+    UserName,
+)
+from backend.values import CutOptions, LabelStudioAccess
 
+# Of the defaults only; the threshold's is the segmenter's.
+_CUT: Final = CutOptions(threshold_01=0.5)
 _MEBIBYTE: Final = 1024 * 1024
 # Pillow refuses more by itself.
 _MOST_PIXELS: Final = 178_956_970
@@ -73,12 +84,21 @@ class Settings(BaseSettings):
         label_studio_api_key: personal access token or legacy token.
         basic_auth_user: with `basic_auth_pass`, what Label Studio must send.
         score_threshold_01: default of every control, None for the segmenter's.
+        overlap: see `CutOptions`, as are the next four.
+        regions: see there.
+        min_area_01: see there.
+        max_regions: see there.
+        polygon_tolerance_01: see there.
         mode: how the segmenter reads labels.
         presence: "paper" leaves out labels that the picture does not show.
         caption: let a captioner, where the model has one, continue the prompts.
         image_hosts: the only hosts to read images from besides Label Studio, as
             `host`, `host:port` or `*.suffix`; they may be private. Empty: any
             public host.
+        image_formats: file formats that are read, as Pillow spells them.
+        image_max_redirects: most redirects on the way to one image.
+        local_files_root: Label Studio's folder of local files, where it is mounted
+            here as well; None asks Label Studio for them.
         image_max_bytes: largest image file.
         image_max_pixels: largest image, rows times columns.
         fetch_timeout_s: time for one image to arrive.
@@ -120,11 +140,11 @@ class Settings(BaseSettings):
     threads: int = _variable(
         "THREADS", default=8, ge=1, le=128, expects="a whole number from 1 to 128"
     )
-    redis_url: SecretStr | None = _variable(
+    redis_url: RedisUrl = _variable(
         "REDIS_URL",
         expects="redis://host:6379/0, rediss://... or unix:///path",
     )
-    cache_dir: Path = _variable(
+    cache_dir: Folder = _variable(
         "CACHE_DIR", default_factory=_user_cache_dir, expects="a folder"
     )
     cache_ttl_s: int = _variable(
@@ -133,17 +153,17 @@ class Settings(BaseSettings):
         ge=1,
         expects="a whole number of seconds above 0",
     )
-    label_studio_url: str | None = _variable(
+    label_studio_url: LabelStudioUrl = _variable(
         "LABEL_STUDIO_URL",
         "LABEL_STUDIO_HOST",
         expects="the address of Label Studio, such as http://localhost:8080",
     )
-    label_studio_api_key: SecretStr | None = _variable(
+    label_studio_api_key: Token = _variable(
         "LABEL_STUDIO_API_KEY",
         "LABEL_STUDIO_ACCESS_TOKEN",
         expects="a token as Label Studio shows it, in one line",
     )
-    basic_auth_user: str | None = _variable(
+    basic_auth_user: UserName = _variable(
         "BASIC_AUTH_USER", expects="a user name without a colon"
     )
     basic_auth_pass: SecretStr | None = _variable(
@@ -156,15 +176,57 @@ class Settings(BaseSettings):
         lt=1,
         expects="a number between 0 and 1, both excluded",
     )
+    overlap: Literal["exclusive", "independent"] = _variable(
+        "OVERLAP", default=_CUT.overlap, expects="exclusive or independent"
+    )
+    regions: Literal["label", "part"] = _variable(
+        "REGIONS", default=_CUT.regions, expects="label or part"
+    )
+    min_area_01: float = _variable(
+        "MIN_AREA",
+        default=_CUT.min_area_01,
+        ge=0,
+        lt=1,
+        expects="a share of the image from 0 to 1, 1 excluded, such as 0.001",
+    )
+    max_regions: int = _variable(
+        "MAX_REGIONS",
+        default=_CUT.max_regions,
+        ge=1,
+        expects="a whole number above 0",
+    )
+    polygon_tolerance_01: float = _variable(
+        "POLYGON_TOLERANCE",
+        default=_CUT.polygon_tolerance_01,
+        gt=0,
+        lt=1,
+        expects="a share of the image's diagonal between 0 and 1, such as 0.002",
+    )
     mode: Literal["paper"] = _variable("MODEL_MODE", default="paper", expects="paper")
     presence: Literal["off", "paper"] = _variable(
         "PRESENCE", default="off", expects="off or paper"
     )
     caption: bool = _variable("CAPTION", default=True, expects="on or off")
-    image_hosts: Annotated[tuple[str, ...], NoDecode] = _variable(
+    image_hosts: Hosts = _variable(
         "IMAGE_HOSTS",
         default=(),
         expects="hosts with commas between: images.example.org, minio:9000, *.my.org",
+    )
+    image_formats: Formats = _variable(
+        "IMAGE_FORMATS",
+        default=FORMATS,
+        expects=f"formats with commas between, out of {', '.join(FORMATS)}",
+    )
+    image_max_redirects: int = _variable(
+        "IMAGE_MAX_REDIRECTS",
+        default=5,
+        ge=0,
+        le=20,
+        expects="a whole number from 0 to 20",
+    )
+    local_files_root: FilesRoot = _variable(
+        "LOCAL_FILES_DOCUMENT_ROOT",
+        expects="the folder that Label Studio serves local files from, as seen here",
     )
     image_max_bytes: int = _variable(
         "IMAGE_MAX_BYTES",
@@ -193,7 +255,7 @@ class Settings(BaseSettings):
         le=86_400,
         expects="seconds above 0 and up to 86400, less than Label Studio waits",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _variable(
+    log_level: LogLevel = _variable(
         "LOG_LEVEL", default="INFO", expects="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
 
@@ -229,6 +291,17 @@ class Settings(BaseSettings):
         """Read nothing behind the caller's back: `from_env` passes everything."""
         return (init_settings,)
 
+    def cut_options(self, default_threshold_01: float) -> CutOptions:
+        """How regions are cut where a label config does not say."""
+        return CutOptions(
+            threshold_01=self.score_threshold_01 or default_threshold_01,
+            overlap=self.overlap,
+            regions=self.regions,
+            min_area_01=self.min_area_01,
+            max_regions=self.max_regions,
+            polygon_tolerance_01=self.polygon_tolerance_01,
+        )
+
     @property
     def label_studio(self) -> LabelStudioAccess:
         """Label Studio as the environment describes it."""
@@ -238,51 +311,6 @@ class Settings(BaseSettings):
             token=None if key is None else key.get_secret_value(),
             from_environment=True,
         )
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        pattern = r"rediss?://[^/\s]+(/\S*)?|unix://\S*/\S+"
-        if value and not re.fullmatch(pattern, value.get_secret_value()):
-            raise ValueError("it has no redis://, rediss:// or unix:// with a host")
-        return value
-
-    @field_validator("cache_dir")
-    @classmethod
-    def _expand_home(cls, value: Path) -> Path:
-        try:
-            return value.expanduser()
-        except RuntimeError as e:
-            raise ValueError("its home folder is unknown") from e
-
-    @field_validator("label_studio_url")
-    @classmethod
-    def _check_label_studio_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if "@" in value:
-            raise ValueError("a user or password must not be in it")
-        if "://" not in value:
-            raise ValueError(f"it lacks http:// or https://, as in http://{value}")
-        parts = urlsplit(value)  # raises ValueError for a port that cannot be
-        is_web = parts.scheme in {"http", "https"} and parts.hostname
-        if not is_web or parts.port == 0 or re.search(r"[\s?#]", value):
-            raise ValueError("it is not http(s), a host, and perhaps a port and path")
-        return value.rstrip("/")
-
-    @field_validator("label_studio_api_key")
-    @classmethod
-    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-            raise ValueError("it holds spaces or characters that no token has")
-        return value
-
-    @field_validator("basic_auth_user")
-    @classmethod
-    def _check_user(cls, value: str | None) -> str | None:
-        if value and ":" in value:
-            raise ValueError("a colon ends a user name in basic authentication")
-        return value
 
     @field_validator("basic_auth_pass")
     @classmethod
@@ -294,20 +322,6 @@ class Settings(BaseSettings):
         if (value is None) != (info.data["basic_auth_user"] is None):
             raise ValueError("one of the two is set without the other")
         return value
-
-    @field_validator("image_hosts", mode="before")
-    @classmethod
-    def _split_hosts(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [host.strip() for host in value.split(",") if host.strip()]
-        for host in value:
-            HostRule.parse(host)
-        return tuple(value)
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _raise_case(cls, value: Any) -> Any:
-        return value.strip().upper() if isinstance(value, str) else value
 
     @classmethod
     def _explain(cls, error: ErrorDetails, given: Mapping[str, str]) -> str:

@@ -4,10 +4,12 @@ The only place that knows every part, and (through `segmenter.load_segmenter`) t
 only one that loads weights.
 """
 
+import atexit
 import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,9 @@ from backend.app import Parts, create_app
 from backend.cache import Cache, open_cache
 from backend.images import ImageFetcher
 from backend.metrics import Metrics
-from backend.predict import MapMaker, PreAnnotator
+from backend.predict import PreAnnotator
 from backend.projects import ProjectAccess
+from backend.scoring import MapMaker, Scorer
 from backend.settings import Settings
 from segmenter import (
     ModelSource,
@@ -31,7 +34,9 @@ from segmenter import (
 logger = logging.getLogger(__name__)
 
 # Raise it when the same score maps are cut or encoded in another way.
-_CUT_REVISION = 1
+_CUT_REVISION = 2
+# How long a stop waits for a model that is being loaded.
+_STOP_WAITS_S = 8.0
 
 
 class SegmenterOnDemand:
@@ -65,7 +70,11 @@ class SegmenterOnDemand:
 
     def load_in_background(self) -> None:
         """Start loading without waiting for it."""
-        threading.Thread(target=self._preload, name="load-model", daemon=True).start()
+        thread = threading.Thread(target=self._preload, name="load-model", daemon=True)
+        thread.start()
+        # An interpreter that ends while the thread is inside torch aborts. A daemon
+        # all the same: a download of gigabytes must not hold up a stop.
+        atexit.register(thread.join, _STOP_WAITS_S)
 
     def _preload(self) -> None:
         try:
@@ -133,14 +142,26 @@ def server_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def model_version(source: ModelSource, options: SegmenterOptions) -> str:
-    """A readable name and a hash of everything that changes a mask.
+def model_version(
+    source: ModelSource, options: SegmenterOptions, config_fingerprint: str = ""
+) -> str:
+    """A readable name and a hash of everything that changes a prediction.
 
     `/setup` and `/predict` both answer with it: were they to differ, Label Studio
     would ask for the same predictions for ever.
+
+    Args:
+        source: of the weights.
+        options: of the segmenter.
+        config_fingerprint: of the label config; "" where there is none.
     """
-    parts = f"{source.fingerprint()}:{options.fingerprint()}:{_CUT_REVISION}"
-    digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
+    parts = (
+        source.fingerprint(),
+        options.maps_fingerprint(),
+        config_fingerprint,
+        str(_CUT_REVISION),
+    )
+    digest = hashlib.sha256(":".join(parts).encode()).hexdigest()[:8]
     return f"diffsegmenter-{source.name}-{options.mode}-{digest}"
 
 
@@ -157,12 +178,25 @@ def _load(settings: Settings, options: SegmenterOptions) -> MapMaker:
         ) from error
 
 
-def build_app(settings: Settings, *, preload: bool = True) -> Flask:
-    """Put the application together.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engine:
+    """What answers predict requests, whoever asks.
 
-    Args:
-        settings: of the operator.
-        preload: start loading the model at once, in the background.
+    Attributes:
+        annotator: the answers.
+        segmenter: the model, loaded at the first request.
+        cache: score maps between requests.
+        metrics: counters of all three.
+    """
+
+    annotator: PreAnnotator
+    segmenter: SegmenterOnDemand
+    cache: Cache
+    metrics: Metrics
+
+
+def build_engine(settings: Settings) -> Engine:
+    """Put together what answers predict requests; nothing is loaded yet.
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
@@ -175,34 +209,72 @@ def build_app(settings: Settings, *, preload: bool = True) -> Flask:
     on_demand = SegmenterOnDemand(lambda: _load(settings, options))
     annotator = PreAnnotator(
         segmenter=on_demand.get,
-        fetcher=ImageFetcher(
-            max_bytes=settings.image_max_bytes,
-            max_pixels=settings.image_max_pixels,
-            timeout_s=settings.fetch_timeout_s,
-            image_hosts=settings.image_hosts,
+        fetcher=image_fetcher(settings),
+        scorer=Scorer(
+            cache=cache,
+            metrics=metrics,
+            maps_fingerprint=f"{source.fingerprint()}:{options.maps_fingerprint()}",
         ),
-        cache=cache,
         metrics=metrics,
-        maps_fingerprint=f"{source.fingerprint()}:{options.maps_fingerprint()}",
-        model_version=model_version(source, options),
-        threshold=options.threshold,
+        version_of=lambda fingerprint: model_version(source, options, fingerprint),
+        cut=settings.cut_options(options.threshold),
         budget_s=settings.predict_budget_s,
     )
+    return Engine(
+        annotator=annotator, segmenter=on_demand, cache=cache, metrics=metrics
+    )
+
+
+def build_annotator(settings: Settings) -> PreAnnotator:
+    """What answers predict requests, for those who need nothing else.
+
+    Raises:
+        WeightsNotFound: if the model's name cannot be one.
+        SettingsError: if REDIS_URL cannot be one.
+    """
+    return build_engine(settings).annotator
+
+
+def image_fetcher(settings: Settings) -> ImageFetcher:
+    """The reader of images within the settings' limits."""
+    return ImageFetcher(
+        max_bytes=settings.image_max_bytes,
+        max_pixels=settings.image_max_pixels,
+        timeout_s=settings.fetch_timeout_s,
+        image_hosts=settings.image_hosts,
+        max_redirects=settings.image_max_redirects,
+        formats=settings.image_formats,
+        local_files_root=settings.local_files_root,
+    )
+
+
+def build_app(settings: Settings, *, preload: bool = True) -> Flask:
+    """Put the application together.
+
+    Args:
+        settings: of the operator.
+        preload: start loading the model at once, in the background.
+
+    Raises:
+        WeightsNotFound: if the model's name cannot be one.
+        SettingsError: if REDIS_URL cannot be one.
+    """
+    engine = build_engine(settings)
     password = settings.basic_auth_pass
     app = create_app(
         Parts(
-            annotator=annotator,
+            annotator=engine.annotator,
             projects=ProjectAccess(settings.label_studio),
-            metrics=metrics,
-            cache=cache,
-            model_status=lambda: on_demand.status,
+            metrics=engine.metrics,
+            cache=engine.cache,
+            model_status=lambda: engine.segmenter.status,
             basic_auth=(settings.basic_auth_user, password.get_secret_value())
             if settings.basic_auth_user and password
             else None,
         )
     )
     if preload:
-        on_demand.load_in_background()
+        engine.segmenter.load_in_background()
     return app
 
 

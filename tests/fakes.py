@@ -6,6 +6,7 @@ the pictures that they understand.
 
 import base64
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from backend.cache_health import CacheStats
 from backend.images import ImageFetcher
 from backend.metrics import Metrics
 from backend.predict import PreAnnotator
+from backend.scoring import Scorer
+from backend.values import CutOptions
 from segmenter import ScoreMaps
 
 Pixels = NDArray[np.uint8]
@@ -111,17 +114,26 @@ class MemoryCache:
 
 
 def make_annotator(segmenter: ColourSegmenter, /, **parts: Any) -> PreAnnotator:
-    """A PreAnnotator of fakes; `parts` replaces any of its fields."""
+    """A PreAnnotator of fakes; `parts` replaces any field of it or its scorer."""
     cache = parts.pop("cache", None) or MemoryCache()
+    metrics = Metrics(lambda: cache.stats)
+    clock = parts.pop("clock", time.monotonic)
+    scorer = Scorer(
+        cache=cache,
+        metrics=metrics,
+        maps_fingerprint=parts.pop("maps_fingerprint", "colours"),
+        clock=clock,
+    )
     defaults: dict[str, Any] = {
         "segmenter": lambda: segmenter,
         "fetcher": ImageFetcher(timeout_s=5),
-        "cache": cache,
-        "metrics": Metrics(lambda: cache.stats),
-        "maps_fingerprint": "colours",
-        "model_version": MODEL_VERSION,
-        "threshold": 0.5,
+        "scorer": scorer,
+        "metrics": metrics,
+        "version_of": lambda fingerprint: MODEL_VERSION,
+        # Pictures of a few pixels: every one of them counts.
+        "cut": CutOptions(threshold_01=0.5, min_area_01=0),
         "budget_s": 80.0,
+        "clock": clock,
     }
     return PreAnnotator(**{**defaults, **parts})
 

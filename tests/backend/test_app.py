@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +62,7 @@ def make_parts(annotator: PreAnnotator, **parts: Any) -> Parts:
     defaults: dict[str, Any] = {
         "projects": ProjectAccess(LabelStudioAccess(url=None)),
         "metrics": annotator.metrics,
-        "cache": annotator.cache,
+        "cache": annotator.scorer.cache,
         "model_status": lambda: "ready",
     }
     return Parts(annotator=annotator, **{**defaults, **parts})
@@ -351,7 +350,7 @@ def test_predict_takes_tasks_that_carry_megabytes_of_old_predictions(
                     "label_config": RED_AND_BLUE.replace("BrushLabels", "Labels"),
                 }
             ).encode(),
-            "has no <BrushLabels> tag",
+            "has no <BrushLabels>,",
             id="config-without-brush",
         ),
         pytest.param(
@@ -363,7 +362,7 @@ def test_predict_takes_tasks_that_carry_megabytes_of_old_predictions(
                     ),
                 }
             ).encode(),
-            "model_score_threshold='high' on <Label value='red'>",
+            "model_score_threshold='high' on <Label> 'red' of 'tag'",
             id="bad-threshold",
         ),
         pytest.param(
@@ -510,11 +509,6 @@ def test_app_answers_an_unknown_path_or_method_with_json(
     assert set(answer.json["error"]) == {"type", "message"}
 
 
-class _BrokenFetcher:
-    def fetch(self, address: str, **_: Any) -> Any:
-        raise KeyError("s3cret")
-
-
 def _raise() -> str:
     raise KeyError("s3cret")
 
@@ -523,7 +517,6 @@ def _raise() -> str:
     ("path", "parts", "annotator"),
     [
         pytest.param("/health", {"model_status": _raise}, {}, id="part"),
-        pytest.param("/predict", {}, {"fetcher": _BrokenFetcher()}, id="fetcher"),
         pytest.param("/predict", {}, {"segmenter": never_called}, id="segmenter"),
     ],
 )
@@ -599,6 +592,21 @@ def test_basic_auth_hides_which_paths_there_are(guarded: FlaskClient) -> None:
     assert guarded.get("/webhook/").status_code == 401
 
 
+def test_versions_are_those_that_setup_answered() -> None:
+    client = client_of(make_annotator(ColourSegmenter(), version_of=lambda f: f[:8]))
+    nothing_yet = client.get("/versions").json
+    told = client.post("/setup", json=SETUP).json["model_version"]
+    client.post("/setup", json=SETUP)
+    other = {**SETUP, "schema": brush_config('<Label value="red"/>')}
+    told_other = client.post("/setup", json=other).json["model_version"]
+
+    versions = client.get("/versions").json
+
+    assert nothing_yet == {"versions": [""]}
+    assert versions == {"versions": [told, told_other]}
+    assert told != told_other
+
+
 def test_basic_auth_leaves_the_webhook_open(guarded: FlaskClient) -> None:
     answer = guarded.post("/webhook", json={"action": "ANNOTATION_CREATED"})
 
@@ -607,7 +615,7 @@ def test_basic_auth_leaves_the_webhook_open(guarded: FlaskClient) -> None:
 
 def test_app_shares_nothing_with_another_app(segmenter: ColourSegmenter) -> None:
     first = client_of(make_annotator(segmenter))
-    other = client_of(replace(make_annotator(segmenter), model_version="other"))
+    other = client_of(make_annotator(segmenter, version_of=lambda _: "other"))
     first.post("/predict", json=BODY)
 
     assert "diffsegmenter_images_segmented_total 0.0" in other.get("/metrics").text

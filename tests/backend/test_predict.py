@@ -23,7 +23,7 @@ from backend.predict import Answer, PreAnnotator
 from backend.redis_cache import RedisCache
 from backend.score_codec import encode_score_maps
 from backend.tasks import parse_predict
-from backend.values import LabelStudioAccess
+from backend.values import FetchedImage, LabelStudioAccess
 from segmenter import BadImage, ScoreMaps, WeightsNotFound
 from tests.clock import Clock
 from tests.fakes import (
@@ -246,10 +246,11 @@ JPEG = encoded(striped("red", "blue", size_yx=(64, 64)), "JPEG")
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        pytest.param(None, "no text in 'image'", id="null"),
-        pytest.param("", "no text in 'image'", id="empty"),
-        pytest.param("  ", "no text in 'image'", id="blank"),
-        pytest.param(["a.png"], "no text in 'image'", id="list"),
+        pytest.param(None, "no image in '$image'", id="null"),
+        pytest.param("", "no image in '$image'", id="empty"),
+        pytest.param("  ", "no image in '$image'", id="blank"),
+        pytest.param(["a.png", "b.png"], 'valueList="$image"', id="list"),
+        pytest.param({"url": "a.png"}, "address of an image", id="object"),
         pytest.param("/data/upload/1/a.png", "LABEL_STUDIO_URL", id="unknown-host"),
         pytest.param("{}/missing.png", "is not there", id="404"),
         pytest.param("{}/locked.png", "status 401", id="401"),
@@ -358,6 +359,29 @@ def test_predict_fails_the_task_whose_scores_are_not_numbers_alone(
     assert len(cache.values) == 2
 
 
+class _BrokenFetcher:
+    """A bug in reading the second task's image."""
+
+    def fetch(
+        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+    ) -> FetchedImage:
+        if task_id == 2:
+            raise KeyError("a bug")
+        return FetchedImage(pixels=striped("red", "blue"), digest=str(task_id))
+
+
+def test_predict_fails_the_task_that_a_bug_strikes_alone(
+    segmenter: ColourSegmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    annotator = make_annotator(segmenter, fetcher=_BrokenFetcher())
+
+    answers = ask(annotator, "a", "b", "c")
+
+    assert [bool(answer) for answer in answers] == [True, False, True]
+    (line,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert line.exc_info is not None
+
+
 def test_predict_keeps_order_and_count_over_many_tasks(
     annotator: PreAnnotator,
 ) -> None:
@@ -456,13 +480,24 @@ def test_predict_paints_two_images_of_a_task_each_at_its_size(
 def test_predict_fails_a_task_when_one_of_its_images_fails(
     annotator: PreAnnotator,
 ) -> None:
-    good = picture("red", "blue")
+    good, bad = picture("red", "blue"), data_uri(b"not an image")
 
     answers = ask_two_images(
-        annotator, {"a": good, "b": good}, {"a": good}, {"a": good, "b": good}
+        annotator, {"a": good, "b": good}, {"a": good, "b": bad}, {"a": good, "b": good}
     )
 
     assert [bool(answer) for answer in answers] == [True, False, True]
+
+
+def test_predict_paints_on_the_images_that_a_task_has(
+    annotator: PreAnnotator,
+) -> None:
+    good = picture("red", "blue")
+
+    (answer,) = ask_two_images(annotator, {"a": None, "b": good})
+
+    assert isinstance(answer, dict)
+    assert {region["to_name"] for region in answer["result"]} == {"right"}
 
 
 def test_predict_answers_by_alias_and_prompts_by_value(
@@ -584,7 +619,9 @@ def test_predict_leaves_out_a_label_that_is_not_present() -> None:
 def test_predict_says_how_near_it_came_when_nothing_is_found(
     annotator: PreAnnotator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = brush_config('<Label value="cat"/><Label value="dog"/>')
+    config = brush_config(
+        '<Label value="cat" predicted_values="kitten,puss"/><Label value="dog"/>'
+    )
 
     with caplog.at_level(logging.INFO):
         (empty,) = ask(annotator, PICTURE, config=config)
@@ -592,8 +629,9 @@ def test_predict_says_how_near_it_came_when_nothing_is_found(
     assert empty == {"model_version": MODEL_VERSION, "score": 0, "result": []}
     (line,) = [r.getMessage() for r in caplog.records if "nothing found" in r.msg]
     assert line == (
-        "Task 1: nothing found for tag. Best was 'cat' with 0.00; the threshold is "
-        "0.50."
+        "Task 1: nothing found for tag. Asked for 'cat' as 'kitten', 'puss', 'dog'. "
+        "Best was 'cat' with 0.00, presence 1.00; the threshold is 0.50, the smallest "
+        "area 0.0000 of the image."
     )
 
 
@@ -620,7 +658,7 @@ def test_predict_answers_a_repeat_from_the_cache_byte_for_byte(
 
     assert again == first
     assert segmenter.calls == 2
-    assert annotator.cache.stats.hits == 2
+    assert annotator.scorer.cache.stats.hits == 2
 
 
 @pytest.fixture(params=["redis", "embedded"])
@@ -785,8 +823,8 @@ def test_predict_leaves_the_tasks_that_the_budget_does_not_reach(
 
     answers = ask(annotator, *addresses)
 
-    assert [bool(answer) for answer in answers] == [True] * 3 + [False] * 17
-    assert answers[3:] == [[]] * 17
+    assert sorted(map(bool, answers)) == [False] * 17 + [True] * 3
+    assert [answer for answer in answers if not answer] == [[]] * 17
     assert outcomes(annotator) == {"predicted": 3, "out_of_time": 17}
     assert len(cache.values) == segmenter.calls == 3
     assert "17 of 20 tasks were not reached within 80 s" in caplog.text

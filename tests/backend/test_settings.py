@@ -6,6 +6,7 @@ import pytest
 
 from backend.errors import SettingsError
 from backend.settings import Settings
+from backend.values import CutOptions
 
 
 def message_of(environ: dict[str, str]) -> str:
@@ -54,7 +55,15 @@ def test_from_env_reads_every_variable() -> None:
             "MODEL_MODE": "paper",
             "PRESENCE": "paper",
             "CAPTION": "off",
+            "OVERLAP": "independent",
+            "REGIONS": "part",
+            "MIN_AREA": "0",
+            "MAX_REGIONS": "9",
+            "POLYGON_TOLERANCE": "0.01",
             "IMAGE_HOSTS": "images.example.org, minio:9000,*.my.org,",
+            "IMAGE_FORMATS": "png, JPEG",
+            "IMAGE_MAX_REDIRECTS": "0",
+            "LOCAL_FILES_DOCUMENT_ROOT": "/mnt/files",
             "IMAGE_MAX_BYTES": "1000",
             "IMAGE_MAX_PIXELS": "2000",
             "FETCH_TIMEOUT_S": "1.5",
@@ -83,12 +92,27 @@ def test_from_env_reads_every_variable() -> None:
         "presence": "paper",
         "caption": False,
         "image_hosts": ("images.example.org", "minio:9000", "*.my.org"),
+        "overlap": "independent",
+        "regions": "part",
+        "min_area_01": 0.0,
+        "max_regions": 9,
+        "polygon_tolerance_01": 0.01,
+        "image_formats": ("PNG", "JPEG"),
+        "image_max_redirects": 0,
+        "local_files_root": Path("/mnt/files"),
         "image_max_bytes": 1000,
         "image_max_pixels": 2000,
         "fetch_timeout_s": 1.5,
         "predict_budget_s": 50.0,
         "log_level": "DEBUG",
     }
+
+
+def test_cut_options_are_what_the_environment_says_of_regions() -> None:
+    settings = Settings.from_env({"MODEL_SCORE_THRESHOLD": "0.4", "REGIONS": "part"})
+
+    assert settings.cut_options(0.6) == CutOptions(threshold_01=0.4, regions="part")
+    assert Settings.from_env({}).cut_options(0.6) == CutOptions(threshold_01=0.6)
 
 
 def test_from_env_reads_the_environment_of_the_process_when_given_none(

@@ -17,7 +17,7 @@ from backend.wsgi import (
     segmenter_options,
 )
 from segmenter import ModelSource, SegmenterError, SegmenterOptions, WeightsNotFound
-from tests.fakes import RED_AND_BLUE, ColourSegmenter, picture
+from tests.fakes import RED_AND_BLUE, ColourSegmenter, brush_config, picture
 
 BODY = {
     "tasks": [{"id": 1, "data": {"image": picture("red", "blue", size_yx=(24, 32))}}],
@@ -43,16 +43,18 @@ def settings_for(tmp_path: Path, model: Path, **variables: str) -> Settings:
     )
 
 
-def version_with(tmp_path: Path, model: Path, **variables: str) -> str:
+def version_with(
+    tmp_path: Path, model: Path, schema: str = RED_AND_BLUE, **variables: str
+) -> str:
     """What a backend of these settings tells Label Studio."""
     app = build_app(settings_for(tmp_path, model, **variables), preload=False)
-    answer = app.test_client().post("/setup", json={})
+    answer = app.test_client().post("/setup", json={"schema": schema})
     told: str = answer.json["model_version"]
     return told
 
 
 def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> None:
-    version = version_with(tmp_path, model)
+    version = version_with(tmp_path, model, schema="")
 
     assert isinstance(version, str)
     assert version.startswith("diffsegmenter-my-model-paper-")
@@ -68,6 +70,12 @@ def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> No
         pytest.param({"MODEL_SCORE_THRESHOLD": "0.4"}, id="threshold"),
         pytest.param({"PRESENCE": "paper"}, id="presence"),
         pytest.param({"CAPTION": "off"}, id="caption"),
+        pytest.param({"OVERLAP": "independent"}, id="overlap"),
+        pytest.param({"REGIONS": "part"}, id="regions"),
+        pytest.param({"MIN_AREA": "0.1"}, id="smallest-area"),
+        pytest.param({"MAX_REGIONS": "3"}, id="most-regions"),
+        pytest.param({"POLYGON_TOLERANCE": "0.1"}, id="polygons"),
+        pytest.param({"schema": brush_config('<Label value="red"/>')}, id="labels"),
     ],
 )
 def test_model_version_changes_with_what_changes_a_mask(
@@ -276,7 +284,7 @@ def test_predict_answers_503_until_the_weights_are_there(
     model.mkdir()
     settings = settings_for(tmp_path, model, CAPTION="off")
     client = build_app(settings, preload=False).test_client()
-    version = client.post("/setup", json={}).json["model_version"]
+    version = client.post("/setup", json={"schema": RED_AND_BLUE}).json["model_version"]
 
     failed = client.post("/predict", json=BODY)
     health = client.get("/health")

@@ -1,0 +1,164 @@
+"""Attributes of a label config's tags in, what they ask of the backend out. Pure.
+
+Attributes of Label Studio that it shares with other backends keep their spelling
+(`model_score_threshold`, `predicted_values`, `model_skip`); ours begin with
+`model_` as well, because the editor ignores those.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from backend.errors import BadLabelConfig
+from backend.values import CutOptions, Label
+from segmenter import MODES
+
+EXAMPLE: Final = """<View>
+  <Image name="image" value="$image"/>
+  <BrushLabels name="tag" toName="image">
+    <Label value="cat"/>
+    <Label value="dog"/>
+  </BrushLabels>
+</View>"""
+
+_SKIPS: Final = frozenset({"true", "1", "yes", "on"})
+# The second spelling is other backends' fallback, which projects may hold.
+_THRESHOLD_ATTRIBUTES: Final = ("model_score_threshold", "score_threshold")
+
+
+def refusal(what: str) -> BadLabelConfig:
+    """The refusal of a label config, with one that works."""
+    return BadLabelConfig(f"The label config {what}. One that works:\n{EXAMPLE}")
+
+
+def is_skipped(attributes: Mapping[str, Any]) -> bool:
+    """Say whether the tag is to be left to the annotators (`model_skip`)."""
+    return str(attributes.get("model_skip", "")).strip().lower() in _SKIPS
+
+
+def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | None:
+    """Read one label: what it answers with, its prompts and its threshold.
+
+    `model_prompt` is one text; else each of the comma-separated `predicted_values`
+    is one; else the value is.
+
+    Args:
+        name: what regions answer with.
+        attributes: of the `<Label>`, or the entry of a dynamic label.
+        where: the label, for messages.
+
+    Returns:
+        None if no prompt has a readable character.
+
+    Raises:
+        BadLabelConfig: if its threshold is no number between 0 and 1.
+    """
+    texts = [str(attributes.get("model_prompt") or "")]
+    if not _is_readable(texts[0]):
+        texts = str(attributes.get("predicted_values") or "").split(",")
+    if not any(_is_readable(text) for text in texts):
+        texts = [str(attributes.get("value") or name)]
+    prompts = tuple(dict.fromkeys(text.strip() for text in texts if _is_readable(text)))
+    if not prompts:
+        return None
+    return Label(
+        name=name, prompts=prompts, threshold_01=_read_threshold(attributes, where)
+    )
+
+
+def read_cut_options(
+    attributes: Mapping[str, Any], defaults: CutOptions, where: str
+) -> CutOptions:
+    """Read how a control's regions are to be cut.
+
+    Args:
+        attributes: of the control.
+        defaults: what holds for what it does not say.
+        where: the control, for messages.
+
+    Raises:
+        BadLabelConfig: naming the attribute, its value and what it may be.
+    """
+    mode = str(attributes.get("model_mode") or "").strip()
+    if mode and mode not in MODES:
+        raise _bad("model_mode", mode, where, " or ".join(MODES))
+    changes: dict[str, Any] = {}
+    for attribute, (field, read, expects) in _CUT_ATTRIBUTES.items():
+        text = str(attributes.get(attribute) or "").strip()
+        if not text:
+            continue
+        changes[field] = value = read(text)
+        if value is None:
+            raise _bad(attribute, text, where, expects)
+    threshold = _read_threshold(attributes, where)
+    if threshold is not None:
+        changes["threshold_01"] = threshold
+    return replace(defaults, **changes)
+
+
+def _read_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
+    for attribute in _THRESHOLD_ATTRIBUTES:
+        value = attributes.get(attribute)
+        if value is None or not str(value).strip():
+            continue
+        threshold = _number(0, 1)(str(value))
+        if not threshold:
+            raise _bad(
+                attribute, value, where, "a number between 0 and 1, for example 0.5"
+            )
+        return threshold
+    return None
+
+
+def _number(least: float, below: float) -> Callable[[str], float | None]:
+    """Reads a number in [least, below)."""
+
+    def read(text: str) -> float | None:
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        is_within = math.isfinite(number) and least <= number < below
+        return number if is_within else None
+
+    return read
+
+
+def _one_of(*names: str) -> Callable[[str], str | None]:
+    return lambda text: text if text in names else None
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
+
+
+_CUT_ATTRIBUTES: Final[
+    Mapping[str, tuple[str, Callable[[str], float | str | None], str]]
+] = {
+    "model_overlap": (
+        "overlap",
+        _one_of("exclusive", "independent"),
+        "exclusive or independent",
+    ),
+    "model_regions": ("regions", _one_of("label", "part"), "label or part"),
+    "model_min_area": (
+        "min_area_01",
+        _number(0, 1),
+        "a share of the image from 0 to 1, for example 0.001",
+    ),
+    "model_max_regions": ("max_regions", _count, "a whole number above 0"),
+    "model_polygon_tolerance": (
+        "polygon_tolerance_01",
+        _number(1e-6, 1),
+        "a share of the image's diagonal between 0 and 1, for example 0.002",
+    ),
+}
+
+
+def _bad(attribute: str, value: object, where: str, expects: str) -> BadLabelConfig:
+    return refusal(f"has {attribute}={str(value)!r} on {where}; give {expects}")
+
+
+def _is_readable(text: str) -> bool:
+    return any(character.isprintable() for character in text.strip())

@@ -1,0 +1,53 @@
+"""What a tag's `value` refers to in a task's data. Pure.
+
+The editor's own rule (its `parseValue`): a value that is nothing but "$path" is
+what lies at the path, of any kind; a longer text has each "$path" in it filled in.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+_REFERENCE: Final = re.compile(r"\$[\w[\].{}]+")
+_STEP: Final = re.compile(r"[^.[\]]+")
+
+
+def refers_to_data(value: str) -> bool:
+    """Say whether a tag's `value` takes anything from the task."""
+    return _REFERENCE.search(value) is not None
+
+
+def read_value(value: str, data: Mapping[str, Any]) -> Any:
+    """Look up what a tag's `value` stands for in one task.
+
+    Args:
+        value: such as "$image", "$pages[0].url" or "https://host/$name?small".
+        data: the task's data.
+
+    Returns:
+        What the path leads to, None where it leads nowhere; a text where `value`
+        is more than one reference.
+    """
+    found = _REFERENCE.match(value)
+    if found and found[0] == value:
+        return _look_up(value[1:], data)
+    return _REFERENCE.sub(lambda reference: _text(reference[0], data), value)
+
+
+def _look_up(path: str, data: Any) -> Any:
+    """Follow "a.b[0].c"; a key that is spelled like a path comes first."""
+    if isinstance(data, Mapping) and path in data:
+        return data[path]
+    for step in _STEP.findall(path):
+        if isinstance(data, Mapping):
+            data = data.get(step)
+        elif isinstance(data, list) and step.isascii() and step.isdigit():
+            data = data[int(step)] if int(step) < len(data) else None
+        else:
+            return None
+    return data
+
+
+def _text(reference: str, data: Mapping[str, Any]) -> str:
+    found = _look_up(reference[1:], data)
+    return "" if found is None else str(found)
