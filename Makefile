@@ -7,17 +7,26 @@ PORT ?= 9090
 # Read by the tests too (tests/e2e/label_studio.py): keep the two in step.
 LABEL_STUDIO_VERSION := 1.23.2
 LABEL_STUDIO_VENV := .venvs/label-studio
+# Installed without its own pins: what it needs is borrowed from .venv.
+LABEL_STUDIO_ML_VERSION := 1.0.9
+LABEL_STUDIO_ML_VENV := .venvs/label-studio-ml
+MOTO_VERSION := 5.2.5
+OBJECT_STORE_VENV := .venvs/s3
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+SITE_PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 PINNED := pyproject.toml constraints.txt
 RUN_STAMP := .venv/.installed-run
 DEV_STAMP := .venv/.installed-dev
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.installed-$(LABEL_STUDIO_VERSION)
+LABEL_STUDIO_ML_STAMP := $(LABEL_STUDIO_ML_VENV)/.installed-$(LABEL_STUDIO_ML_VERSION)
+OBJECT_STORE_STAMP := $(OBJECT_STORE_VENV)/.installed-$(MOTO_VERSION)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check bench format dev label-studio system-packages clean
+.PHONY: help run demo test check bench format dev label-studio label-studio-ml \
+	object-store system-packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -28,7 +37,7 @@ run: $(RUN_STAMP) ## Serve on port 9090 (PORT=) with the bundled model (MODEL=)
 demo: dev label-studio ## The same, with a local Label Studio and a seeded project
 	@exec .venv/bin/python -m tests.e2e.demo
 
-test: dev label-studio system-packages ## All tests, with a real Label Studio, Redis and browser
+test: dev label-studio label-studio-ml object-store system-packages ## All tests, with a real Label Studio, Redis, S3 server and browser
 	@.venv/bin/python -m pytest
 
 check: dev ## Formatting, lint, types, import rules
@@ -49,8 +58,12 @@ dev: $(DEV_STAMP)
 
 label-studio: $(LABEL_STUDIO_STAMP)
 
+label-studio-ml: $(LABEL_STUDIO_ML_STAMP)
+
+object-store: $(OBJECT_STORE_STAMP)
+
 system-packages:
-	@.ci/install-system-packages redis-server chromium
+	@.ci/install-system-packages redis-server chromium nginx
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venvs .cache .artifacts .mypy_cache .pytest_cache .ruff_cache \
@@ -61,6 +74,13 @@ clean: ## Remove what the other targets made
 
 $(LABEL_STUDIO_VENV)/bin/python:
 	@.ci/make-venv $(PYTHON) $(LABEL_STUDIO_VENV)
+
+# Made of .venv's interpreter, whose packages it borrows.
+$(LABEL_STUDIO_ML_VENV)/bin/python: | $(DEV_STAMP)
+	@.ci/make-venv .venv/bin/python $(LABEL_STUDIO_ML_VENV)
+
+$(OBJECT_STORE_VENV)/bin/python:
+	@.ci/make-venv $(PYTHON) $(OBJECT_STORE_VENV)
 
 # The development environment holds all that `run` needs, so it settles both.
 $(RUN_STAMP): $(PINNED) | .venv/bin/python
@@ -76,4 +96,23 @@ $(DEV_STAMP): $(PINNED) | .venv/bin/python
 $(LABEL_STUDIO_STAMP): | $(LABEL_STUDIO_VENV)/bin/python
 	@echo "Installing Label Studio $(LABEL_STUDIO_VERSION) into $(LABEL_STUDIO_VENV) (two minutes)"
 	@$(LABEL_STUDIO_VENV)/bin/python $(PIP_INSTALL) label-studio==$(LABEL_STUDIO_VERSION)
+	@touch $@
+
+# The .pth file puts .venv's packages, and this project, behind its own: torch is not
+# installed twice. Last and alone goes label-studio-ml, which would pin Flask 1.1.2.
+$(LABEL_STUDIO_ML_STAMP): constraints.txt | $(LABEL_STUDIO_ML_VENV)/bin/python
+	@echo "Installing label-studio-ml $(LABEL_STUDIO_ML_VERSION) into $(LABEL_STUDIO_ML_VENV)"
+	@printf '%s\n' "$$(.venv/bin/python -c $(SITE_PACKAGES))" "$(CURDIR)" \
+		> "$$($(LABEL_STUDIO_ML_VENV)/bin/python -c $(SITE_PACKAGES))/borrowed.pth"
+	@$(LABEL_STUDIO_ML_VENV)/bin/python $(PIP_INSTALL) --no-warn-conflicts \
+		-c constraints.txt colorama label-studio-tools rq
+	@$(LABEL_STUDIO_ML_VENV)/bin/python $(PIP_INSTALL) --no-deps \
+		label-studio-ml==$(LABEL_STUDIO_ML_VERSION)
+	@touch $@
+
+# Of moto's server extra, S3 needs the web server only.
+$(OBJECT_STORE_STAMP): | $(OBJECT_STORE_VENV)/bin/python
+	@echo "Installing an S3-compatible server into $(OBJECT_STORE_VENV)"
+	@$(OBJECT_STORE_VENV)/bin/python $(PIP_INSTALL) \
+		'moto[s3]==$(MOTO_VERSION)' flask flask-cors
 	@touch $@
