@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import httpx
@@ -19,9 +20,19 @@ _PREDICT_TIMEOUT_S: Final = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """A running backend."""
+    """A running backend.
+
+    Attributes:
+        log_path: what it has logged so far.
+    """
 
     url: str
+    log_path: Path
+
+    @property
+    def log(self) -> str:
+        """Everything that it has logged so far."""
+        return self.log_path.read_text(errors="replace")
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST as Label Studio does; returns the JSON of a 2xx answer."""
@@ -46,40 +57,42 @@ class Backend:
 @contextmanager
 def running_backend(
     *,
-    label_studio_url: str,
-    token: str,
     cache_dir: Path,
     log_path: Path,
+    label_studio_url: str | None = None,
+    token: str | None = None,
     redis_url: str | None = None,
     port: int | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Backend]:
     """Run `diffsegmenter serve` with the pocket model.
 
     Args:
-        label_studio_url: where images are read.
-        token: a legacy token or a personal access token.
         cache_dir: for the embedded cache, in use when there is no `redis_url`.
         log_path: where the server's output goes.
+        label_studio_url: where images are read; None leaves it to `/setup`.
+        token: a legacy token or a personal access token; None leaves it to `/setup`.
         redis_url: a Redis for the cache.
         port: None takes a free one.
+        environment: further settings.
     """
     port = port or free_port()
-    environment = {
+    settings = {
         "MODEL": "pocket",
         "HOST": LOOPBACK,
         "PORT": str(port),
+        "CACHE_DIR": str(cache_dir),
         "LABEL_STUDIO_URL": label_studio_url,
         "LABEL_STUDIO_API_KEY": token,
-        "CACHE_DIR": str(cache_dir),
+        "REDIS_URL": redis_url,
+        **environment,
     }
-    if redis_url is not None:
-        environment["REDIS_URL"] = redis_url
     url = f"http://{LOOPBACK}:{port}"
     with running(
         [sys.executable, "-m", "backend.cli", "serve"],
-        environment=environment,
+        environment={k: v for k, v in settings.items() if v is not None},
         log_path=log_path,
         is_ready=lambda: answers(f"{url}/health"),
         timeout_s=_START_TIMEOUT_S,
     ):
-        yield Backend(url=url)
+        yield Backend(url=url, log_path=log_path)

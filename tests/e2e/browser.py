@@ -31,6 +31,7 @@ _STEP_TIMEOUT_S: Final = 60
 _POLL_S: Final = 0.5
 # The picture under the canvases; its box is the mask's box.
 _EDITOR_IMAGE: Final = 'img[alt="image"]'
+_NEXT_PAGE: Final = ".lsf-pagination__btn_arrow-right"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,26 @@ class Browser:
             "selector => document.querySelector(selector)?.naturalWidth > 0",
             arg=_EDITOR_IMAGE,
         )
+
+    def show_next_page(self, size_yx: tuple[int, int]) -> None:
+        """Turn to the next picture of a `valueList`, which has this upright size."""
+        self.page.locator(_NEXT_PAGE).first.click()
+        self.page.wait_for_function(
+            """([selector, rows, columns]) => {
+                const image = document.querySelector(selector);
+                return image?.naturalHeight === rows && image.naturalWidth === columns;
+            }""",
+            arg=[_EDITOR_IMAGE, *size_yx],
+        )
+
+    def submit(self) -> None:
+        """Submit the open task as it is, and wait until Label Studio has it."""
+        with self.page.expect_response(
+            lambda r: r.request.method == "POST" and "/annotations" in r.url
+        ) as answer:
+            self.page.get_by_role("button", name="Submit").first.click()
+        if not answer.value.ok:
+            raise ValueError(f"Label Studio refused it: {answer.value.text()[:1000]}")
 
     def read_image_area(self, size_yx: tuple[int, int]) -> NDArray[np.uint8]:
         """What the screen shows over the picture, one pixel per image pixel.

@@ -12,6 +12,7 @@ from tests.e2e.browser import Browser, logged_in_browser
 from tests.e2e.examples import PROJECTS
 from tests.e2e.label_studio import LabelStudio, running_label_studio
 from tests.e2e.label_studio_api import LabelStudioApi, api_with_legacy_token
+from tests.e2e.object_store import ObjectStore, running_object_store
 from tests.e2e.processes import ARTIFACTS_DIR
 from tests.e2e.seeding import SeededTask, seed_project
 from tests.redis_server import RedisServer, running_redis
@@ -56,6 +57,14 @@ def backend(
         redis_url=redis_server.url,
     ) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3-compatible server with an empty bucket."""
+    log_path = ARTIFACTS_DIR / "object-store.log"
+    with running_object_store(bucket="pictures", log_path=log_path) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ project's labels are exactly the words of each of its scenes: the paper's method
 paints every label that it is given, present or not.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Final
 
@@ -47,6 +48,32 @@ class Example:
         return f"scene-{self.seed}.{'jpg' if self.turned else 'png'}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """An example's pixels and the truth about them.
+
+    Attributes:
+        example: what it was made from.
+        pixels: uint8 (Y, X, 3), RGB, upright.
+        truth: word to bool mask (Y, X) of what is seen of that object.
+    """
+
+    example: Example
+    pixels: NDArray[np.uint8]
+    truth: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def size_yx(self) -> tuple[int, int]:
+        """Upright size in pixels."""
+        rows, columns, _ = self.pixels.shape
+        return rows, columns
+
+    @property
+    def content(self) -> bytes:
+        """The file."""
+        return encode_file(self.example, self.pixels)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExampleProject:
     """A Label Studio project: its labels and its pictures."""
@@ -61,14 +88,7 @@ class ExampleProject:
         Raises:
             ValueError: the scene holds something else than the labels.
         """
-        n_objects = len(self.labels)
-        scene = render_scene(example.seed, n_objects=n_objects, size_yx=example.size_yx)
-        if set(scene.words) != set(self.labels):
-            raise ValueError(
-                f"Scene {example.seed} holds {scene.words}, but the labels of "
-                f"{self.title!r} are {self.labels}. Choose another seed."
-            )
-        return scene
+        return _render(example, self.labels)
 
     @property
     def label_config(self) -> str:
@@ -124,6 +144,38 @@ PROJECTS: Final = (
 )
 
 
+# The pets again, in sizes of which no two are alike and none is square.
+CATS_AND_DOGS: Final = (
+    Example(seed=1_002_310, size_yx=(112, 144)),
+    Example(seed=1_001_502, size_yx=(120, 200)),
+    Example(seed=1_000_559, size_yx=(176, 112)),
+)
+
+
+def render_picture(example: Example, *words: str) -> Picture:
+    """Render an example.
+
+    Raises:
+        ValueError: the scene holds something else than the words.
+    """
+    scene = _render(example, words)
+    truth = dict(zip(scene.words, scene.visible, strict=True))
+    return Picture(example=example, pixels=scene.image, truth=truth)
+
+
+def side_by_side(picture: Picture) -> Picture:
+    """The picture and, right of it, its mirror image: two of each object."""
+    rows, columns = picture.size_yx
+    return Picture(
+        example=replace(picture.example, size_yx=(rows, 2 * columns)),
+        pixels=np.concatenate([picture.pixels, picture.pixels[:, ::-1]], axis=1),
+        truth={
+            word: np.concatenate([mask, mask[:, ::-1]], axis=1)
+            for word, mask in picture.truth.items()
+        },
+    )
+
+
 def encode_file(example: Example, pixels: NDArray[np.uint8]) -> bytes:
     """The upright pixels as the file that the example describes."""
     upright = Image.fromarray(pixels)
@@ -136,3 +188,13 @@ def encode_file(example: Example, pixels: NDArray[np.uint8]) -> bytes:
     else:
         upright.save(file, "PNG")
     return file.getvalue()
+
+
+def _render(example: Example, words: Sequence[str]) -> Scene:
+    scene = render_scene(example.seed, n_objects=len(words), size_yx=example.size_yx)
+    if set(scene.words) != set(words):
+        raise ValueError(
+            f"Scene {example.seed} holds {scene.words}, not {tuple(words)}. "
+            f"Choose another seed."
+        )
+    return scene

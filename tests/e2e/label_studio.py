@@ -53,26 +53,46 @@ _STRICT_PREDICTIONS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class LabelStudio:
-    """A running Label Studio and its one user."""
+    """A running Label Studio and its one user.
+
+    Attributes:
+        url: where users and backends reach it; no trailing slash.
+        local_files_dir: its LOCAL_FILES_DOCUMENT_ROOT. A local storage must be a
+            folder inside of it.
+    """
 
     url: str
+    local_files_dir: Path
     email: str
     password: str = field(repr=False)
     legacy_token: str = field(repr=False)
 
 
 @contextmanager
-def running_label_studio(*, folder: Path, log_path: Path) -> Iterator[LabelStudio]:
+def running_label_studio(
+    *,
+    folder: Path,
+    log_path: Path,
+    port: int | None = None,
+    public_url: str | None = None,
+) -> Iterator[LabelStudio]:
     """Run Label Studio with strict prediction checks on a fresh data folder.
 
     Args:
-        folder: where the data folder is made; it must not exist yet.
+        folder: where the data folder is made; it must not exist yet. Its local
+            files are in a folder of that name with "-files" behind.
         log_path: where the server's output goes.
+        port: None takes a free one.
+        public_url: its address where that is another server's, such as a reverse
+            proxy's, which must run already; None for `port` of this machine.
     """
     shutil.copytree(_migrated_template(), folder)
-    port = free_port()
+    local_files_dir = folder.with_name(f"{folder.name}-files")
+    local_files_dir.mkdir()
+    port = port or free_port()
     server = LabelStudio(
-        url=f"http://{LOOPBACK}:{port}",
+        url=public_url or f"http://{LOOPBACK}:{port}",
+        local_files_dir=local_files_dir,
         email=_EMAIL,
         password=secrets.token_urlsafe(12),
         legacy_token=secrets.token_hex(20),
@@ -89,6 +109,8 @@ def running_label_studio(*, folder: Path, log_path: Path) -> Iterator[LabelStudi
         **_STRICT_PREDICTIONS,
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
         "LABEL_STUDIO_HOST": server.url,
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(local_files_dir),
     }
     with running(
         command,

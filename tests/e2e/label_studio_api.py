@@ -3,7 +3,7 @@
 Answers are returned as Label Studio gives them; a refusal raises with its text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -28,6 +28,48 @@ class LabelStudioApi:
         body = {"title": title, "label_config": label_config}
         project_id: int = self._call("POST", "/api/projects", json=body)["id"]
         return project_id
+
+    def set_label_config(self, project_id: int, label_config: str) -> None:
+        """Change a project's label config, as its settings page does."""
+        body = {"label_config": label_config}
+        self._call("PATCH", f"/api/projects/{project_id}", json=body)
+
+    def import_tasks(
+        self, project_id: int, tasks: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Make one task per element, which is its data; returns them in that order."""
+        before = {task["id"] for task in self.tasks(project_id)}
+        path = f"/api/projects/{project_id}/import"
+        self._call("POST", path, json=[{"data": data} for data in tasks])
+        return [task for task in self.tasks(project_id) if task["id"] not in before]
+
+    def upload_file(self, project_id: int, name: str, content: bytes) -> str:
+        """Upload one file without a task; returns its address for a task's data."""
+        path = f"/api/projects/{project_id}/import?commit_to_project=false"
+        files = {"file": (name, content)}
+        (upload_id,) = self._call("POST", path, files=files)["file_upload_ids"]
+        upload = self._call("GET", f"/api/import/file-upload/{upload_id}")
+        return f"/data/{upload['file']}"
+
+    def connect_storage(self, kind: str, project_id: int, **settings: Any) -> int:
+        """Connect a storage to import from; returns its id, unique in its kind.
+
+        Args:
+            kind: Label Studio's name for it, such as "localfiles" or "s3".
+            project_id: whose storage it becomes.
+            settings: what that kind needs, by the API's names.
+        """
+        body = {"project": project_id, "use_blob_urls": True, "title": kind, **settings}
+        storage_id: int = self._call("POST", f"/api/storages/{kind}", json=body)["id"]
+        return storage_id
+
+    def import_from_storage(
+        self, kind: str, project_id: int, **settings: Any
+    ) -> list[dict[str, Any]]:
+        """Connect a storage and make a task per file; returns the project's tasks."""
+        storage_id = self.connect_storage(kind, project_id, **settings)
+        self._call("POST", f"/api/storages/{kind}/{storage_id}/sync")
+        return self.tasks(project_id)
 
     def import_file(self, project_id: int, name: str, content: bytes) -> None:
         """Upload one file as one task; Label Studio prefixes its name."""
@@ -65,6 +107,12 @@ class LabelStudioApi:
         """What Label Studio has stored for a task."""
         path = f"/api/predictions?task={task_id}"
         rows: list[dict[str, Any]] = self._call("GET", path)
+        return rows
+
+    def annotations(self, task_id: int) -> list[dict[str, Any]]:
+        """What people have submitted for a task."""
+        task: dict[str, Any] = self._call("GET", f"/api/tasks/{task_id}")
+        rows: list[dict[str, Any]] = task["annotations"]
         return rows
 
     def create_personal_access_token(self) -> str:

@@ -28,6 +28,8 @@ _POLL_S: Final = 0.1
 _LOG_TAIL_CHARACTERS: Final = 3000
 # What a child may know of our environment: nothing that configures a server.
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+# Where Debian keeps servers; not on everybody's PATH.
+_SERVERS_PATH: Final = "/usr/sbin"
 
 
 class NotReady(Exception):
@@ -44,7 +46,7 @@ def free_port() -> int:
 
 def require_program(name: str) -> str:
     """The program's path; `NotReady` with the remedy when it is absent."""
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path=_SERVERS_PATH)
     if path is None:
         raise NotReady(
             f"{name!r} is not on the PATH. `make system-packages` installs it on "
@@ -97,6 +99,16 @@ def answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=1).is_success
     except httpx.TransportError:
+        return False
+
+
+def accepts_connections(address: str) -> bool:
+    """Whether somebody listens at `host:port`."""
+    host, port = address.rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
+    except OSError:
         return False
 
 

@@ -18,10 +18,10 @@ from tests.e2e.masks import (
     decode_region,
     intersection_over_union,
     label_mask,
-    paint_opacity_01,
     shrink,
     union,
 )
+from tests.e2e.painting import Paint, assert_painted
 from tests.e2e.processes import ARTIFACTS_DIR
 from tests.e2e.seeding import SeededTask, seed_project
 from tests.redis_server import RedisServer
@@ -29,13 +29,6 @@ from tests.redis_server import RedisServer
 pytestmark = pytest.mark.e2e
 
 MEAN_IOU_FLOOR: Final = 0.7
-
-# The editor paints brush regions half transparent; 1 would hide the picture.
-_OPACITY_01: Final = (0.2, 0.95)
-# Grey levels that JPEG and the browser's scaling may cost inside and outside.
-_COLOUR_TOLERANCE: Final = 12
-# Share of the unpainted pixels that the editor's own tool bar may cover.
-_TOOL_BAR_01: Final = 0.1
 
 _BOATS, _, _, _MEADOW = PROJECTS
 LANDSCAPE: Final = _BOATS.examples[1]
@@ -153,35 +146,30 @@ def test_the_editor_paints_each_object_in_its_labels_colour(
 ) -> None:
     (task,) = (t for t in predicted_tasks if t.example == example)
     (prediction,) = api.predictions(task.id)
-    picture, size_yx = task.scene.image, example.size_yx
-    stored = {w: label_mask(prediction, w, size_yx) for w in task.project.labels}
+    stored = {
+        w: label_mask(prediction, w, example.size_yx) for w in task.project.labels
+    }
     truth = dict(zip(task.scene.words, task.scene.visible, strict=True))
+    colours = dict(zip(task.project.labels, LABEL_COLOURS, strict=False))
     # Where two labels' masks overlap, both colours lie over the picture.
     alone = {w: ~union([m for v, m in stored.items() if v != w]) for w in stored}
-    inside = {w: shrink(truth[w] & stored[w] & alone[w], by_px=1) for w in stored}
-    outside = shrink(~union([*stored.values(), *truth.values()]), by_px=2)
-    colours = dict(zip(task.project.labels, LABEL_COLOURS, strict=False))
+    paints = {
+        w: Paint(
+            colour=colours[w],
+            where=shrink(truth[w] & stored[w] & alone[w], by_px=1),
+        )
+        for w in stored
+    }
 
     browser.open_task(task.project_id, task.id)
-    shown = browser.wait_for_painting(
-        size_yx,
-        lambda area: all(
-            _is_painted(*paint_opacity_01(area, picture, colours[w], inside[w]))
-            for w in inside
-        ),
-    )
-    browser.save_screenshot(ARTIFACTS_DIR / f"editor-{task.example.seed}.png")
 
-    for word, where in inside.items():
-        opacity, rest = paint_opacity_01(shown, picture, colours[word], where)
-        assert where.sum() > 100, f"hardly any pixel of {word} is painted"
-        assert _is_painted(opacity, rest), (
-            f"{word} is painted with opacity {opacity:.2f}; {rest:.1f} grey levels "
-            f"are left that its colour does not explain"
-        )
-    difference = np.abs(shown.astype(int) - picture.astype(int)).max(axis=2)
-    untouched = difference[outside] <= _COLOUR_TOLERANCE
-    assert untouched.mean() >= 1 - _TOOL_BAR_01
+    assert_painted(
+        browser,
+        task.scene.image,
+        paints,
+        untouched=shrink(~union([*stored.values(), *truth.values()]), by_px=2),
+        screenshot=ARTIFACTS_DIR / f"editor-{task.example.seed}.png",
+    )
 
 
 def test_a_personal_access_token_reads_images_where_legacy_tokens_are_off(
@@ -209,11 +197,6 @@ def test_a_personal_access_token_reads_images_where_legacy_tokens_are_off(
             own_api.revoke_personal_access_token(token)
 
     assert label_mask(prediction, "boat", LANDSCAPE.size_yx).any()
-
-
-def _is_painted(opacity_01: float, unexplained: float) -> bool:
-    low, high = _OPACITY_01
-    return low < opacity_01 < high and unexplained < _COLOUR_TOLERANCE
 
 
 def _setup_version(
