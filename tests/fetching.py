@@ -1,0 +1,67 @@
+"""For tests that fetch: two real servers and fetchers between them.
+
+`tests/backend/conftest.py` makes the fixtures known.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from PIL import Image
+
+from backend.images import ImageFetcher
+from backend.values import LabelStudioAccess
+from tests.web_server import WebServer, running_web_server
+
+NOWHERE: Final = LabelStudioAccess(url=None)
+
+
+def png(width: int = 6, height: int = 4, **options: Any) -> bytes:
+    """A red PNG, by default of 4 rows and 6 columns."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (255, 0, 0)).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+PNG: Final = png()
+
+
+@pytest.fixture
+def label_studio() -> Iterator[WebServer]:
+    """A server that takes the part of Label Studio."""
+    with running_web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def foreign() -> Iterator[WebServer]:
+    """A server that is not Label Studio."""
+    with running_web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def access(label_studio: WebServer) -> LabelStudioAccess:
+    """`label_studio` as the environment would name it, with a token."""
+    return LabelStudioAccess(
+        url=label_studio.url, token="legacy", from_environment=True
+    )
+
+
+@pytest.fixture
+def fetcher(foreign: WebServer) -> Iterator[ImageFetcher]:
+    """A fetcher for which `foreign` is an allowed host, and no other is."""
+    fetcher = ImageFetcher(
+        timeout_s=5, max_bytes=100_000, image_hosts=[f"127.0.0.1:{foreign.port}"]
+    )
+    yield fetcher
+    fetcher.close()
+
+
+@pytest.fixture
+def open_fetcher() -> Iterator[ImageFetcher]:
+    """A fetcher without IMAGE_HOSTS, as by default."""
+    fetcher = ImageFetcher(timeout_s=5)
+    yield fetcher
+    fetcher.close()
