@@ -48,7 +48,8 @@ check: dev ## Formatting, lint, types, import rules
 
 bench: dev ## Print the measured numbers that the README states
 	@set -e; for program in tests/bench/bench_*.py; do \
-		echo "== $$program"; .venv/bin/python "$$program"; done
+		echo "== $$program"; \
+		.venv/bin/python -m "tests.bench.$$(basename "$$program" .py)"; done
 
 format: dev ## Rewrite the code in the house style
 	.venv/bin/ruff format .

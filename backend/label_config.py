@@ -8,7 +8,7 @@ attributes ask for in `tag_attributes.py`.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -218,16 +218,19 @@ class _Reader:
                     f'value="$image"'
                 )
             has_own_labels = drawing is tag
+            cut = read_cut_options(
+                {**tag.attr, **drawing.attr},
+                self._defaults,
+                f"<{drawing.tag} name={drawing.name!r}>",
+            )
+            if cut.overlap == "exclusive":
+                self._note_twins(tag, labels)
             yield Control(
                 from_name=drawing.name,
                 image=image,
                 shape={**_SHAPES_WITH_LABELS, **_SHAPES_WITHOUT}[_kind(drawing.tag)],
                 labels=labels,
-                cut=read_cut_options(
-                    {**tag.attr, **drawing.attr},
-                    self._defaults,
-                    f"<{drawing.tag} name={drawing.name!r}>",
-                ),
+                cut=cut,
                 labels_from_name=None if has_own_labels else tag.name,
                 labels_value=value if is_dynamic else None,
             )
@@ -262,6 +265,21 @@ class _Reader:
                 )
             else:
                 yield merged
+
+    def _note_twins(self, tag: Any, labels: Sequence[Label]) -> None:
+        """Labels that can never win a pixel, because another one is asked the same."""
+        first: dict[frozenset[str], str] = {}
+        for label in labels:
+            prompts = frozenset(label.prompts)
+            if prompts in first:
+                self._note(
+                    tag,
+                    f"looks for {label.name!r} with the same words as for "
+                    f"{first[prompts]!r}, which therefore gets all their pixels; give "
+                    f"one of them another model_prompt, or write model_overlap="
+                    f'"independent"',
+                )
+            first.setdefault(prompts, label.name)
 
     def _note(self, tag: Any, what: str) -> None:
         note = f"<{tag.tag} name={tag.name!r}> {what}."

@@ -146,6 +146,26 @@ def test_read_label_config_looks_for_all_labels_that_share_an_alias() -> None:
     assert control.labels == (Label(name="pet", prompts=("cat", "hamster")),)
 
 
+TWINS = (
+    '<Label value="car"/><Label value="auto" model_prompt="car"/><Label value="cat"/>'
+)
+
+
+def test_read_label_config_notes_labels_with_the_same_prompt() -> None:
+    exclusive = read(
+        IMAGE, f'<BrushLabels name="tag" toName="image">{TWINS}</BrushLabels>'
+    )
+    independent = read(
+        IMAGE,
+        '<BrushLabels name="tag" toName="image" model_overlap="independent">'
+        f"{TWINS}</BrushLabels>",
+    )
+
+    (note,) = exclusive.notes
+    assert "looks for 'auto' with the same words as for 'car'" in note
+    assert independent.notes == ()
+
+
 REPEATER = (
     '<Repeater on="$images" indexFlag="{{i}}">'
     '<Image name="image_{{i}}" value="$images[{{i}}].url"/>'
