@@ -1,11 +1,13 @@
 """The `diffsegmenter` command."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from gunicorn.app.base import BaseApplication
 from rich.console import Console
 
+from backend.doctor.findings import Finding, problem
+from backend.doctor.report import print_findings, print_json
 from backend.errors import SettingsError
 from backend.settings import Settings
 from backend.wsgi import (
@@ -23,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_output = Console()
 _errors = Console(stderr=True)
 
 app.command(name="segment")(segment_picture)
@@ -64,6 +67,49 @@ def serve() -> None:
         soft_wrap=True,
     )
     _Server(settings).run()
+
+
+@app.command()
+def doctor(
+    project: Annotated[
+        int | None, typer.Option(help="A project of Label Studio to try.")
+    ] = None,
+    task: Annotated[
+        int | None, typer.Option(help="Its task to try; else the first.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for scripts.")
+    ] = False,
+) -> None:
+    """Find out what keeps Label Studio and this backend from working together.
+
+    Reads the same environment variables as `serve`, loads the model once more beside
+    a running backend, changes nothing anywhere, and says what to do. Exit status: 0
+    no problem, 1 a problem, 2 unreadable settings.
+    """
+    # Imports torch, which `serve` has no time for.
+    from backend.doctor import examine
+
+    print_all = print_json if as_json else print_findings
+    try:
+        settings = Settings.from_env()
+    except SettingsError as error:
+        mistakes = str(error).splitlines()[1:]
+        print_all([_unreadable(mistakes)], _output)
+        raise typer.Exit(2) from error
+    # Warnings of libraries say nothing that a finding would not.
+    configure_logging("ERROR")
+    if not print_all(examine(settings, project_id=project, task_id=task), _output):
+        raise typer.Exit(1)
+
+
+def _unreadable(mistakes: list[str]) -> Finding:
+    return problem(
+        "settings",
+        "the backend cannot start with these environment variables",
+        "Correct them:",
+        *(mistake.strip() for mistake in mistakes),
+    )
 
 
 def main() -> None:

@@ -24,6 +24,9 @@ Ring: TypeAlias = NDArray[np.int64]
 
 # Nearer than this, no corner of a pixel is beside a line between two others.
 _MOVES_NOTHING_PX = 1e-6
+# GEOS takes time with the square of the holes: a second for these, minutes for ten
+# times as many. So many are noise, of which no corner is worth the wait.
+_MOST_RINGS = 10_000
 
 
 def outline(part: Part, *, tolerance_px: float) -> list[tuple[float, float]]:
@@ -43,7 +46,8 @@ def outline(part: Part, *, tolerance_px: float) -> list[tuple[float, float]]:
     Args:
         part: what to enclose.
         tolerance_px: how far the ring may pass from the outline, in pixels. A
-            part smaller than that becomes a triangle or more, never nothing.
+            part smaller than that becomes a triangle or more, never nothing. A
+            part with 10 000 holes keeps all its corners.
 
     Returns:
         At least 3 points (x, y), in the mask that the part was cut from, the
@@ -135,6 +139,8 @@ def _simplified(rings: list[Ring], tolerance_px: float) -> list[Ring]:
     GEOS 3.11 (shapely 2.0) puts a hole outside the shell once in a hundred noisy
     masks, at a large tolerance; a smaller one helps. Later versions look out.
     """
+    if len(rings) > _MOST_RINGS:
+        return rings
     lines = shapely.MultiLineString([[*ring, ring[0]] for ring in rings])
     while tolerance_px > _MOVES_NOTHING_PX:
         simple = shapely.simplify(lines, tolerance_px, preserve_topology=True)

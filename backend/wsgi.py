@@ -225,16 +225,6 @@ def build_engine(settings: Settings) -> Engine:
     )
 
 
-def build_annotator(settings: Settings) -> PreAnnotator:
-    """What answers predict requests, for those who need nothing else.
-
-    Raises:
-        WeightsNotFound: if the model's name cannot be one.
-        SettingsError: if REDIS_URL cannot be one.
-    """
-    return build_engine(settings).annotator
-
-
 def image_fetcher(settings: Settings) -> ImageFetcher:
     """The reader of images within the settings' limits."""
     return ImageFetcher(

@@ -16,7 +16,13 @@ from segmenter.errors import (
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, SegmenterOptions
 from segmenter.source import ModelSource
-from segmenter.values import LabelMask, ScoreMaps, Segmentation
+from segmenter.values import (
+    Devices,
+    LabelMask,
+    ScoreMaps,
+    Segmentation,
+    Whereabouts,
+)
 
 if TYPE_CHECKING:
     from segmenter.predictor import Segmenter
@@ -25,6 +31,7 @@ __all__ = [
     "MODES",
     "BadImage",
     "BadLabel",
+    "Devices",
     "LabelMask",
     "ModelSource",
     "ScoreMaps",
@@ -33,7 +40,10 @@ __all__ = [
     "SegmenterOptions",
     "UnsupportedModel",
     "WeightsNotFound",
+    "Whereabouts",
     "cut_masks",
+    "find_devices",
+    "find_weights",
     "iter_masks",
     "load_segmenter",
     "merge_prompts",
@@ -50,3 +60,17 @@ def load_segmenter(
     from segmenter.predictor import load_segmenter as load
 
     return load(model, options, device=device)
+
+
+def find_devices() -> Devices:
+    """What torch can run on; see `segmenter.whereabouts`."""
+    from segmenter.whereabouts import find_devices as find
+
+    return find()
+
+
+def find_weights(source: ModelSource) -> Whereabouts:
+    """Where weights are; see `segmenter.whereabouts`."""
+    from segmenter.whereabouts import find_weights as find
+
+    return find(source)

@@ -5,6 +5,7 @@ Axis letters:
     L  labels     h, w  latent grid     Y, X  image pixels
 """
 
+import enum
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,3 +86,40 @@ class Segmentation:
         found = self.label_map[self.label_map >= 0]
         counts = np.bincount(found, minlength=len(self.labels))
         return counts / self.label_map.size
+
+
+class Whereabouts(enum.Enum):
+    """Where the weights of a model are."""
+
+    BUNDLED = "in this package"
+    FOLDER = "in a folder"
+    DOWNLOADED = "downloaded from the hub before"
+    ON_HUB = "on the hub"
+    GATED = "on the hub, which wants its terms to be accepted"
+    NOWHERE = "not on the hub, or for its members alone"
+    OUT_OF_REACH = "not on this machine, and the hub does not answer"
+    FORBIDDEN = "not on this machine, and HF_HUB_OFFLINE forbids to fetch them"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they are on this machine."""
+        return self in {
+            Whereabouts.BUNDLED,
+            Whereabouts.FOLDER,
+            Whereabouts.DOWNLOADED,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What a model can run on, beside the CPU.
+
+    Attributes:
+        torch_version: such as "2.13.0+cpu".
+        cuda: one description per CUDA device, by number.
+        has_mps: whether there is Apple's GPU.
+    """
+
+    torch_version: str
+    cuda: tuple[str, ...]
+    has_mps: bool

@@ -1,3 +1,4 @@
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ def test_help_lists_the_commands() -> None:
     assert result.exit_code == 0
     assert "serve" in result.output
     assert "segment" in result.output
+    assert "doctor" in result.output
 
 
 def test_cli_shows_its_help_when_called_bare() -> None:
@@ -70,6 +72,60 @@ def test_serve_exits_2_for_a_redis_url_that_redis_cannot_read(url: str) -> None:
     assert result.exit_code == 2
     assert "REDIS_URL cannot be read" in result.stderr
     assert "s3cret" not in result.output
+
+
+# A model that is quickly refused, and an address where nobody is asked.
+NO_MODEL = {"MODEL": "./nowhere", "LABEL_STUDIO_URL": "", "LABEL_STUDIO_API_KEY": ""}
+
+
+def test_doctor_exits_2_for_settings_that_cannot_be_read() -> None:
+    result = run_cli("doctor", PORT="high", THREADS="0", LABEL_STUDIO_API_KEY="s 3cret")
+
+    assert result.exit_code == 2
+    assert "problem settings: the backend cannot start with these" in result.stdout
+    assert "PORT='high': it cannot be read. Use a port from 1 to 65535." in (
+        result.stdout
+    )
+    assert "THREADS=" in result.stdout
+    assert "s 3cret" not in result.output
+
+
+def test_doctor_exits_1_for_a_problem(tmp_path: Path) -> None:
+    result = run_cli("doctor", **NO_MODEL, CACHE_DIR=str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "problem weights: The model './nowhere' cannot be loaded" in result.stdout
+    assert "        -> Use 'pocket'" in result.stdout
+
+
+def test_doctor_exits_0_for_warnings(tmp_path: Path) -> None:
+    variables = {**NO_MODEL, "MODEL": "pocket", "CACHE_DIR": str(tmp_path)}
+    result = run_cli("doctor", **variables, PORT=str(free_port()))
+
+    assert result.exit_code == 0
+    assert "ok      loading: the model loads in" in result.stdout
+    assert "warning Label Studio: LABEL_STUDIO_URL is not set" in result.stdout
+
+
+def test_doctor_prints_json_and_nothing_else_on_request(tmp_path: Path) -> None:
+    settings = {**NO_MODEL, "CACHE_DIR": str(tmp_path)}
+
+    result = run_cli("doctor", "--json", "--project", "7", "--task", "3", **settings)
+
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert report["problems"] == 2
+    levels = {found["subject"]: found["level"] for found in report["findings"]}
+    assert levels["weights"] == "problem"
+    # A project was asked for, and it cannot be had without Label Studio.
+    assert levels["Label Studio"] == "problem"
+
+
+def test_doctor_prints_json_for_settings_that_cannot_be_read() -> None:
+    result = run_cli("doctor", "--json", PORT="high")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["findings"][0]["subject"] == "settings"
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,15 @@ def test_outline_goes_through_more_holes_than_python_recurses() -> None:
     assert area_px(ring) == pytest.approx(part.area_px)
 
 
+def test_outline_keeps_every_corner_of_noise_rather_than_keep_people_waiting() -> None:
+    mask = np.ones((205, 207), bool)
+    mask[2:-1:2, 2:-1:2] = False
+    mask[0, ::4] = False
+    (part,) = parts(mask)
+
+    assert outline(part, tolerance_px=2) == outline(part, tolerance_px=0)
+
+
 @pytest.mark.parametrize("tolerance_px", [-0.1, math.nan, math.inf])
 def test_outline_refuses_a_tolerance_that_is_none(tolerance_px: float) -> None:
     (part,) = parts(np.ones((2, 3), bool))

@@ -75,6 +75,7 @@ def running_label_studio(
     log_path: Path,
     port: int | None = None,
     public_url: str | None = None,
+    allows_loopback: bool = True,
 ) -> Iterator[LabelStudio]:
     """Run Label Studio with strict prediction checks on a fresh data folder.
 
@@ -85,6 +86,8 @@ def running_label_studio(
         port: None takes a free one.
         public_url: its address where that is another server's, such as a reverse
             proxy's, which must run already; None for `port` of this machine.
+        allows_loopback: whether it talks to backends on this machine; as it comes,
+            it does not.
     """
     shutil.copytree(_migrated_template(), folder)
     local_files_dir = folder.with_name(f"{folder.name}-files")
@@ -105,7 +108,7 @@ def running_label_studio(
     ]
     environment = {
         **_QUIET,
-        **_ALLOW_LOOPBACK,
+        **(_ALLOW_LOOPBACK if allows_loopback else {}),
         **_STRICT_PREDICTIONS,
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
         "LABEL_STUDIO_HOST": server.url,

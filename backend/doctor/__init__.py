@@ -1,0 +1,143 @@
+"""Looks at a whole installation, in the order in which things fail in practice.
+
+Settings in, findings out, one by one as they are made. The checks are next
+door; here is their order, and what one needs of another.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from backend.doctor.cache import check_cache
+from backend.doctor.client import LabelStudioClient
+from backend.doctor.connection import check_connection
+from backend.doctor.findings import Check, Finding, T, problem, scrub
+from backend.doctor.label_studio import check_address, check_token
+from backend.doctor.labels import check_label_config
+from backend.doctor.machine import check_listening, check_settings
+from backend.doctor.model import check_device, check_loading, check_weights
+from backend.doctor.project import find_project
+from backend.doctor.sample import check_prediction, check_sample
+from backend.images import ImageFetcher
+from backend.predict import PreAnnotator
+from backend.settings import Settings
+from backend.wsgi import build_engine, image_fetcher
+from segmenter import SegmenterOptions
+
+
+def examine(
+    settings: Settings, *, project_id: int | None = None, task_id: int | None = None
+) -> Iterator[Finding]:
+    """Check everything.
+
+    Args:
+        settings: of the operator.
+        project_id: the project to try; None tries none.
+        task_id: its task to try; None takes the first.
+
+    Returns:
+        Findings without secrets, each as soon as it is made. Never raises.
+    """
+    secrets = _secrets(settings)
+    with tempfile.TemporaryDirectory(prefix="diffsegmenter-doctor-") as folder:
+        for finding in _all_checks(settings, project_id, task_id, Path(folder)):
+            yield scrub(finding, secrets)
+
+
+def _all_checks(
+    settings: Settings, project_id: int | None, task_id: int | None, folder: Path
+) -> Check[None]:
+    yield from _guard("settings", check_settings(settings))
+    yield from _guard("listening", check_listening(settings))
+    with contextlib.ExitStack() as opened:
+        client = yield from _open_label_studio(
+            settings, opened, is_needed=project_id is not None
+        )
+        project = yield from _guard("project", find_project(client, project_id))
+        yield from _guard("connection", check_connection(settings, client, project))
+        cut = settings.cut_options(SegmenterOptions().threshold)
+        config = yield from _guard("label config", check_label_config(project, cut))
+        fetcher = opened.enter_context(contextlib.closing(image_fetcher(settings)))
+        has_weights = yield from _guard("weights", check_weights(settings))
+        has_device = yield from _guard("device", check_device(settings))
+        annotator = yield from _guard(
+            "loading",
+            check_loading(
+                lambda: _open_annotator(settings, opened, folder, fetcher),
+                is_possible=bool(has_weights and has_device),
+            ),
+        )
+        yield from _guard("cache", check_cache(settings))
+        task = yield from _guard(
+            "image",
+            check_sample(client, project, config, fetcher, task_id=task_id),
+        )
+        yield from _guard(
+            "prediction",
+            check_prediction(annotator, project, config, task, settings.label_studio),
+        )
+
+
+def _open_label_studio(
+    settings: Settings, opened: contextlib.ExitStack, *, is_needed: bool
+) -> Check[LabelStudioClient | None]:
+    """Check address and token; returns a client only if both are good."""
+    is_there = yield from _guard(
+        "Label Studio", check_address(settings, is_needed=is_needed)
+    )
+    client = None
+    if is_there:
+        client = LabelStudioClient(settings.label_studio)
+        opened.enter_context(contextlib.closing(client))
+    is_open = yield from _guard("token", check_token(settings, client))
+    return client if is_open else None
+
+
+def _open_annotator(
+    settings: Settings,
+    opened: contextlib.ExitStack,
+    folder: Path,
+    fetcher: ImageFetcher,
+) -> PreAnnotator:
+    """What answers Label Studio, with a cache that is empty and thrown away.
+
+    Raises:
+        WeightsNotFound: if the model's files cannot be read.
+    """
+    engine = build_engine(
+        settings.model_copy(update={"redis_url": None, "cache_dir": folder})
+    )
+    opened.callback(engine.cache.close)
+    return replace(engine.annotator, fetcher=fetcher)
+
+
+def _guard(subject: str, check: Check[T]) -> Check[T | None]:
+    """Run one check; whatever it meets, the others get their turn."""
+    try:
+        return (yield from check)
+    except Exception as error:
+        yield problem(
+            subject,
+            f"this check broke down ({type(error).__name__}: {error})",
+            "Report it together with the versions of Label Studio and of this backend.",
+        )
+        return None
+
+
+def _secrets(settings: Settings) -> set[str]:
+    """Everything that no finding may show."""
+    secrets = {
+        value.get_secret_value()
+        for name, value in settings
+        if isinstance(value, SecretStr) and name != "redis_url"
+    }
+    if settings.redis_url is not None:
+        # Its host may be shown.
+        password = urlsplit(settings.redis_url.get_secret_value()).password or ""
+        secrets |= {password, unquote(password)}
+    return secrets

@@ -1,0 +1,137 @@
+"""Checks of where results are kept: Redis, or a folder of the embedded cache.
+
+Settings in, findings out. Writes one key, or one file, and leaves nothing behind.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import redis
+
+from backend.addresses import shorten
+from backend.doctor.findings import Check, Finding, ok, problem, warning
+from backend.embedded_cache import SIZE_LIMIT_BYTES
+from backend.redis_cache import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
+from backend.settings import Settings
+
+_OLDEST_REDIS: Final = 6
+# A lookup costs one round trip for each request; beyond this it can be felt.
+_SLOW_REDIS_S: Final = 0.05
+_PINGS: Final = 5
+
+
+def check_cache(settings: Settings) -> Check[None]:
+    """Whether results can be kept; without a cache all is slower, nothing wrong."""
+    if settings.redis_url is None:
+        yield from _check_folder(settings)
+    else:
+        yield from _check_redis(settings.redis_url.get_secret_value())
+
+
+def _check_folder(settings: Settings) -> Check[None]:
+    folder = settings.cache_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        yield problem(
+            "cache",
+            f"CACHE_DIR={folder} cannot be written to ({error.strerror})",
+            "Set CACHE_DIR to a folder that this user may write to, or REDIS_URL.",
+        )
+        return
+    seen = f"embedded, in {folder}, {free_bytes / 1e9:.1f} GB free"
+    if free_bytes < SIZE_LIMIT_BYTES:
+        yield warning(
+            "cache",
+            f"{seen}; it grows to {SIZE_LIMIT_BYTES / 1e9:.1f} GB",
+            "Make room there, or set CACHE_DIR to a folder on a larger disk.",
+        )
+        return
+    yield ok("cache", seen)
+
+
+def _check_redis(url: str) -> Check[None]:
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=READ_TIMEOUT_S,
+            protocol=2,
+            decode_responses=True,
+        )
+    except (ValueError, TypeError, redis.RedisError):
+        # Their texts may quote the password.
+        yield problem(
+            "cache",
+            "REDIS_URL cannot be read",
+            "Write it as redis://:password@host:6379/0, special characters of the "
+            "password percent-encoded.",
+        )
+        return
+    try:
+        yield from _examine_redis(client, shorten(url))
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+        yield _redis_failure(error, shorten(url))
+    finally:
+        client.close()
+
+
+def _examine_redis(client: redis.Redis, place: str) -> Check[None]:
+    client.set(f"{KEY_PREFIX}doctor", "ok", ex=10)
+    client.get(f"{KEY_PREFIX}doctor")
+    started = time.monotonic()
+    for _ in range(_PINGS):
+        client.ping()
+    latency_s = (time.monotonic() - started) / _PINGS
+    seen = f"Redis at {place} answers in {latency_s * 1000:.1f} ms"
+    try:
+        info: Mapping[str, Any] = client.info()
+    except redis.ResponseError:  # an access list may refuse it
+        yield ok("cache", f"{seen}; it does not tell its version and memory")
+        return
+    version, policy = str(info.get("redis_version")), info.get("maxmemory_policy")
+    limit_bytes = int(info.get("maxmemory") or 0)
+    memory = f"{limit_bytes / 1e6:.0f} MB, {policy}" if limit_bytes else "no limit"
+    seen = f"{seen}; version {version}, memory: {memory}"
+    if int(version.partition(".")[0]) < _OLDEST_REDIS:
+        yield warning("cache", seen, f"Use Redis {_OLDEST_REDIS} or newer.")
+    elif limit_bytes and policy == "noeviction":
+        yield warning(
+            "cache",
+            f"{seen}: when it is full, nothing new is kept",
+            "Type: redis-cli CONFIG SET maxmemory-policy volatile-lru",
+        )
+    elif latency_s > _SLOW_REDIS_S:
+        yield warning("cache", seen, "Set REDIS_URL to a Redis that is nearer.")
+    else:
+        yield ok("cache", seen)
+
+
+def _redis_failure(error: Exception, place: str) -> Finding:
+    seen = f"Redis at {place} cannot be used"
+    if isinstance(error, redis.AuthenticationError):
+        return problem(
+            "cache",
+            f"{seen}: it does not accept the password, or wants one",
+            "Set REDIS_URL=redis://:PASSWORD@host:6379/0, special characters of the "
+            "password percent-encoded.",
+        )
+    if isinstance(error, redis.ResponseError):
+        return problem(
+            "cache",
+            f"{seen}: {error}",
+            f"Set REDIS_URL to a Redis where keys {KEY_PREFIX}* may be written.",
+        )
+    if isinstance(error, redis.TimeoutError):
+        seen += f": no answer within {CONNECT_TIMEOUT_S + READ_TIMEOUT_S:g} s"
+    return problem(
+        "cache",
+        seen,
+        "Start Redis there, correct REDIS_URL, or unset it for the embedded cache.",
+    )

@@ -1,0 +1,192 @@
+"""Label Studio's API for somebody who wants to know why it does not answer.
+
+A request in, a Reply or a NoReply out: refusals with their text, redirects not
+followed, and nothing is raised. `web_client.py` is for images, and says less about
+what went wrong; like there, no proxy or password file of the environment is used.
+"""
+
+import functools
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import httpx
+
+from backend.deadline import Deadline
+from backend.errors import ImageError
+from backend.guarded_network import resolve_host
+from backend.tokens import TokenDesk
+from backend.values import LabelStudioAccess
+from backend.web_client import WebClient
+
+DEFAULT_TIMEOUT_S: Final = 10.0
+_MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+
+Cause = Literal[
+    "name", "refused", "timeout", "certificate", "not-tls", "token", "other"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a server answered.
+
+    Attributes:
+        status: of HTTP.
+        body: its JSON, None where it is none.
+        media_type: such as "text/html".
+        location: where a redirect leads.
+    """
+
+    status: int
+    body: Any = None
+    media_type: str = ""
+    location: str | None = None
+
+    @property
+    def detail(self) -> str:
+        """What Label Studio says in a refusal, or nothing."""
+        detail = self.body.get("detail") if isinstance(self.body, dict) else None
+        return detail if isinstance(detail, str) else ""
+
+    @property
+    def reason(self) -> str:
+        """Why this is no answer to use."""
+        return f"status {self.status}" + (f": {self.detail}" if self.detail else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoReply:
+    """Why there is no answer."""
+
+    cause: Cause
+    reason: str
+
+
+def ask(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: Any = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Reply | NoReply:
+    """Send one request; `timeout_s` is for the whole answer to be here."""
+    deadline = Deadline.after(timeout_s, time.monotonic)
+    try:
+        with (
+            httpx.Client(
+                verify=_trusted_authorities(),
+                trust_env=False,
+                timeout=timeout_s,
+                headers={"Accept-Encoding": "identity", "User-Agent": "diffsegmenter"},
+            ) as client,
+            client.stream(method, url, headers=headers, json=body) as response,
+        ):
+            return Reply(
+                status=response.status_code,
+                body=_read_json(response, deadline),
+                media_type=response.headers.get("Content-Type", "").partition(";")[0],
+                location=response.headers.get("Location"),
+            )
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
+        return _explain(error, timeout_s)
+
+
+class LabelStudioClient:
+    """One Label Studio, asked as the owner of a token; close it when done."""
+
+    def __init__(self, access: LabelStudioAccess) -> None:
+        """Prepare; nothing is asked yet.
+
+        Args:
+            access: with an address and a token.
+        """
+        self.access = access
+        self._web = WebClient(resolve=resolve_host)
+        self._tokens = TokenDesk(self._web, time.monotonic)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._web.close()
+
+    def get(
+        self, path: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Reply | NoReply:
+        """Ask for "/api/...", below the address's sub-path."""
+        return self._ask("GET", path, None, timeout_s)
+
+    def post(
+        self, path: str, body: Mapping[str, Any], *, timeout_s: float = 30.0
+    ) -> Reply | NoReply:
+        """Send JSON to "/api/..."."""
+        return self._ask("POST", path, body, timeout_s)
+
+    def _ask(
+        self, method: str, path: str, body: Any, timeout_s: float
+    ) -> Reply | NoReply:
+        try:
+            header = self._tokens.header(
+                self.access, Deadline.after(timeout_s, time.monotonic)
+            )
+        except ImageError as error:
+            return NoReply(cause="token", reason=str(error))
+        return ask(
+            method,
+            f"{self.access.url}{path}",
+            headers={"Authorization": header} if header else None,
+            body=body,
+            timeout_s=timeout_s,
+        )
+
+
+@functools.cache
+def _trusted_authorities() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+def _read_json(response: httpx.Response, deadline: Deadline) -> Any:
+    """The body's JSON, None if it has none; at most so many bytes and seconds."""
+    body = bytearray()
+    for piece in response.iter_raw():
+        body += piece
+        if len(body) > _MAX_BODY_BYTES:
+            return None
+        if deadline.remaining_s() == 0:
+            raise httpx.ReadTimeout("the answer takes too long")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _explain(error: Exception, timeout_s: float) -> NoReply:
+    causes = tuple(_causes(error))
+    if isinstance(error, httpx.TimeoutException):
+        return NoReply(cause="timeout", reason=f"no answer within {timeout_s:g} s")
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return NoReply(cause="name", reason="its host name cannot be resolved here")
+        if isinstance(cause, ssl.SSLError):
+            return _explain_tls(cause)
+        if isinstance(cause, ConnectionRefusedError):
+            return NoReply(cause="refused", reason="nothing listens there")
+    first_line = (str(error).splitlines() or [""])[0]
+    return NoReply(cause="other", reason=first_line or type(error).__name__)
+
+
+def _explain_tls(error: ssl.SSLError) -> NoReply:
+    if error.reason == "WRONG_VERSION_NUMBER":
+        return NoReply(cause="not-tls", reason="it does not speak https")
+    why = getattr(error, "verify_message", "") or error.reason or "TLS fails"
+    return NoReply(cause="certificate", reason=f"its certificate is refused ({why})")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

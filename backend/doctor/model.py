@@ -1,0 +1,136 @@
+"""Checks of the model: whether its weights are here, and the device takes them."""
+
+import time
+from collections.abc import Callable
+
+from backend.doctor.findings import (
+    Check,
+    Finding,
+    ok,
+    problem,
+    problem_of,
+    skipped,
+    warning,
+)
+from backend.predict import PreAnnotator
+from backend.settings import Settings
+from segmenter import (
+    ModelSource,
+    SegmenterError,
+    Whereabouts,
+    find_devices,
+    find_weights,
+)
+
+
+def check_weights(settings: Settings) -> Check[bool]:
+    """Whether MODEL leads to weights; returns whether they are on this machine.
+
+    Nothing is downloaded.
+    """
+    try:
+        source = ModelSource.parse(settings.model)
+    except SegmenterError as error:
+        yield problem_of("weights", error)
+        return False
+    found = find_weights(source)
+    yield _describe_weights(settings.model, found)
+    return found.is_here
+
+
+def check_device(settings: Settings) -> Check[bool]:
+    """Whether DEVICE is there, and what "auto" becomes; returns whether it is."""
+    asked, devices = settings.device, find_devices()
+    if asked.startswith("cuda"):
+        number = int(asked.partition(":")[2] or 0)
+        if number >= len(devices.cuda):
+            yield problem(
+                "device",
+                f"DEVICE={asked}, and torch {devices.torch_version} sees "
+                f"{len(devices.cuda)} CUDA devices",
+                "Set DEVICE=auto; for CUDA install its driver and a torch built for "
+                "it, and in docker start the container with --gpus all.",
+            )
+            return False
+        yield ok("device", devices.cuda[number])
+        return True
+    if asked == "mps" and not devices.has_mps:
+        yield problem("device", "DEVICE=mps is not on this machine", "Set DEVICE=auto.")
+        return False
+    if asked == "auto" and devices.cuda:
+        yield ok("device", f"auto takes {devices.cuda[0]}")
+    elif asked == "auto" and settings.model != "pocket":
+        yield warning(
+            "device",
+            f"auto takes the CPU, as torch {devices.torch_version} sees no CUDA "
+            f"device: expect 7 or more seconds for each label of an image",
+            "For speed run the backend where there is an NVIDIA GPU, with a torch "
+            "built for CUDA.",
+        )
+    else:
+        yield ok("device", f"{asked} takes the CPU" if asked == "auto" else asked)
+    return True
+
+
+def check_loading(
+    build: Callable[[], PreAnnotator], *, is_possible: bool
+) -> Check[PreAnnotator | None]:
+    """Load the model; returns the annotator when that is done.
+
+    Args:
+        build: makes the annotator, without its model.
+        is_possible: whether weights and device are there.
+    """
+    if not is_possible:
+        yield skipped("loading", "weights or device are not there")
+        return None
+    started = time.monotonic()
+    try:
+        annotator = build()
+        annotator.segmenter()
+    except SegmenterError as error:
+        yield problem_of("loading", error)
+        return None
+    yield ok("loading", f"the model loads in {time.monotonic() - started:.1f} s")
+    return annotator
+
+
+def _describe_weights(model: str, found: Whereabouts) -> Finding:
+    """What that means, and what to do to have them here."""
+    fetch = f"Download it once: diffsegmenter segment PICTURE.jpg cat --model {model}"
+    match found:
+        case Whereabouts.BUNDLED:
+            return warning(
+                "weights",
+                "the bundled pocket model, for trying out: it knows 24 words of a toy "
+                "world, and paints noise for others and on photographs",
+                "Set MODEL=stable-diffusion-v1-5/stable-diffusion-v1-5 for real "
+                "pictures (downloads about 6 GB once).",
+            )
+        case Whereabouts.FOLDER:
+            return ok("weights", f"{model} is a folder")
+        case Whereabouts.DOWNLOADED:
+            return ok("weights", f"{model} is on this machine")
+        case Whereabouts.ON_HUB:
+            return warning("weights", f"{model} is on the hub, not here yet", fetch)
+        case Whereabouts.GATED:
+            remedy = (
+                f"Accept them on its page at the hub, type: hf auth login; then: "
+                f"{fetch}"
+            )
+        case Whereabouts.NOWHERE:
+            remedy = (
+                "Correct MODEL: a hub id such as "
+                "stable-diffusion-v1-5/stable-diffusion-v1-5, with @revision if wanted."
+            )
+        case Whereabouts.OUT_OF_REACH:
+            remedy = (
+                "Copy the weights here from a machine that reaches the hub, and set "
+                "MODEL to their folder."
+            )
+        case Whereabouts.FORBIDDEN:
+            remedy = (
+                "Unset HF_HUB_OFFLINE, or copy the weights here and set MODEL to their "
+                "folder."
+            )
+    return problem("weights", f"{model} is {found.value}", remedy)

@@ -1,0 +1,205 @@
+"""Checks of one task end to end: its images, and the regions on them.
+
+Everything goes through the parts that answer Label Studio, and nothing is stored.
+"""
+
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from backend.addresses import shorten
+from backend.doctor.client import LabelStudioClient
+from backend.doctor.findings import (
+    Check,
+    Finding,
+    ok,
+    problem,
+    problem_of,
+    skipped,
+    warning,
+)
+from backend.doctor.labels import EDITOR
+from backend.doctor.project import Project, first_task
+from backend.errors import BadLabelConfig
+from backend.images import ImageFetcher
+from backend.intake import Intake, Job
+from backend.label_config import LabelConfig
+from backend.predict import PreAnnotator
+from backend.tasks import PredictRequest
+from backend.values import FetchedImage, LabelStudioAccess, Task
+from segmenter import SegmenterError
+
+_IMAGES_SHOWN: Final = 5
+_PATIENCE_S: Final = 5.0
+
+
+def check_sample(
+    client: LabelStudioClient | None,
+    project: Project | None,
+    config: LabelConfig | None,
+    fetcher: ImageFetcher,
+    *,
+    task_id: int | None,
+) -> Check[Task | None]:
+    """Read one task's images; returns the task when all could be read."""
+    if client is None or project is None or config is None:
+        yield skipped("image", "there is no project, or no label config to look at")
+        return None
+    found = first_task(client, project, task_id)
+    if isinstance(found, str):
+        yield problem(
+            "image",
+            f"project {project.id} cannot be tried: {found}",
+            "Import a picture into the project, or choose a task with --task NUMBER.",
+        )
+        return None
+    number = found.get("id")
+    task = Task(id=number if isinstance(number, int) else None, data=found["data"])
+    can_go_on = True
+    for finding in _read_images(task, config, fetcher, client.access):
+        can_go_on &= finding.level == "ok"
+        yield finding
+    return task if can_go_on else None
+
+
+def check_prediction(
+    annotator: PreAnnotator | None,
+    project: Project | None,
+    config: LabelConfig | None,
+    task: Task | None,
+    access: LabelStudioAccess,
+) -> Check[None]:
+    """Segment the task as Label Studio would have it, and judge the answer."""
+    if project is None or config is None or task is None:
+        yield skipped("prediction", "no image was read")
+        return
+    if annotator is None:
+        yield skipped("prediction", "the model is not loaded")
+        return
+    request = PredictRequest(
+        tasks=(task,),
+        label_config=project.label_config,
+        project=str(project.id),
+        is_interactive=False,
+    )
+    started = time.monotonic()
+    with _overheard() as messages:
+        try:
+            (answer,) = annotator.predict(request, access)
+        except (SegmenterError, BadLabelConfig) as error:
+            yield problem_of("prediction", error)
+            return
+    yield _judge(answer, config, time.monotonic() - started, messages)
+
+
+def _read_images(
+    task: Task, config: LabelConfig, fetcher: ImageFetcher, access: LabelStudioAccess
+) -> Iterator[Finding]:
+    """Read the task's images as a prediction would."""
+    started = time.monotonic()
+    read: list[str] = []
+
+    def fetch(job: Job) -> FetchedImage:
+        return fetcher.fetch(job.address, access=access, task_id=task.id)
+
+    with Intake([task], lambda task: config.for_task(task.data), fetch) as intake:
+        while not intake.is_empty:
+            for broken in intake.take_broken():
+                yield from (problem_of("image", error) for error in broken.failures)
+            for arrival in intake.take_arrivals(_PATIENCE_S):
+                if isinstance(arrival.image, Exception):
+                    yield problem_of("image", arrival.image)
+                else:
+                    read.append(_describe_image(arrival.job, arrival.image))
+    if read:
+        count = f"{len(read)} image{'s' if len(read) > 1 else ''}"
+        yield ok(
+            "image",
+            f"task {task.id}: {count} read in {time.monotonic() - started:.2f} s",
+            *read[:_IMAGES_SHOWN],
+        )
+
+
+def _describe_image(job: Job, image: FetchedImage) -> str:
+    rows, columns = image.pixels.shape[:2]
+    return f"{shorten(job.address)}, {columns} x {rows} pixels"
+
+
+def _judge(
+    answer: Any, config: LabelConfig, seconds: float, messages: Sequence[str]
+) -> Finding:
+    subject = "prediction"
+    if not isinstance(answer, dict):
+        return problem(
+            subject,
+            "the task could not be answered",
+            "Correct what the backend's log says:",
+            *messages,
+        )
+    faults = config.problems(answer)
+    if faults:
+        return problem(
+            subject,
+            "Label Studio's strict validation refuses the regions",
+            "This is a mistake of the backend: report it with the label config.",
+            *faults,
+        )
+    regions = [region for region in answer["result"] if isinstance(region, Mapping)]
+    if not regions:
+        return warning(
+            subject,
+            f"nothing was found, in {seconds:.1f} s",
+            f'Under {EDITOR} lower the threshold (model_score_threshold="0.4" on the '
+            f'control) or change a prompt (model_prompt="..." on a <Label>).',
+            *messages,
+        )
+    count = len({region["id"] for region in regions})
+    return ok(
+        subject,
+        f"{count} region{'s' if count > 1 else ''} in {seconds:.1f} s, and Label "
+        f"Studio's strict validation accepts them; nothing was stored",
+        *_score_lines(regions),
+    )
+
+
+def _score_lines(regions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The best score of each label."""
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    for region in regions:
+        for key, names in region["value"].items():
+            if key.endswith("labels"):
+                scores[", ".join(names)].append(float(region.get("score") or 0))
+    return [
+        f"{name!r}: {len(found)}, best score {max(found):.2f}"
+        for name, found in scores.items()
+    ]
+
+
+class _Messages(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """What the backend logs meanwhile, which then is logged nowhere else."""
+    log, messages = logging.getLogger("backend"), _Messages()
+    level, propagate = log.level, log.propagate
+    log.addHandler(messages)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield messages.texts
+    finally:
+        log.removeHandler(messages)
+        log.setLevel(level)
+        log.propagate = propagate

@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import pytest
+
+from backend.doctor.findings import Finding
+from backend.doctor.labels import check_label_config
+from backend.doctor.project import Project
+from backend.label_config import LabelConfig
+from backend.values import CutOptions
+from tests.backend.doctor.checks import outcome
+from tests.fakes import brush_config
+
+PROJECT = Project(
+    id=7,
+    title="Boats",
+    label_config="",
+    shows_predictions=True,
+    predicts_when_listed=False,
+)
+CUT = CutOptions(threshold_01=0.6)
+
+
+def check(label_config: str) -> tuple[list[Finding], LabelConfig | None]:
+    project = replace(PROJECT, label_config=label_config)
+    return outcome(check_label_config(project, CUT))
+
+
+def test_check_label_config_says_how_each_label_is_looked_for() -> None:
+    labels = (
+        '<Label value="Katze" predicted_values="cat, kitten" '
+        'model_score_threshold="0.4"/><Label value="dog"/>'
+    )
+
+    (finding,), config = check(brush_config(labels))
+
+    assert config is not None
+    assert finding.level == "ok"
+    assert finding.seen == (
+        "'tag' draws brush regions on 'image' ($image), one per label, exclusive"
+    )
+    assert finding.details == (
+        "'Katze' is looked for as 'cat' and 'kitten', threshold 0.4",
+        "'dog' is looked for as 'dog', threshold 0.6",
+    )
+
+
+def test_check_label_config_has_a_finding_for_each_control() -> None:
+    (brush, polygon), _ = check(
+        '<View><Image name="a" value="$a"/><Image name="b" valueList="$b"/>'
+        '<BrushLabels name="x" toName="a" model_overlap="independent" '
+        'model_regions="part"><Label value="cat"/></BrushLabels>'
+        '<PolygonLabels name="y" toName="b"><Label value="cat"/></PolygonLabels>'
+        "</View>"
+    )
+
+    assert "one per connected part, independent" in brush.seen
+    assert "'y' draws polygon regions on 'b' ($b), one per connected part" in (
+        polygon.seen
+    )
+
+
+def test_check_label_config_says_what_is_left_out_and_why() -> None:
+    labels = '<Label value="cat"/><Label value="dog" model_skip="true"/>'
+
+    (_, left_out), _ = check(brush_config(labels))
+
+    assert left_out.level == "ok"
+    assert left_out.seen == "left out:"
+    assert "model_skip on its label 'dog'" in left_out.details[0]
+
+
+def test_check_label_config_says_where_dynamic_labels_come_from() -> None:
+    (finding,), _ = check(brush_config("", 'value="$labels"'))
+
+    assert finding.details == ("labels come from each task's data, $labels",)
+
+
+def test_check_label_config_shows_a_config_that_works() -> None:
+    (finding,), config = check("<View><Choices name='a' toName='b'/></View>")
+
+    assert config is None
+    assert finding.level == "problem"
+    assert "One that works" not in finding.seen
+    assert finding.remedy is not None
+    assert finding.remedy.startswith("Change it under Settings > Labeling Interface")
+    assert finding.details[0] == "<View>"
+
+
+def test_check_label_config_shortens_a_long_list_of_labels() -> None:
+    labels = "".join(f'<Label value="thing {n}"/>' for n in range(100))
+
+    (finding,), _ = check(brush_config(labels))
+
+    assert len(finding.details) == 61
+    assert finding.details[-1] == "and 40 more labels"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_foreign"),
+    [
+        pytest.param("кошка", True, id="cyrillic"),
+        pytest.param("猫", True, id="han"),
+        pytest.param("café", False, id="accent"),
+        pytest.param("№ 1 ", False, id="no-letter"),
+        pytest.param("Straße", False, id="german"),
+    ],
+)
+def test_check_label_config_warns_of_prompts_in_foreign_scripts(
+    value: str, is_foreign: bool
+) -> None:
+    found, _ = check(brush_config(f'<Label value="{value}"/>'))
+
+    assert [finding.level for finding in found[1:]] == ["warning"] * is_foreign
+    if is_foreign:
+        assert found[1].remedy is not None
+        assert f'<Label value="{value}" model_prompt=' in found[1].remedy
+
+
+def test_check_label_config_accepts_a_foreign_label_with_an_english_prompt() -> None:
+    found, _ = check(brush_config('<Label value="кошка" model_prompt="cat"/>'))
+
+    assert [finding.level for finding in found] == ["ok"]
+
+
+def test_check_label_config_is_skipped_without_a_project() -> None:
+    (finding,), config = outcome(check_label_config(None, CUT))
+
+    assert config is None
+    assert finding.level == "skipped"
