@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from flask.testing import FlaskClient
 
+from backend.images import ImageFetcher
+from backend.predict import PreAnnotator
 from tests.clock import Clock
+from tests.fakes import ColourSegmenter, MemoryCache, make_annotator
 from tests.fetching import (  # noqa: F401
     access,
     fetcher,
@@ -13,6 +17,8 @@ from tests.fetching import (  # noqa: F401
     open_fetcher,
 )
 from tests.redis_server import RedisServer, running_redis
+from tests.serving import client_of, never_called
+from tests.web_server import WebServer, running_web_server
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +40,50 @@ def redis_url(redis_server: RedisServer) -> str:
 def clock() -> Clock:
     """A clock that stands still until the test moves it."""
     return Clock()
+
+
+@pytest.fixture
+def segmenter() -> ColourSegmenter:
+    """Finds red, green and blue."""
+    return ColourSegmenter()
+
+
+@pytest.fixture
+def cache() -> MemoryCache:
+    """A cache to look into."""
+    return MemoryCache()
+
+
+@pytest.fixture
+def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
+    """Answers predict requests with `segmenter` and `cache`."""
+    return make_annotator(segmenter, cache=cache)
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    """A web server without pages."""
+    with running_web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server_fetcher(server: WebServer) -> Iterator[ImageFetcher]:
+    """A fetcher that may read from `server`."""
+    reader = ImageFetcher(
+        timeout_s=5, max_bytes=200_000, image_hosts=[f"127.0.0.1:{server.port}"]
+    )
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def client(segmenter: ColourSegmenter) -> FlaskClient:
+    """A backend with `segmenter`."""
+    return client_of(make_annotator(segmenter))
+
+
+@pytest.fixture
+def unloaded() -> FlaskClient:
+    """A backend whose segmenter must not be asked for."""
+    return client_of(make_annotator(ColourSegmenter(), segmenter=never_called))

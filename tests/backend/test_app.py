@@ -18,23 +18,7 @@ from tests.fakes import (
     make_annotator,
     picture,
 )
-from tests.serving import BODY, SETUP, client_of, make_parts, never_called, predict_body
-
-
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def client(segmenter: ColourSegmenter) -> FlaskClient:
-    return client_of(make_annotator(segmenter))
-
-
-@pytest.fixture
-def unloaded() -> FlaskClient:
-    """A backend whose segmenter must not be asked for."""
-    return client_of(make_annotator(ColourSegmenter(), segmenter=never_called))
+from tests.serving import BODY, SETUP, client_of, make_parts, predict_body
 
 
 def test_health_answers_json_about_model_and_cache(unloaded: FlaskClient) -> None:

@@ -12,12 +12,6 @@ from tests.fakes import (
 )
 from tests.serving import BODY, client_of
 
-
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
 ENDPOINTS = [
     ("GET", "/"),
     ("GET", "/health"),

@@ -10,25 +10,13 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from tests.fakes import (
     MODEL_VERSION,
     RED_AND_BLUE,
-    ColourSegmenter,
     brush_config,
     encoded,
-    make_annotator,
     picture,
     striped,
 )
-from tests.serving import BODY, SETUP, client_of, predict_body
+from tests.serving import BODY, SETUP, predict_body
 from tests.web_server import WebServer, running_web_server
-
-
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def client(segmenter: ColourSegmenter) -> FlaskClient:
-    return client_of(make_annotator(segmenter))
 
 
 @pytest.fixture

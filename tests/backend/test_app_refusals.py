@@ -18,22 +18,6 @@ from tests.fakes import (
 from tests.serving import BODY, client_of, never_called
 
 
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def client(segmenter: ColourSegmenter) -> FlaskClient:
-    return client_of(make_annotator(segmenter))
-
-
-@pytest.fixture
-def unloaded() -> FlaskClient:
-    """A backend whose segmenter must not be asked for."""
-    return client_of(make_annotator(ColourSegmenter(), segmenter=never_called))
-
-
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -15,28 +15,12 @@ from tests.fakes import (
     MODEL_VERSION,
     RED_AND_BLUE,
     ColourSegmenter,
-    MemoryCache,
     brush_config,
     data_uri,
     encoded,
     make_annotator,
     picture,
 )
-
-
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def cache() -> MemoryCache:
-    return MemoryCache()
-
-
-@pytest.fixture
-def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
-    return make_annotator(segmenter, cache=cache)
 
 
 def test_predict_paints_every_label_where_it_is(annotator: PreAnnotator) -> None:

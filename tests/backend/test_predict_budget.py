@@ -15,11 +15,6 @@ from tests.fakes import (
 )
 
 
-@pytest.fixture
-def cache() -> MemoryCache:
-    return MemoryCache()
-
-
 def taking(seconds: float, clock: Clock) -> Callable[[Pixels], None]:
     def spend(pixels: Pixels) -> None:
         clock.now += seconds

@@ -24,21 +24,6 @@ from tests.fakes import (
 from tests.redis_server import running_redis
 
 
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def cache() -> MemoryCache:
-    return MemoryCache()
-
-
-@pytest.fixture
-def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
-    return make_annotator(segmenter, cache=cache)
-
-
 def test_predict_answers_a_repeat_from_the_cache_byte_for_byte(
     annotator: PreAnnotator, segmenter: ColourSegmenter
 ) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,38 +27,7 @@ from tests.fakes import (
     picture,
     striped,
 )
-from tests.web_server import WebServer, running_web_server
-
-
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def cache() -> MemoryCache:
-    return MemoryCache()
-
-
-@pytest.fixture
-def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
-    return make_annotator(segmenter, cache=cache)
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with running_web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def fetcher(server: WebServer) -> Iterator[ImageFetcher]:
-    """A fetcher that may read from `server`."""
-    fetcher = ImageFetcher(
-        timeout_s=5, max_bytes=200_000, image_hosts=[f"127.0.0.1:{server.port}"]
-    )
-    yield fetcher
-    fetcher.close()
+from tests.web_server import WebServer
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -105,14 +73,14 @@ def test_predict_fails_the_task_of_a_bad_image_alone(
     told: str,
     segmenter: ColourSegmenter,
     server: WebServer,
-    fetcher: ImageFetcher,
+    server_fetcher: ImageFetcher,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server.serve("/locked.png", status=401)
     server.serve("/broken.png", status=500)
     server.serve("/login.html", b"<!doctype html><title>Log in</title>")
     server.serve("/large.png", b"0" * 300_000)
-    annotator = make_annotator(segmenter, fetcher=fetcher)
+    annotator = make_annotator(segmenter, fetcher=server_fetcher)
     if isinstance(address, str):
         address = address.replace("{}", server.url)
 

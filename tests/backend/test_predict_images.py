@@ -1,6 +1,5 @@
 """Which pictures a request paints on, and at what size."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,45 +15,13 @@ from tests.asking import NOWHERE, ask, ask_one, mask_of, names_of
 from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
-    MemoryCache,
     data_uri,
     encoded,
     make_annotator,
     picture,
     striped,
 )
-from tests.web_server import WebServer, running_web_server
-
-
-@pytest.fixture
-def segmenter() -> ColourSegmenter:
-    return ColourSegmenter()
-
-
-@pytest.fixture
-def cache() -> MemoryCache:
-    return MemoryCache()
-
-
-@pytest.fixture
-def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
-    return make_annotator(segmenter, cache=cache)
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    with running_web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def fetcher(server: WebServer) -> Iterator[ImageFetcher]:
-    """A fetcher that may read from `server`."""
-    fetcher = ImageFetcher(
-        timeout_s=5, max_bytes=200_000, image_hosts=[f"127.0.0.1:{server.port}"]
-    )
-    yield fetcher
-    fetcher.close()
+from tests.web_server import WebServer
 
 
 @pytest.mark.parametrize(
@@ -201,10 +168,10 @@ def test_predict_paints_on_the_images_that_a_task_has(
 
 
 def test_predict_reads_uploads_with_the_token_of_label_studio(
-    server: WebServer, segmenter: ColourSegmenter, fetcher: ImageFetcher
+    server: WebServer, segmenter: ColourSegmenter, server_fetcher: ImageFetcher
 ) -> None:
     server.serve("/data/upload/1/a.png", encoded(striped("red", "blue")))
-    annotator = make_annotator(segmenter, fetcher=fetcher)
+    annotator = make_annotator(segmenter, fetcher=server_fetcher)
     access = LabelStudioAccess(url=server.url, token="legacy", from_environment=True)
 
     (answer,) = ask(annotator, "/data/upload/1/a.png", access=access)
@@ -214,10 +181,10 @@ def test_predict_reads_uploads_with_the_token_of_label_studio(
 
 
 def test_predict_reads_cloud_storage_through_label_studio(
-    server: WebServer, segmenter: ColourSegmenter, fetcher: ImageFetcher
+    server: WebServer, segmenter: ColourSegmenter, server_fetcher: ImageFetcher
 ) -> None:
     server.serve("/tasks/1/presign/", encoded(striped("red", "blue")))
-    annotator = make_annotator(segmenter, fetcher=fetcher)
+    annotator = make_annotator(segmenter, fetcher=server_fetcher)
     access = LabelStudioAccess(url=server.url, token="legacy", from_environment=True)
 
     (answer,) = ask(annotator, "s3://bucket/a.png", access=access)
