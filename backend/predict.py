@@ -177,6 +177,8 @@ class PreAnnotator:
                 failure,
                 exc_info=None if isinstance(failure, BackendError) else failure,
             )
+        if isinstance(answer, dict):
+            logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
         yield task.place, answer
 
