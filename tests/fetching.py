@@ -25,6 +25,7 @@ def png(width: int = 6, height: int = 4, **options: Any) -> bytes:
 
 
 PNG: Final = png()
+SECRET: Final = b"not for anybody"
 
 
 @pytest.fixture
@@ -65,3 +66,15 @@ def open_fetcher() -> Iterator[ImageFetcher]:
     fetcher = ImageFetcher(timeout_s=5)
     yield fetcher
     fetcher.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A shared folder, and a secret beside it."""
+    root = tmp_path / "files"
+    (root / "set 1" / "inner").mkdir(parents=True)
+    (root / "set 1" / "a b.png").write_bytes(PNG)
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "files-2").mkdir()
+    (tmp_path / "files-2" / "a.png").write_bytes(SECRET)
+    return root

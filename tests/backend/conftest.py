@@ -15,6 +15,7 @@ from tests.fetching import (  # noqa: F401
     foreign,
     label_studio,
     open_fetcher,
+    root,
 )
 from tests.redis_server import RedisServer, running_redis
 from tests.serving import client_of, never_called
