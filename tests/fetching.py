@@ -5,6 +5,7 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
