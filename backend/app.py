@@ -91,12 +91,14 @@ def create_app(parts: Parts) -> Flask:
         # A project may get its labels after its backend; refusing here would keep
         # it from being connected at all.
         try:
-            read_label_config(told.label_config, parts.annotator.cut)
+            config = read_label_config(told.label_config, parts.annotator.cut)
         except BadLabelConfig as error:
             logger.warning(
                 "Project %s cannot be predicted yet: %s", told.project, error
             )
-        version = parts.annotator.model_version(told.label_config)
+            version = no_config
+        else:
+            version = parts.annotator.version_of(config.fingerprint)
         if version not in versions_told:
             versions_told.append(version)
         return jsonify({"model_version": version})
@@ -109,10 +111,12 @@ def create_app(parts: Parts) -> Flask:
         seconds = time.monotonic() - started
         parts.metrics.predict_seconds.observe(seconds)
         logger.info(
-            "Answered %d tasks of project %s in %.2f s.",
-            len(answers),
+            "Answered project %s in %.2f s: %d tasks, of which %d are left "
+            "unpredicted.",
             asked.project,
             seconds,
+            len(answers),
+            sum(not answer for answer in answers),
         )
         return jsonify({"results": answers})
 

@@ -42,7 +42,7 @@ def dynamic_labels(value: str, data: Mapping[str, Any]) -> Iterator[Label]:
         if not isinstance(entry, Mapping) or is_skipped(entry):
             continue
         name = entry.get("alias") or entry.get("value")
-        if isinstance(name, str) and name:
+        if isinstance(name, str) and name and _is_whole(name):
             named.setdefault(name, []).append(entry)
     for name, same in named.items():
         label = merge_labels(name, same, f"label {name!r} in {value}")
@@ -60,3 +60,12 @@ def merge_labels(
         return None
     prompts = dict.fromkeys(prompt for label in labels for prompt in label.prompts)
     return replace(labels[0], prompts=tuple(prompts))
+
+
+def _is_whole(name: str) -> bool:
+    """JSON can spell a lone half of a surrogate pair, which no answer can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,6 +19,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backend.errors import ImageTooLarge, ImageUnreadable
 
+# Pillow refuses more by itself.
+MOST_PIXELS: Final = 178_956_970
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # How a file of each begins, those included that browsers show and Pillow cannot read.
 _BEGINNINGS: Final = (
@@ -101,7 +103,9 @@ def decode_image(
             image.load()
             return _to_rgb(_turn_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise _too_large(str(e), max_pixels) from e
+        # Pillow's own words are about attacks; the first number in them is the size.
+        size = re.search(r"\d+", str(e))
+        raise _too_large(size[0] if size else "millions", max_pixels) from e
     except UnidentifiedImageError as e:
         raise ImageUnreadable(_describe_stranger(data, formats)) from e
     except _DECODER_FAULTS as e:
@@ -180,5 +184,6 @@ def _describe_stranger(data: bytes, formats: Sequence[str]) -> str:
 def _too_large(found: str, max_pixels: int) -> ImageTooLarge:
     return ImageTooLarge(
         f"The image has too many pixels: {found}; the limit is {max_pixels:,} in all. "
-        f"Use a smaller copy or raise IMAGE_MAX_PIXELS."
+        f"Use a smaller copy, or raise IMAGE_MAX_PIXELS, which goes up to "
+        f"{MOST_PIXELS:,}."
     )

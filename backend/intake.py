@@ -3,6 +3,7 @@
 Knows which of a task's fields hold images, and nothing of what is done with them.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -11,11 +12,15 @@ from typing import Any, Final, Self
 from backend.errors import BackendError, BadTask, ImageNotFound
 from backend.task_data import read_value
 from backend.values import Control, FetchedImage, ImageTag, Task
+from segmenter import SegmenterError
 
-# Images that are fetched, or wait for the model, at a time: bounds memory.
-_AHEAD: Final = 16
-# Images that are handed out together: bounds how late the next are asked for.
-_AT_ONCE: Final = 8
+logger = logging.getLogger(__name__)
+
+# Images that are fetched, or wait for the model, at a time; with those that are
+# handed out, it bounds memory.
+_AHEAD: Final = 12
+# Images that are handed out together, to share one cache lookup.
+_AT_ONCE: Final = 4
 # How long the first image waits for others, to share one cache lookup with them.
 _GATHER_S: Final = 0.01
 
@@ -29,7 +34,8 @@ class OpenTask:
         task: as it came.
         jobs_left: images that are not done with.
         regions: what was drawn, by the number of the job.
-        failures: why there can be no answer.
+        failures: why there can be no answer; without tracebacks, whose frames
+            would keep images alive.
     """
 
     place: int
@@ -79,7 +85,7 @@ class Arrival:
 
 
 class Intake:
-    """Fetches the images of tasks in parallel; a context manager."""
+    """Fetches the images of tasks in parallel while its `with` block lasts."""
 
     def __init__(
         self,
@@ -87,7 +93,7 @@ class Intake:
         controls_of: Callable[[Task], tuple[Control, ...]],
         fetch: Callable[[Job], FetchedImage],
     ) -> None:
-        """Start with the first tasks.
+        """Take tasks in; nothing is fetched before the `with` block.
 
         Args:
             tasks: of one request, in the order to begin with them.
@@ -100,9 +106,9 @@ class Intake:
         self._fetching: dict[Future[FetchedImage], Job] = {}
         self._broken: list[OpenTask] = []
         self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="fetch")
-        self._refill()
 
     def __enter__(self) -> Self:
+        self._refill()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,13 +136,7 @@ class Intake:
             done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
         arrivals = []
         for future in [f for f in self._fetching if f in done][:_AT_ONCE]:
-            job = self._fetching.pop(future)
-            try:
-                arrivals.append(Arrival(job=job, image=future.result()))
-            # The border to the network and to decoders: whatever goes wrong there
-            # costs this image and not its batch.
-            except Exception as error:
-                arrivals.append(Arrival(job=job, image=error))
+            arrivals.append(Arrival(job=self._fetching.pop(future), image=_of(future)))
         self._refill()
         return arrivals
 
@@ -156,12 +156,34 @@ class Intake:
             opened = OpenTask(place=place, task=task)
             try:
                 jobs = list(_jobs_of(opened, self._controls_of(task)))
-            except BackendError as error:
-                opened.failures.append(error)
+            # The border to the task's data: whatever it holds costs this task alone.
+            except Exception as error:
+                opened.failures.append(without_traceback(error))
                 yield opened
             else:
                 opened.jobs_left = len(jobs)
                 yield from jobs
+
+
+def without_traceback(error: Exception) -> Exception:
+    """The same error, logged if it is a bug, and free of the frames it passed.
+
+    Those hold files and pictures, which would live as long as the error.
+    """
+    if not isinstance(error, BackendError | SegmenterError):
+        logger.error("A bug costs one image its masks.", exc_info=error)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _of(future: Future[FetchedImage]) -> FetchedImage | Exception:
+    """What was fetched, or what went wrong: the border to network and decoders."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not isinstance(error, Exception):
+        raise error
+    return without_traceback(error)
 
 
 def _jobs_of(opened: OpenTask, controls: tuple[Control, ...]) -> Iterator[Job]:
@@ -174,8 +196,9 @@ def _jobs_of(opened: OpenTask, controls: tuple[Control, ...]) -> Iterator[Job]:
     data = opened.task.data
     if not controls:
         raise BadTask(
-            f"The task's data has no labels where the label config looks for them; it "
-            f'has {sorted(data)}. Give it a list such as [{{"value": "cat"}}].'
+            f"The task's data has no labels where the label config looks for them. "
+            f'Give it a list such as [{{"value": "cat"}}] there; the data has '
+            f"{sorted(map(str, data))}."
         )
     images = dict.fromkeys(control.image for control in controls)
     wanted = [
@@ -187,7 +210,8 @@ def _jobs_of(opened: OpenTask, controls: tuple[Control, ...]) -> Iterator[Job]:
         names = ", ".join(repr(image.value) for image in images)
         raise ImageNotFound(
             f"The task's data has no image in {names}, where the label config's "
-            f"<Image> looks; it has {sorted(data)}."
+            f"<Image> looks: it is missing or empty there. The data has "
+            f"{sorted(map(str, data))}."
         )
     for number, (image, index, address) in enumerate(wanted):
         yield Job(

@@ -16,8 +16,14 @@ from xml.etree import ElementTree
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend.config_labels import dynamic_labels, labels_by_control, merge_labels
-from backend.errors import BadLabelConfig
-from backend.tag_attributes import EXAMPLE, is_skipped, read_cut_options, refusal
+from backend.errors import BadLabelConfig, BadTask
+from backend.tag_attributes import (
+    EXAMPLE,
+    is_skipped,
+    read_cut_options,
+    refusal,
+    unknown_attributes,
+)
 from backend.task_data import refers_to_data
 from backend.values import Control, CutOptions, ImageTag, Label, Shape
 
@@ -77,14 +83,21 @@ class LabelConfig:
             data: the task's data.
 
         Raises:
-            BadLabelConfig: if a threshold in the data is no number.
+            BadTask: if a threshold in the data is no number.
         """
-        controls = (
-            replace(control, labels=tuple(dynamic_labels(control.labels_value, data)))
-            if control.labels_value
-            else control
-            for control in self.controls
-        )
+        try:
+            controls = [
+                replace(
+                    control, labels=tuple(dynamic_labels(control.labels_value, data))
+                )
+                if control.labels_value
+                else control
+                for control in self.controls
+            ]
+        except BadLabelConfig as error:
+            # One task's data is wrong, not the project's config.
+            reason = str(error).splitlines()[0].replace("The label config", "It", 1)
+            raise BadTask(f"The task brings labels of its own. {reason}") from error
         return tuple(control for control in controls if control.labels)
 
 
@@ -223,6 +236,9 @@ class _Reader:
                 self._defaults,
                 f"<{drawing.tag} name={drawing.name!r}>",
             )
+            own_labels = [a for tags in self._labels[tag.name].values() for a in tags]
+            for name in unknown_attributes([tag.attr, drawing.attr, *own_labels]):
+                self._note(tag, f"has an attribute that is not known: {name}")
             if cut.overlap == "exclusive":
                 self._note_twins(tag, labels)
             yield Control(

@@ -8,13 +8,14 @@ for that task, so that Label Studio asks for it again.
 
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from backend.errors import BackendError, BadLabelConfig
-from backend.intake import Arrival, Intake, Job, OpenTask
+from backend.errors import BadLabelConfig
+from backend.intake import Arrival, Intake, Job, OpenTask, without_traceback
 from backend.label_config import LabelConfig, read_label_config
 from backend.metrics import Metrics
 from backend.painting import Canvas, paint
@@ -26,6 +27,8 @@ from segmenter import ScoreMaps
 
 logger = logging.getLogger(__name__)
 
+# Share of the budget that may pass beyond it, to draw what the model was at work on.
+_GRACE_01: Final = 0.1
 # How the SDK's validator begins a complaint about one region.
 _REGION_NUMBER: Final = re.compile(r"Region (\d+):")
 
@@ -66,6 +69,8 @@ class PreAnnotator:
         cut: how regions are cut where the label config does not say.
         budget_s: seconds after which the rest of a request's tasks is left.
         clock: monotonic seconds.
+        slots: how many requests are answered at a time. The others wait for as long
+            as their budget lasts, so that the server has threads left for `/health`.
     """
 
     segmenter: Callable[[], MapMaker]
@@ -76,6 +81,7 @@ class PreAnnotator:
     cut: CutOptions
     budget_s: float
     clock: Callable[[], float] = time.monotonic
+    slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
 
     def model_version(self, label_config: str) -> str:
         """The version of all predictions under this label config.
@@ -104,19 +110,24 @@ class PreAnnotator:
         config = read_label_config(request.label_config, self.cut)
         for note in config.notes:
             logger.info("Project %s: %s", request.project, note)
-        run = _Run(
-            config=config,
-            version=self.version_of(config.fingerprint),
-            access=access,
-            segmenter=self.segmenter(),
-            deadline=deadline,
-        )
         answers: list[Answer | None] = [None] * len(request.tasks)
-        for place, answer in self._answers(request.tasks, run):
-            answers[place] = answer
+        version = self.version_of(config.fingerprint)
+        if self.slots.acquire(timeout=self.budget_s):
+            try:
+                run = _Run(
+                    config=config,
+                    version=version,
+                    access=access,
+                    segmenter=self.segmenter(),
+                    deadline=deadline,
+                )
+                for place, answer in self._answers(request.tasks, run):
+                    answers[place] = answer
+            finally:
+                self.slots.release()
         self._count_left(answers)
         if request.is_interactive:
-            empty = prediction([], model_version=run.version, score=0)
+            empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
 
@@ -137,9 +148,9 @@ class PreAnnotator:
                 for task in intake.take_broken():
                     yield from self._finish(task, run)
                 left_s = run.deadline - self.clock()
-                arrivals = intake.take_arrivals(left_s)
-                if not arrivals and left_s <= 0:
+                if left_s <= 0:
                     return
+                arrivals = intake.take_arrivals(left_s)
                 for task in self._work_off(arrivals, run):
                     yield from self._finish(task, run)
 
@@ -147,20 +158,37 @@ class PreAnnotator:
         """Score and paint what has arrived; tasks whose last image that was."""
         queries: dict[Job, Query] = {}
         for arrival in arrivals:
+            job = arrival.job
             if isinstance(arrival.image, Exception):
-                arrival.job.task.failures.append(arrival.image)
-            else:
-                queries[arrival.job] = Query(
-                    image=arrival.image, prompts=arrival.job.prompts
-                )
+                job.task.failures.append(arrival.image)
+            elif not job.task.failures:
+                queries[job] = Query(image=arrival.image, prompts=job.prompts)
         scored = self.scorer.score(list(queries.values()), run.segmenter, run.deadline)
         for job, maps in zip(queries, scored, strict=True):
-            _paint(job, maps)
+            self._paint(job, maps, run)
         for arrival in arrivals:
             task = arrival.job.task
             task.jobs_left -= 1
             if not task.jobs_left:
                 yield task
+
+    def _paint(self, job: Job, maps: ScoreMaps | Exception, run: _Run) -> None:
+        """Draw what all controls of the job find."""
+        task = job.task
+        if isinstance(maps, Exception):
+            task.failures.append(without_traceback(maps))
+            return
+        canvas = Canvas(task_id=task.task.id, item_index=job.item_index)
+        regions = task.regions.setdefault(job.number, [])
+        try:
+            for control in job.controls:
+                if self.clock() >= run.deadline + _GRACE_01 * self.budget_s:
+                    task.failures.append(OutOfTime())
+                    return
+                regions += paint(control, maps, canvas)
+        # The border to what draws: a fault there costs this task and not its batch.
+        except Exception as error:
+            task.failures.append(without_traceback(error))
 
     def _finish(self, task: OpenTask, run: _Run) -> Iterator[tuple[int, Answer]]:
         """The answer of a task; none if time ran out on it."""
@@ -169,13 +197,16 @@ class PreAnnotator:
             return
         answer: Answer = []
         if not failures:
-            answer = self._checked(task, run)
+            try:
+                answer = self._checked(task, run)
+            # The border to the SDK's validator.
+            except Exception as error:
+                failures.append(without_traceback(error))
         for failure in failures:
             logger.warning(
                 "Task %s is left unpredicted: %s",
                 task.task.id,
-                failure,
-                exc_info=None if isinstance(failure, BackendError) else failure,
+                str(failure) or type(failure).__name__,
             )
         if isinstance(answer, dict):
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
@@ -221,23 +252,6 @@ class PreAnnotator:
             len(answers),
             self.budget_s,
         )
-
-
-def _paint(job: Job, maps: ScoreMaps | Exception) -> None:
-    """Draw what all controls of the job find."""
-    if isinstance(maps, Exception):
-        job.task.failures.append(maps)
-        return
-    canvas = Canvas(task_id=job.task.task.id, item_index=job.item_index)
-    try:
-        job.task.regions[job.number] = [
-            region
-            for control in job.controls
-            for region in paint(control, maps, canvas)
-        ]
-    # The border to what draws: a fault there costs this task and not its batch.
-    except Exception as error:
-        job.task.failures.append(error)
 
 
 def _gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:

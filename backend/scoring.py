@@ -5,9 +5,10 @@ in its place, so that the others go on.
 """
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from backend.cache import Cache, score_key
 from backend.metrics import Metrics
 from backend.score_codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.values import FetchedImage
-from segmenter import ScoreMaps, SegmenterError
+from segmenter import ScoreMaps
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,14 @@ class Scorer:
     metrics: Metrics
     maps_fingerprint: str
     clock: Callable[[], float] = time.monotonic
+    # The model computes for one request at a time; whoever waits for it does so
+    # here, where the deadline is known.
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def score(
         self, queries: Sequence[Query], segmenter: MapMaker, deadline: float
-    ) -> list[ScoreMaps | Exception]:
-        """Score maps of each query, or why there are none.
+    ) -> Iterator[ScoreMaps | Exception]:
+        """Score maps of each query as soon as they are there, or why there are none.
 
         Args:
             queries: answered in order; the cache is asked for all of them at once.
@@ -86,7 +90,7 @@ class Scorer:
         for key, query in zip(keys, queries, strict=True):
             if key not in known:
                 known[key] = self._segment(query, key, segmenter, deadline)
-        return [known[key] for key in keys]
+            yield known[key]
 
     def _key(self, query: Query) -> str:
         return score_key(
@@ -98,24 +102,39 @@ class Scorer:
     def _segment(
         self, query: Query, key: str, segmenter: MapMaker, deadline: float
     ) -> ScoreMaps | Exception:
-        if self.clock() >= deadline:
+        left_s = deadline - self.clock()
+        if left_s <= 0 or not self._turn.acquire(timeout=left_s):
             return OutOfTime()
         try:
+            if self.clock() >= deadline:
+                return OutOfTime()
             (maps,) = segmenter.score([query.image.pixels], [query.prompts])
-            self.metrics.images_segmented.inc()
-            return self._remember(key, maps, query)
-        # The border to the model: running out of GPU memory, scores that are not
-        # numbers, or a fault in a library below cost this image and not its batch.
-        except (SegmenterError, RuntimeError, ValueError, MemoryError) as error:
+        # The border to the model: running out of GPU memory, or a fault in a library
+        # below, cost this image and not its batch.
+        except Exception as error:
             return error
+        finally:
+            self._turn.release()
+        self.metrics.images_segmented.inc()
+        return self._remember(key, maps, query)
 
-    def _remember(self, key: str, maps: ScoreMaps, query: Query) -> ScoreMaps:
+    def _remember(
+        self, key: str, maps: ScoreMaps, query: Query
+    ) -> ScoreMaps | Exception:
         """Store, and go on with what was stored.
 
         Packing rounds. Cutting the packed copy now makes today's answer and the
         one from the cache the same to the pixel.
         """
-        packed = encode_score_maps(maps.maps, maps.presence, maps.labels, maps.size_yx)
+        if not np.isfinite(maps.maps).all() or not np.isfinite(maps.presence).all():
+            return ValueError("the model's scores are not numbers")
+        try:
+            packed = encode_score_maps(
+                maps.maps, maps.presence, maps.labels, maps.size_yx
+            )
+        except ValueError as error:
+            logger.warning("Scores are not cached and cost the model again: %s", error)
+            return maps
         self.cache.put(key, packed)
         return _unpack(packed, query) or maps
 

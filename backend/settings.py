@@ -27,7 +27,7 @@ from pydantic_settings import (
 )
 
 from backend.errors import SettingsError
-from backend.image_decoding import FORMATS
+from backend.image_decoding import FORMATS, MOST_PIXELS
 from backend.setting_types import (
     FilesRoot,
     Folder,
@@ -44,8 +44,6 @@ from backend.values import CutOptions, LabelStudioAccess
 # Of the defaults only; the threshold's is the segmenter's.
 _CUT: Final = CutOptions(threshold_01=0.5)
 _MEBIBYTE: Final = 1024 * 1024
-# Pillow refuses more by itself.
-_MOST_PIXELS: Final = 178_956_970
 _LONGEST_SHOWN: Final = 80
 
 
@@ -238,8 +236,8 @@ class Settings(BaseSettings):
         "IMAGE_MAX_PIXELS",
         default=100_000_000,
         ge=1,
-        le=_MOST_PIXELS,
-        expects=f"a whole number from 1 to {_MOST_PIXELS}",
+        le=MOST_PIXELS,
+        expects=f"a whole number from 1 to {MOST_PIXELS}",
     )
     fetch_timeout_s: float = _variable(
         "FETCH_TIMEOUT_S",
@@ -339,7 +337,8 @@ class Settings(BaseSettings):
             shown = f"{name} (value hidden)"
         else:
             shown = f"{name}={_without_password(given[name])!r}"
-        reason = "it cannot be read"
+        is_beyond = error["type"].startswith(("greater_than", "less_than"))
+        reason = "it is out of range" if is_beyond else "it cannot be read"
         if error["type"] == "value_error":
             reason = error["msg"].removeprefix("Value error, ")
         return f"{shown}: {reason}. Use {field.description}."

@@ -6,8 +6,9 @@ Attributes of Label Studio that it shares with other backends keep their spellin
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any, Final
 
 from backend.errors import BadLabelConfig
@@ -54,14 +55,17 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
     Raises:
         BadLabelConfig: if its threshold is no number between 0 and 1.
     """
-    texts = [str(attributes.get("model_prompt") or "")]
-    if not _is_readable(texts[0]):
-        texts = str(attributes.get("predicted_values") or "").split(",")
-    if not any(_is_readable(text) for text in texts):
-        texts = [str(attributes.get("value") or name)]
-    prompts = tuple(dict.fromkeys(text.strip() for text in texts if _is_readable(text)))
-    if not prompts:
+    for texts in (
+        [_text(attributes.get("model_prompt"))],
+        _several(attributes.get("predicted_values")),
+        [_text(attributes.get("value")) or name],
+    ):
+        readable = [text.strip() for text in texts if _is_readable(text)]
+        if readable:
+            break
+    else:
         return None
+    prompts = tuple(dict.fromkeys(readable))
     return Label(
         name=name, prompts=prompts, threshold_01=_read_threshold(attributes, where)
     )
@@ -95,6 +99,22 @@ def read_cut_options(
     if threshold is not None:
         changes["threshold_01"] = threshold
     return replace(defaults, **changes)
+
+
+def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Attributes that look like ours and are not, each with what may be meant."""
+    known = {*_CUT_ATTRIBUTES, *_THRESHOLD_ATTRIBUTES, *_OTHER_ATTRIBUTES}
+    strange = {
+        name
+        for attributes in tags
+        for name in attributes
+        if str(name).startswith("model_") and name not in known
+    }
+    return [
+        name + "".join(f" (did you mean {near}?)" for near in nearest[:1])
+        for name in sorted(strange)
+        if (nearest := get_close_matches(name, sorted(known))) is not None
+    ]
 
 
 def _read_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
@@ -156,8 +176,38 @@ _CUT_ATTRIBUTES: Final[
 }
 
 
+# Read elsewhere in this file, or by other backends, whose projects hold them.
+_OTHER_ATTRIBUTES: Final = frozenset(
+    {
+        "model_add_bboxes",
+        "model_conf",
+        "model_index",
+        "model_iou",
+        "model_mode",
+        "model_obb",
+        "model_path",
+        "model_point_threshold",
+        "model_prompt",
+        "model_skip",
+        "model_tracker",
+    }
+)
+
+
 def _bad(attribute: str, value: object, where: str, expects: str) -> BadLabelConfig:
     return refusal(f"has {attribute}={str(value)!r} on {where}; give {expects}")
+
+
+def _several(value: object) -> list[str]:
+    """Texts with commas between; a list of texts in a task's data."""
+    if isinstance(value, list):
+        return [_text(entry) for entry in value]
+    return _text(value).split(",")
+
+
+def _text(value: object) -> str:
+    """A text or number as text; other kinds, which a task's data may hold, as none."""
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _is_readable(text: str) -> bool:

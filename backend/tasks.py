@@ -117,8 +117,9 @@ def _object(payload: Any, endpoint: str) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
+    """A text in one line, since it is logged; None for other kinds."""
     if isinstance(value, str | int) and not isinstance(value, bool):
-        return str(value).strip() or None
+        return " ".join(str(value).split()) or None
     return None
 
 

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 # Raise it when the same score maps are cut or encoded in another way.
 _CUT_REVISION = 2
+_THREADS_FOR_HEALTH = 2
 # How long a stop waits for a model that is being loaded.
 _STOP_WAITS_S = 8.0
 
@@ -81,7 +82,9 @@ class SegmenterOnDemand:
             # The first forward sets up much that the later ones find ready: let no
             # annotator wait for it.
             self.get().score([np.zeros((64, 64, 3), np.uint8)], [["picture"]])
-        except SegmenterError as error:
+        # Whatever it is, the next request meets it as well, and answers with it.
+        except Exception as error:
+            self._status = f"failed: {error}"
             logger.error("The model is not loaded; requests will try again: %s", error)
 
     def _load(self) -> MapMaker:
@@ -219,6 +222,9 @@ def build_engine(settings: Settings) -> Engine:
         version_of=lambda fingerprint: model_version(source, options, fingerprint),
         cut=settings.cut_options(options.threshold),
         budget_s=settings.predict_budget_s,
+        # Label Studio takes a backend for dead whose `/health` is not answered within
+        # a second, whatever it is busy with.
+        slots=threading.Semaphore(max(1, settings.threads - _THREADS_FOR_HEALTH)),
     )
     return Engine(
         annotator=annotator, segmenter=on_demand, cache=cache, metrics=metrics

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.errors import BadLabelConfig
+from backend.errors import BadLabelConfig, BadTask
 from backend.label_config import LabelConfig, read_label_config
 from backend.values import Control, CutOptions, ImageTag, Label
 
@@ -146,6 +146,21 @@ def test_read_label_config_looks_for_all_labels_that_share_an_alias() -> None:
     assert control.labels == (Label(name="pet", prompts=("cat", "hamster")),)
 
 
+def test_read_label_config_notes_misspelt_attributes() -> None:
+    config = read(
+        IMAGE,
+        '<BrushLabels name="tag" toName="image" model_score_treshold="0.3" '
+        'model_path="yolo.pt"><Label value="cat" model_promt="dog"/></BrushLabels>',
+    )
+
+    assert config.notes == (
+        "<BrushLabels name='tag'> has an attribute that is not known: model_promt "
+        "(did you mean model_prompt?).",
+        "<BrushLabels name='tag'> has an attribute that is not known: "
+        "model_score_treshold (did you mean model_score_threshold?).",
+    )
+
+
 TWINS = (
     '<Label value="car"/><Label value="auto" model_prompt="car"/><Label value="cat"/>'
 )
@@ -197,13 +212,19 @@ def test_for_task_takes_labels_from_the_tasks_data() -> None:
         {"value": "fly", "model_skip": "true"},
         {"value": "cat"},
         "a text, which the editor does not show as a label",
+        {"value": "half \ud800"},
+        {"value": "fox", "predicted_values": ["red fox", 7, None, ["deep"]]},
         {"value": ""},
         None,
     ]
 
     (control,) = DYNAMIC.for_task({"names": entries})
 
-    assert control.labels == (CAT, Label(name="H", prompts=("dog", "puppy")))
+    assert control.labels == (
+        CAT,
+        Label(name="H", prompts=("dog", "puppy")),
+        Label(name="fox", prompts=("red fox", "7")),
+    )
 
 
 @pytest.mark.parametrize("names", [None, "cat", [], {"value": "cat"}, ["cat"]])
@@ -214,7 +235,9 @@ def test_for_task_has_no_control_without_labels(names: object) -> None:
 def test_for_task_names_a_bad_threshold_in_the_data() -> None:
     entry = {"value": "cat", "model_score_threshold": 2}
 
-    with pytest.raises(BadLabelConfig, match=r"='2' on label 'cat' in \$names"):
+    with pytest.raises(
+        BadTask, match=r"labels of its own.*='2' on label 'cat' in \$names"
+    ):
         DYNAMIC.for_task({"names": [entry]})
 
 

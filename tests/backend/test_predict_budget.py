@@ -1,9 +1,14 @@
 """What a request does not reach in its time is left for the next."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
+from backend.predict import PreAnnotator
 from tests.asking import PICTURE, ask, outcomes
 from tests.clock import Clock
 from tests.fakes import (
@@ -31,11 +36,12 @@ def test_predict_leaves_the_tasks_that_the_budget_does_not_reach(
 
     answers = ask(annotator, *addresses)
 
-    assert sorted(map(bool, answers)) == [False] * 17 + [True] * 3
-    assert [answer for answer in answers if not answer] == [[]] * 17
-    assert outcomes(annotator) == {"predicted": 3, "out_of_time": 17}
+    # The third was begun in time, and is ready for the next request.
+    assert sorted(map(bool, answers)) == [False] * 18 + [True] * 2
+    assert [answer for answer in answers if not answer] == [[]] * 18
+    assert outcomes(annotator) == {"predicted": 2, "out_of_time": 18}
     assert len(cache.values) == segmenter.calls == 3
-    assert "17 of 20 tasks were not reached within 80 s" in caplog.text
+    assert "18 of 20 tasks were not reached within 80 s" in caplog.text
 
 
 def test_predict_goes_on_where_the_budget_ended(
@@ -65,13 +71,63 @@ def test_predict_counts_the_loading_of_the_model_into_the_budget(clock: Clock) -
     assert segmenter.calls == 0
 
 
-def test_predict_answers_what_is_cached_after_the_budget(clock: Clock) -> None:
-    segmenter = ColourSegmenter(taking(100, clock))
+def test_predict_stops_at_its_budget_when_everything_is_cached(clock: Clock) -> None:
+    segmenter = ColourSegmenter()
     annotator = make_annotator(segmenter, clock=clock, budget_s=80)
-    late = picture("blue", "red")
-    ask(annotator, PICTURE)
+    addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(40)]
+    for address in addresses:
+        ask(annotator, address)
 
-    answers = ask(annotator, late, PICTURE)
+    class SlowPainting(PreAnnotator):
+        """Every drawn image takes 10 s."""
 
-    assert all(answers)
-    assert segmenter.calls == 2
+        def _paint(self, *args: Any) -> None:
+            clock.now += 10
+            super()._paint(*args)
+
+    parts = {part.name: getattr(annotator, part.name) for part in fields(annotator)}
+    started = clock.now
+
+    answers = ask(SlowPainting(**parts), *addresses)
+
+    assert segmenter.calls == 40
+    assert sum(map(bool, answers)) == 8
+    assert clock.now - started <= 80 + 4 * 10
+
+
+def test_predict_waits_for_its_turn_no_longer_than_its_budget() -> None:
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block(pixels: Pixels) -> None:
+        blocked.set()
+        go_on.wait(30)
+
+    annotator = make_annotator(ColourSegmenter(block), slots=threading.Semaphore(1))
+    impatient = replace(annotator, budget_s=0.2)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, annotator, PICTURE)
+        blocked.wait(30)
+        answers = ask(impatient, picture("blue", "red"))
+        go_on.set()
+
+    assert answers == [[]]
+    assert all(first.result())
+
+
+def test_predict_waits_for_the_model_no_longer_than_its_budget() -> None:
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block(pixels: Pixels) -> None:
+        blocked.set()
+        go_on.wait(30)
+
+    annotator = make_annotator(ColourSegmenter(block))
+    impatient = replace(annotator, budget_s=0.2)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, annotator, PICTURE)
+        blocked.wait(30)
+        answers = ask(impatient, picture("blue", "red"))
+        go_on.set()
+
+    assert answers == [[]]
+    assert all(first.result())

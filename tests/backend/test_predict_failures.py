@@ -1,5 +1,6 @@
 """What costs one task its answer, and what the whole request."""
 
+import json
 import logging
 import zlib
 from typing import Any
@@ -117,6 +118,7 @@ def test_predict_answers_an_element_that_is_no_task_with_an_empty_list(
         pytest.param(MemoryError(), id="out-of-memory"),
         pytest.param(BadImage("too strange"), id="refusal"),
         pytest.param(ValueError("in a library"), id="library"),
+        pytest.param(TypeError("a bug"), id="bug"),
     ],
 )
 def test_predict_fails_the_task_that_the_segmenter_fails_on_alone(
@@ -133,8 +135,8 @@ def test_predict_fails_the_task_that_the_segmenter_fails_on_alone(
     assert [bool(answer) for answer in answers] == [True, False, True]
     assert answers[1] == []
     assert outcomes(annotator) == {"predicted": 2, "failed": 1}
-    assert "Task 2 is left unpredicted" in caplog.text
-    assert type(fault).__name__ in caplog.text
+    told = str(fault) or type(fault).__name__
+    assert f"Task 2 is left unpredicted: {told}" in caplog.text
 
 
 class _NotANumberOnBlack(ColourSegmenter):
@@ -177,8 +179,39 @@ def test_predict_fails_the_task_that_a_bug_strikes_alone(
     answers = ask(annotator, "a", "b", "c")
 
     assert [bool(answer) for answer in answers] == [True, False, True]
-    (line,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    (line,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert line.exc_info is not None
+    assert "Task 2 is left unpredicted: 'a bug'" in caplog.text
+
+
+def test_predict_fails_the_task_with_a_label_that_no_answer_can_hold_alone(
+    annotator: PreAnnotator,
+) -> None:
+    config = brush_config("", 'value="$names"')
+    good = {"image": PICTURE, "names": [{"value": "red"}]}
+    bad = {"image": PICTURE, "names": [{"value": "red \ud800"}]}
+    body = {"tasks": [{"data": good}, {"data": bad}], "label_config": config}
+
+    answers = annotator.predict(parse_predict(body), NOWHERE)
+
+    assert [bool(answer) for answer in answers] == [True, False]
+    json.dumps(answers, ensure_ascii=False).encode()
+
+
+def test_predict_answers_what_is_too_much_for_the_cache(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = MemoryCache()
+    annotator = make_annotator(ColourSegmenter(), cache=cache)
+    labels = "".join(f'<Label value="label {n}"/>' for n in range(5000))
+    config = brush_config('<Label value="red"/>' + labels)
+
+    (answer,) = ask(annotator, picture("red", "white", size_yx=(1, 2)), config=config)
+
+    assert isinstance(answer, dict)
+    assert names_of(answer["result"]) == ["red"]
+    assert cache.values == {}
+    assert "Scores are not cached" in caplog.text
 
 
 def test_predict_answers_the_editor_with_an_empty_prediction_on_failure(
