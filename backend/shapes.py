@@ -90,12 +90,17 @@ def clean(
     Returns:
         bool (Y, X), a new array. Cleaning it again changes nothing.
     """
-    if not mask.any():
-        return mask.copy()
-    kept = _without_specks(mask, min_area_px)
-    if fillable is not None:
-        fillable = fillable | mask
-    return kept | _pinholes(kept, min_area_px, fillable)
+    x0, y0, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    cleaned = np.zeros_like(mask)
+    if not width:
+        return cleaned
+    # All parts and holes lie within the box, and what touches its edge is no hole.
+    box = (slice(y0, y0 + height), slice(x0, x0 + width))
+    inside = mask[box]
+    kept = _without_specks(inside, min_area_px)
+    may_fill = None if fillable is None else fillable[box] | inside
+    cleaned[box] = kept | _pinholes(kept, min_area_px, may_fill)
+    return cleaned
 
 
 def parts(mask: NDArray[np.bool_]) -> list[Part]:
@@ -117,9 +122,9 @@ def parts(mask: NDArray[np.bool_]) -> list[Part]:
 
 def _without_specks(mask: NDArray[np.bool_], min_area_px: float) -> NDArray[np.bool_]:
     labels, stats = _components(mask, _PART_CONNECTIVITY)
-    large = stats[:, cv2.CC_STAT_AREA] >= min_area_px
-    large[0] = False  # Component 0 is what is not in the mask.
-    return np.asarray(large[labels], np.bool_)
+    small = stats[:, cv2.CC_STAT_AREA] < min_area_px
+    small[0] = False  # Component 0 is what is not in the mask.
+    return mask & ~small[labels] if small.any() else mask
 
 
 def _pinholes(
@@ -133,9 +138,15 @@ def _pinholes(
     small[0] = False
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         small[edge] = False
+    if not small.any():
+        return np.zeros_like(mask)
+    holes = small[labels]
     if fillable is not None:
-        small[labels[~fillable]] = False
-    return np.asarray(small[labels], np.bool_)
+        taken = holes & ~fillable
+        if taken.any():
+            small[labels[taken]] = False
+            holes = small[labels]
+    return np.asarray(holes, np.bool_)
 
 
 def _components(
