@@ -57,6 +57,7 @@ def create_app(parts: Parts) -> Flask:
     app = Flask(__name__)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.register_error_handler(Exception, _answer_error)
+    app.before_request(_refuse_web_pages)
     if parts.basic_auth is not None:
         app.before_request(_basic_auth_check(*parts.basic_auth))
     no_config = parts.annotator.model_version("")
@@ -165,6 +166,18 @@ def _answer_error(error: Exception) -> tuple[Response, int]:
     return jsonify(
         {"error": {"type": type(error).__name__, "message": message}}
     ), status
+
+
+def _refuse_web_pages() -> tuple[Response, int] | None:
+    """Refuse what a web page sends from the browser of somebody on this machine.
+
+    Servers, Label Studio among them, name no origin. A browser does with every POST,
+    which it sends to loopback addresses too, for any page of the internet.
+    """
+    if request.method != "POST" or "Origin" not in request.headers:
+        return None
+    message = "Web pages may not send requests here; Label Studio's server does."
+    return jsonify({"error": {"type": "Forbidden", "message": message}}), 403
 
 
 def _basic_auth_check(user: str, password: str) -> Callable[[], Response | None]:

@@ -5,12 +5,11 @@ log line per outage, and a pause during which the store is left alone. It knows
 no store: which exceptions are faults is told to it.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-logger = logging.getLogger(__name__)
+from backend.circuit import Circuit
 
 T = TypeVar("T")
 
@@ -36,57 +35,6 @@ class CacheStats:
             self.hits += hits
             self.misses += misses
             self.faults += faults
-
-
-class Circuit:
-    """One thing that can break, and whether it is worth trying now.
-
-    After a fault it refuses for `cooldown_s`, then lets one caller at a time
-    try, one per `cooldown_s`, until a try succeeds.
-    """
-
-    def __init__(
-        self, name: str, *, cooldown_s: float, clock: Callable[[], float]
-    ) -> None:
-        self._name = name
-        self._cooldown_s = cooldown_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._broken = False
-        self._next_try = 0.0
-
-    def allows(self) -> bool:
-        """Whether to try now; True claims the one try of a broken circuit."""
-        with self._lock:
-            if not self._broken:
-                return True
-            now = self._clock()
-            if now < self._next_try:
-                return False
-            self._next_try = now + self._cooldown_s
-            return True
-
-    def trip(self, reason: str) -> None:
-        """Record a fault; the first of an outage is logged."""
-        with self._lock:
-            first = not self._broken
-            self._broken = True
-            self._next_try = self._clock() + self._cooldown_s
-        if first:
-            logger.warning(
-                "%s failed: %s. Going on without it, next try in %g s.",
-                self._name,
-                reason,
-                self._cooldown_s,
-            )
-
-    def mend(self) -> None:
-        """Record a success; the first after an outage is logged."""
-        with self._lock:
-            recovered = self._broken
-            self._broken = False
-        if recovered:
-            logger.info("%s works again.", self._name)
 
 
 class FaultGuard:

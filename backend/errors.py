@@ -10,6 +10,7 @@ BackendError
 │   ├── ImageRefused   not allowed: host, scheme, path
 │   ├── ImageUnauthorized  Label Studio answered 401 or 403
 │   ├── ImageTooLarge  bytes or pixels over the limit
+│   ├── ImageTooSlow   no whole answer within FETCH_TIMEOUT_S
 │   └── ImageUnreadable  not an image, damaged, or an unsupported kind
 ├── BadMask            an RLE stream or mask that cannot be (de)coded
 └── UnreadableScores   cached bytes that are no score maps (`score_codec.py`)
@@ -54,6 +55,10 @@ class ImageUnauthorized(ImageError):
 
 class ImageTooLarge(ImageError):
     """More bytes or pixels than the settings allow."""
+
+
+class ImageTooSlow(ImageError):
+    """The host did not answer in time, or so often not that it is left alone."""
 
 
 class ImageUnreadable(ImageError):

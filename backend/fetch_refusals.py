@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 
-from backend.addresses import shorten, takes_token
+from backend.addresses import is_label_studio, shorten, takes_token
 from backend.errors import ImageError, ImageNotFound, ImageUnauthorized
 from backend.task_addresses import cloud_bucket, local_file
 from backend.values import LabelStudioAccess
@@ -38,8 +38,10 @@ def explain_status(
         address: what the task holds.
         access: the Label Studio that the task comes from.
     """
-    if not takes_token(url, access):
+    if not is_label_studio(url, access):
         return _from_elsewhere(status, url, address)
+    if not takes_token(url, access):
+        return _from_other_page(status, url)
     shown = name_image(address, access)
     if status == 401:
         return ImageUnauthorized(
@@ -65,6 +67,22 @@ def explain_status(
     return ImageError(
         f"{shown}: Label Studio answered with status {status} in place of an image. "
         f"{why}"
+    )
+
+
+def _from_other_page(status: int, url: httpx.URL) -> ImageError:
+    """Label Studio's refusal where it serves no files, and got no token."""
+    shown = shorten(str(url))
+    remedy = (
+        "Label Studio serves images at /data/upload/, /data/local-files/ and "
+        "/tasks/<id>/resolve/; only there is the token sent. Check the task's data."
+    )
+    if status in {401, 403}:
+        return ImageUnauthorized(f"{shown} may not be read (status {status}). {remedy}")
+    if status in {404, 410}:
+        return ImageNotFound(f"{shown} is not there (status {status}). {remedy}")
+    return ImageError(
+        f"{shown} answered with status {status} in place of an image. {remedy}"
     )
 
 

@@ -21,6 +21,8 @@ import httpx
 from backend.addresses import (
     SUPPORTED,
     HostRule,
+    Reach,
+    is_untrusted_home,
     parse_url,
     reach_of,
     shorten,
@@ -32,6 +34,7 @@ from backend.fetch_refusals import explain_status, name_image
 from backend.guarded_network import Resolve, resolve_host
 from backend.image_decoding import FORMATS, check_formats, decode_image
 from backend.local_files import LocalFiles
+from backend.slow_hosts import SlowHosts
 from backend.task_addresses import local_file, locate
 from backend.tokens import TokenDesk
 from backend.values import FetchedImage, LabelStudioAccess
@@ -41,6 +44,10 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # After these, the next URL of an address is tried. 400 is what Label Studio says of
 # uploads when it keeps them elsewhere than it was asked for.
 _NOT_HERE: Final = frozenset({400, 404, 410})
+_HOW_TO_TRUST: Final = (
+    "Or set BASIC_AUTH_USER and BASIC_AUTH_PASS: then the address that Label Studio "
+    "sends with /setup is believed in private networks too."
+)
 
 
 class ImageFetcher:
@@ -93,7 +100,8 @@ class ImageFetcher:
         )
         self._clock = clock
         self._web = WebClient(resolve=resolve)
-        self._tokens = TokenDesk(self._web, clock)
+        self._tokens = TokenDesk(self._web, clock, self._image_hosts)
+        self._slow_hosts = SlowHosts(clock)
 
     def close(self) -> None:
         """Refuse further requests."""
@@ -104,8 +112,8 @@ class ImageFetcher:
     ) -> FetchedImage:
         """Read one image.
 
-        The token of `access` goes to `access.url` and nowhere else. `access` also
-        widens where images may be, see `addresses.reach_of`.
+        The token of `access` goes to files below `access.url` and nowhere else.
+        `access` also widens where images may be, see `addresses.reach_of`.
 
         Args:
             address: a path on Label Studio, an http(s) address, a data: URI, or,
@@ -117,7 +125,15 @@ class ImageFetcher:
             ImageError: or one of its children. No message holds a token, password,
                 query string or image.
         """
-        address = address.strip()
+        try:
+            return self._fetch(address.strip(), access, task_id)
+        except ImageError as e:
+            _drop_frames(e)
+            raise
+
+    def _fetch(
+        self, address: str, access: LabelStudioAccess, task_id: int | None
+    ) -> FetchedImage:
         _refuse_half_characters(address)
         data = self._read(address, access, task_id)
         try:
@@ -175,10 +191,26 @@ class ImageFetcher:
     def _ask(
         self, url: httpx.URL, access: LabelStudioAccess, deadline: Deadline
     ) -> Answer:
-        """Send one GET, with a token if it is Label Studio's."""
+        """Send one GET, unless its host hangs."""
         reach = reach_of(url, access, self._image_hosts)
-        is_home = takes_token(url, access)
-        if is_home:  # Else a user and password in the URL would displace the token.
+        try:
+            with self._slow_hosts.asking(url, deadline):
+                return self._get(url, access, reach, deadline)
+        except ImageRefused as e:
+            if is_untrusted_home(url, access):
+                raise ImageRefused(f"{e} {_HOW_TO_TRUST}") from e
+            raise
+
+    def _get(
+        self,
+        url: httpx.URL,
+        access: LabelStudioAccess,
+        reach: Reach,
+        deadline: Deadline,
+    ) -> Answer:
+        """Send one GET, with a token if it is for a file of Label Studio's."""
+        with_token = takes_token(url, access)
+        if with_token:  # Else a user and password in the URL would displace the token.
             url = url.copy_with(username="", password="")
 
         def get(authorization: str | None) -> Answer:
@@ -192,7 +224,7 @@ class ImageFetcher:
                 max_bytes=self._max_bytes,
             )
 
-        if not is_home:
+        if not with_token:
             return get(None)
         sent = self._tokens.header(access, deadline)
         answer = get(sent)
@@ -201,6 +233,16 @@ class ImageFetcher:
             if renewed != sent:
                 answer = get(renewed)
         return answer
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Let go of the stacks below a refusal, which hold what was read of the file.
+
+    A refusal is kept until its request is answered, and its message says it all.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _refuse_half_characters(address: str) -> None:

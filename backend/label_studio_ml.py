@@ -24,7 +24,7 @@ from flask import Flask, Response, has_request_context, jsonify, request
 
 from backend.predict import Answer
 from backend.projects import ProjectAccess
-from backend.settings import Settings
+from backend.settings import Settings, is_loopback
 from backend.tasks import parse_predict, parse_setup
 from backend.wsgi import Engine, build_engine
 
@@ -143,7 +143,12 @@ def _make_backend() -> _Backend:
             "password. Let a proxy ask, or run `diffsegmenter serve`."
         )
     engine.segmenter.load_in_background()
-    return _Backend(engine=engine, projects=ProjectAccess(settings.label_studio))
+    # The launcher decides where to listen, and no variable of ours says so.
+    listens_on = request.environ.get("SERVER_NAME", "") if has_request_context() else ""
+    projects = ProjectAccess(
+        settings.label_studio, trusts_setup=is_loopback(listens_on)
+    )
+    return _Backend(engine=engine, projects=projects)
 
 
 def _mend(server: Flask, manager: Any) -> None:

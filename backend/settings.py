@@ -4,6 +4,7 @@ The only reader of the environment. Knows names, units and limits of variables;
 imports neither the model nor the server that they are for.
 """
 
+import ipaddress
 import os
 import re
 import tempfile
@@ -301,6 +302,14 @@ class Settings(BaseSettings):
         )
 
     @property
+    def trusts_setup(self) -> bool:
+        """Whether `/setup` can come from trusted callers alone.
+
+        Those on this machine, or those who know the password.
+        """
+        return self.basic_auth_user is not None or is_loopback(self.host)
+
+    @property
     def label_studio(self) -> LabelStudioAccess:
         """Label Studio as the environment describes it."""
         key = self.label_studio_api_key
@@ -342,6 +351,14 @@ class Settings(BaseSettings):
         if error["type"] == "value_error":
             reason = error["msg"].removeprefix("Value error, ")
         return f"{shown}: {reason}. Use {field.description}."
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether who listens on this address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _names(alias: Any) -> list[str]:

@@ -15,21 +15,17 @@ import httpx
 from backend.addresses import (
     SUPPORTED,
     bears_known_name,
+    is_label_studio,
     origin,
+    own_file,
     parse_url,
     shorten,
-    takes_token,
 )
 from backend.errors import ImageNotFound, ImageRefused
 from backend.values import LabelStudioAccess
 
 _CLOUD_SCHEMES: Final = frozenset({"s3", "gs", "azure-blob"})
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-# Where a path that is Label Studio's own begins, behind any sub-path.
-_OWN_FILES: Final = re.compile(
-    r"/(?:data/upload/|data/local-files(?=[/?]|$)|storage-data/uploaded(?=[/?]|$)"
-    r"|(?:tasks|projects)/\d+/(?:resolve|presign)(?=[/?]|$))"
-)
 # What a task holds of an upload in a Label Studio that keeps uploads in a bucket.
 _STORED_UPLOAD: Final = re.compile(r"upload/\d+/.+")
 
@@ -96,8 +92,8 @@ def local_file(address: str, access: LabelStudioAccess) -> str | None:
     if own_path is None:
         return None
     url = parse_url("http://label-studio" + own_path)
-    own = _OWN_FILES.search(url.path)
-    if own is None or not own.group().startswith("/data/local-files"):
+    own = own_file(url.path)
+    if own is None or not re.match(r"/data/local-files(/|$)", own):
         return None
     values = parse_qs(url.query.decode("ascii"), keep_blank_values=True).get("d", [""])
     return values[-1] or None
@@ -123,9 +119,9 @@ def _path_on_label_studio(address: str, access: LabelStudioAccess) -> str | None
     if not _is_web(address):
         return None
     url = parse_url(address)
-    is_own = takes_token(url, access) or (
+    is_own = is_label_studio(url, access) or (
         access.url is not None
-        and _OWN_FILES.search(url.path) is not None
+        and own_file(url.path) is not None
         and (origin(url)[1] in _LOOPBACK_HOSTS or bears_known_name(url, access))
     )
     return url.raw_path.decode("ascii") if is_own else None
@@ -152,8 +148,9 @@ def _on_label_studio(path: str, access: LabelStudioAccess) -> tuple[httpx.URL, .
     root = str(
         home.copy_with(raw_path=b"/", fragment=None, username="", password="")
     ).rstrip("/")
-    own = _OWN_FILES.search(path.partition("?")[0])
-    without_prefix = path[own.start() :] if own else path
+    bare_path, mark, query = path.partition("?")
+    own = own_file(bare_path)
+    without_prefix = path if own is None else own + mark + query
     if not path.startswith(sub_path + "/"):
         path = sub_path + path
     paths = dict.fromkeys([path, sub_path + without_prefix])

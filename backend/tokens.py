@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backend.addresses import parse_url, reach_of, shorten
+from backend.addresses import HostRule, parse_url, reach_of, shorten
 from backend.deadline import Deadline
-from backend.errors import ImageError, ImageUnauthorized
+from backend.errors import ImageError, ImageTooSlow, ImageUnauthorized
 from backend.values import LabelStudioAccess
 from backend.web_client import WebClient
 
@@ -44,10 +44,19 @@ class _AccessToken:
 class TokenDesk:
     """Thread-safe source of Authorization headers for any number of tokens."""
 
-    def __init__(self, web: WebClient, clock: Callable[[], float]) -> None:
-        """Exchange tokens through `web`; `clock` gives monotonic seconds."""
+    def __init__(
+        self,
+        web: WebClient,
+        clock: Callable[[], float],
+        image_hosts: tuple[HostRule, ...] = (),
+    ) -> None:
+        """Exchange tokens through `web`; `clock` gives monotonic seconds.
+
+        `image_hosts` are those of the fetcher: where it may read, it may exchange.
+        """
         self._web = web
         self._clock = clock
+        self._image_hosts = image_hosts
         self._lock = threading.Lock()
         self._issued: dict[_Key, _AccessToken] = {}
         self._being_exchanged: dict[_Key, threading.Event] = {}
@@ -70,7 +79,8 @@ class TokenDesk:
 
         Raises:
             ImageUnauthorized: if the token cannot be one, or is not exchanged.
-            ImageError: if Label Studio does not answer.
+            ImageTooSlow: if Label Studio does not answer in time.
+            ImageError: if it does not answer as it should.
         """
         if access.url is None or access.token is None:
             return None
@@ -104,7 +114,7 @@ class TokenDesk:
                     break
             # Not under the lock: one slow Label Studio must not stop the others.
             if not done.wait(deadline.remaining_s()):
-                raise ImageError(
+                raise ImageTooSlow(
                     f"{shorten(url)} did not exchange the personal access token within "
                     f"{deadline.limit_s:g} s. Check the server, or raise "
                     f"FETCH_TIMEOUT_S."
@@ -132,7 +142,7 @@ class TokenDesk:
         answer = self._web.send(
             "POST",
             endpoint,
-            reach=reach_of(endpoint, access, ()),
+            reach=reach_of(endpoint, access, self._image_hosts),
             deadline=deadline,
             max_bytes=_MAX_ANSWER_BYTES,
             json={"refresh": access.token},

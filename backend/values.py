@@ -130,9 +130,13 @@ class LabelStudioAccess:
             from `/setup`, which anybody who reaches the backend may send.
         known_as: the address that Label Studio gives for itself in `/setup` and
             writes into tasks, where it is not `url`; None when unknown.
+        may_be_private: whether a learned address may lie in a private network, or
+            on this machine; for one from the environment it says nothing. See
+            `projects.ProjectAccess`.
     """
 
     url: str | None
     token: str | None = field(default=None, repr=False)
     from_environment: bool = False
     known_as: str | None = None
+    may_be_private: bool = False

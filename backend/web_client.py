@@ -19,7 +19,7 @@ import httpx
 
 from backend.addresses import Reach, shorten
 from backend.deadline import Deadline
-from backend.errors import ImageError, ImageTooLarge
+from backend.errors import ImageError, ImageTooLarge, ImageTooSlow
 from backend.guarded_network import Resolve
 from backend.guarded_transport import DEADLINE, REACH, GuardedTransport
 
@@ -88,7 +88,8 @@ class WebClient:
         Raises:
             ImageRefused: if the host is out of reach.
             ImageTooLarge: if the body is larger than `max_bytes`.
-            ImageError: if no whole answer came, for whatever reason.
+            ImageTooSlow: if the deadline passes.
+            ImageError: if no whole answer came, for whatever other reason.
         """
         request = self._client.build_request(
             method,
@@ -165,8 +166,8 @@ def _unreadable(url: httpx.URL, failure: Exception) -> ImageError:
     return ImageError(f"{shorten(str(url))} cannot be read: {reason}. {remedy}")
 
 
-def _too_slow(url: httpx.URL, deadline: Deadline) -> ImageError:
-    return ImageError(
+def _too_slow(url: httpx.URL, deadline: Deadline) -> ImageTooSlow:
+    return ImageTooSlow(
         f"{shorten(str(url))} did not arrive within {deadline.limit_s:g} s. "
         f"Check the server, or raise FETCH_TIMEOUT_S."
     )

@@ -260,7 +260,9 @@ def build_app(settings: Settings, *, preload: bool = True) -> Flask:
     app = create_app(
         Parts(
             annotator=engine.annotator,
-            projects=ProjectAccess(settings.label_studio),
+            projects=ProjectAccess(
+                settings.label_studio, trusts_setup=settings.trusts_setup
+            ),
             metrics=engine.metrics,
             cache=engine.cache,
             model_status=lambda: engine.segmenter.status,

@@ -140,7 +140,7 @@ def upsample(
     if high - low < _LEAST_SPAN:
         # A picture of one pixel has one value: what the map holds on average.
         return np.full(size_yx, high if large.size == 1 else 0.0, np.float32)
-    stretched = np.subtract(large, low, dtype=np.float32)
+    stretched: NDArray[np.float32] = np.subtract(large, low, dtype=np.float32)
     stretched /= np.float32(high - low)
     return stretched
 

@@ -4,6 +4,7 @@ import pytest
 from backend.addresses import (
     HostRule,
     Reach,
+    is_label_studio,
     parse_url,
     reach_of,
     shorten,
@@ -30,10 +31,10 @@ def test_parse_url_refuses_impossible_ports(port: int) -> None:
 @pytest.mark.parametrize(
     ("url", "access", "expected"),
     [
-        pytest.param("http://ls:8080/data/a.png", OWN, True, id="same-origin"),
-        pytest.param("http://LS.:8080/data/a.png", OWN, True, id="same-name"),
-        pytest.param("http://ls:8081/data/a.png", OWN, False, id="other-port"),
-        pytest.param("https://ls:8080/data/a.png", OWN, False, id="other-scheme"),
+        pytest.param("http://ls:8080/a.png", OWN, True, id="same-origin"),
+        pytest.param("http://LS.:8080/a.png", OWN, True, id="same-name"),
+        pytest.param("http://ls:8081/a.png", OWN, False, id="other-port"),
+        pytest.param("https://ls:8080/a.png", OWN, False, id="other-scheme"),
         pytest.param("http://ls.evil.org:8080/a", OWN, False, id="longer-name"),
         pytest.param("https://my.org:443/label-studio/a", BELOW, True, id="port-443"),
         pytest.param("https://my.org/label-studio", BELOW, True, id="sub-path"),
@@ -56,20 +57,101 @@ def test_parse_url_refuses_impossible_ports(port: int) -> None:
         pytest.param(
             "https://my.org/label-studio/..%5cwiki", BELOW, False, id="backslash"
         ),
-        pytest.param(
-            "http://ls:8080/a/%2e%2e/b", OWN, True, id="dots-without-sub-path"
-        ),
         pytest.param("http://ls:8080/", UNKNOWN, False, id="unknown"),
     ],
 )
-def test_takes_token_is_true_only_on_label_studio(
+def test_is_label_studio_tells_its_pages_from_those_of_others(
+    url: str, access: LabelStudioAccess, expected: bool
+) -> None:
+    assert is_label_studio(httpx.URL(url), access) is expected
+
+
+API_HOME = LabelStudioAccess(url="https://my.org/api/ls", token="t")
+
+
+@pytest.mark.parametrize(
+    ("url", "access", "expected"),
+    [
+        pytest.param("http://ls:8080/data/upload/1/a.png", OWN, True, id="upload"),
+        pytest.param("http://ls:8080/data/local-files/?d=a", OWN, True, id="local"),
+        pytest.param("http://ls:8080/data/local-files?d=a", OWN, True, id="no-slash"),
+        pytest.param(
+            "http://ls:8080/storage-data/uploaded/?filepath=upload/1/a",
+            OWN,
+            True,
+            id="stored-upload",
+        ),
+        pytest.param("http://ls:8080/tasks/7/presign/?fileuri=", OWN, True, id="task"),
+        pytest.param("http://ls:8080/projects/7/resolve/", OWN, True, id="project"),
+        pytest.param(
+            "https://my.org/label-studio/data/upload/1/a", BELOW, True, id="sub-path"
+        ),
+        pytest.param(
+            "https://my.org/label-studio/ls/data/upload/1/a",
+            BELOW,
+            True,
+            id="two-sub-paths",
+        ),
+        pytest.param(
+            "http://ls:8080/label-studio/data/upload/1/a", OWN, True, id="other-prefix"
+        ),
+        pytest.param(
+            "https://my.org/api/ls/data/upload/1/a", API_HOME, True, id="home-in-api"
+        ),
+        pytest.param(
+            "http://ls:8080/data/upload/1/api/a", OWN, True, id="upload-called-api"
+        ),
+        pytest.param("http://ls:8081/data/upload/1/a", OWN, False, id="other-port"),
+        pytest.param(
+            "https://my.org/data/upload/1/a", BELOW, False, id="above-the-sub-path"
+        ),
+        pytest.param("http://ls:8080/api/tasks/1/", OWN, False, id="api"),
+        pytest.param(
+            "http://ls:8080/api/tasks/1/data/upload/x", OWN, False, id="api-upload"
+        ),
+        pytest.param(
+            "http://ls:8080/%61PI/tasks/1/data/upload/x", OWN, False, id="api-hidden"
+        ),
+        pytest.param(
+            "http://ls:8080/x/api%2Ftasks%2F1/data/upload/x",
+            OWN,
+            False,
+            id="api-behind-a-prefix",
+        ),
+        pytest.param("http://ls:8080/api/tasks/1/presign/", OWN, False, id="api-task"),
+        pytest.param(
+            "https://my.org/api/ls/api/tasks/1/resolve/",
+            API_HOME,
+            False,
+            id="api-twice",
+        ),
+        pytest.param(
+            "http://ls:8080/data/upload/..%2f..%2fapi/tasks/1/",
+            OWN,
+            False,
+            id="walks-up",
+        ),
+        pytest.param(
+            "http://ls:8080/data/upload/x%3f/%2e%2e/%2e%2e/%2e%2e/api/tasks/1/",
+            OWN,
+            False,
+            id="walks-up-behind-a-question-mark",
+        ),
+        pytest.param("http://ls:8080/tasks/7/", OWN, False, id="page-of-a-task"),
+        pytest.param("http://ls:8080/projects/x/resolve/", OWN, False, id="no-number"),
+        pytest.param("http://ls:8080/?x=/data/upload/1/a", OWN, False, id="query"),
+        pytest.param("http://ls:8080/a.png", OWN, False, id="any-path"),
+        pytest.param("http://ls:8080/data/upload/1/a", UNKNOWN, False, id="unknown"),
+    ],
+)
+def test_takes_token_is_true_only_where_label_studio_serves_files(
     url: str, access: LabelStudioAccess, expected: bool
 ) -> None:
     assert takes_token(httpx.URL(url), access) is expected
 
 
 LEARNED = LabelStudioAccess(url="http://ls:8080", token="t")
-LEARNED_BARE = LabelStudioAccess(url="http://ls:8080")
+BELIEVED = LabelStudioAccess(url="http://ls:8080", may_be_private=True)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +160,15 @@ LEARNED_BARE = LabelStudioAccess(url="http://ls:8080")
         pytest.param("http://ls:8080/a", OWN, (), Reach.ANYWHERE, id="environment"),
         pytest.param("http://ls:8080/a", OWN, ("x",), Reach.ANYWHERE, id="with-rules"),
         pytest.param("http://ls:6379/a", OWN, (), Reach.PUBLIC, id="other-port"),
-        pytest.param("http://ls:8080/a", LEARNED, (), Reach.PRIVATE, id="learned"),
+        pytest.param("http://ls:8080/a", LEARNED, (), Reach.PUBLIC, id="learned"),
         pytest.param(
-            "http://ls:8080/a", LEARNED_BARE, (), Reach.PUBLIC, id="learned-no-token"
+            "http://ls:8080/a", LEARNED, ("ls",), Reach.ANYWHERE, id="learned-named"
         ),
-        pytest.param("http://else/a", LEARNED, (), Reach.PUBLIC, id="elsewhere"),
+        pytest.param("http://ls:8080/a", BELIEVED, (), Reach.PRIVATE, id="believed"),
+        pytest.param(
+            "http://ls:8080/a", BELIEVED, ("x",), Reach.PRIVATE, id="believed-rules"
+        ),
+        pytest.param("http://else/a", BELIEVED, (), Reach.PUBLIC, id="elsewhere"),
         pytest.param("http://else/a", OWN, ("else",), Reach.ANYWHERE, id="named"),
     ],
 )
@@ -109,6 +195,14 @@ def test_reach_of_refuses_hosts_that_no_rule_names_and_says_what_to_add(
     assert f"Add {entry} there" in str(caught.value)
     assert "sig" not in str(caught.value)
     assert HostRule.parse(entry).names(httpx.URL(url))
+
+
+def test_reach_of_keeps_to_image_hosts_whatever_setup_says() -> None:
+    with pytest.raises(
+        ImageRefused,
+        match=r"Add ls:8080 there, or.*LABEL_STUDIO_URL.*BASIC_AUTH_USER and BASIC_AUT",
+    ):
+        reach_of(httpx.URL("http://ls:8080/a"), LEARNED, rules("x"))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +255,12 @@ def test_host_rule_refuses_what_is_no_host(text: str) -> None:
         ("fe80::1", False, False),
         ("100.100.100.200", False, False),
         ("fd00:ec2::254", False, False),
+        ("168.63.129.16", False, False),
+        ("192.0.0.192", False, False),
+        ("::ffff:168.63.129.16", False, False),
+        ("64:ff9b::168.63.129.16", False, False),
+        ("2002:a83f:8110::", False, False),
+        ("::ffff:192.0.0.192", False, False),
         ("0.0.0.0", False, False),
         ("::", False, False),
         ("224.0.0.1", False, False),

@@ -15,7 +15,7 @@ from tests.fakes import (
     brush_config,
     make_annotator,
 )
-from tests.serving import BODY, client_of, never_called
+from tests.serving import BODY, SETUP, client_of, never_called
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,11 @@ def test_app_logs_a_fault_of_its_own_and_tells_nobody(
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert "s3cret" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook"])
+def test_app_refuses_what_a_web_page_sends(path: str, unloaded: FlaskClient) -> None:
+    answer = unloaded.post(path, json=SETUP, headers={"Origin": "https://evil.org"})
+
+    assert answer.status_code == 403
+    assert "Label Studio's server" in answer.json["error"]["message"]

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from backend.cache_health import CacheStats, Circuit, FaultGuard
+from backend.cache_health import CacheStats, FaultGuard
 from tests.clock import Clock
 
 
@@ -107,26 +107,6 @@ def test_exception_that_is_no_fault_of_the_store_is_raised(guard: FaultGuard) ->
 
     with pytest.raises(KeyError):
         guard.read(mistake)
-
-
-def test_broken_circuit_lets_one_of_many_threads_try(clock: Clock) -> None:
-    circuit = Circuit("Store", cooldown_s=5, clock=clock)
-    circuit.trip("gone")
-    clock.now += 5
-    allowed: list[bool] = []
-    start = threading.Barrier(8)
-
-    def ask() -> None:
-        start.wait()
-        allowed.append(circuit.allows())
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert sorted(allowed) == [False] * 7 + [True]
 
 
 def test_stats_count_every_thread() -> None:

@@ -114,11 +114,11 @@ def test_doctor_prints_json_and_nothing_else_on_request(tmp_path: Path) -> None:
 
     report = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert report["problems"] == 2
+    assert report["problems"] == 3
     levels = {found["subject"]: found["level"] for found in report["findings"]}
     assert levels["weights"] == "problem"
     # A project was asked for, and it cannot be had without Label Studio.
-    assert levels["Label Studio"] == "problem"
+    assert levels["Label Studio"] == levels["token"] == "problem"
 
 
 def test_doctor_prints_json_for_settings_that_cannot_be_read() -> None:

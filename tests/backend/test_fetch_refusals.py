@@ -13,23 +13,23 @@ from tests.web_server import WebServer
 def test_fetch_says_what_to_do_about_a_refused_token(
     fetcher: ImageFetcher, label_studio: WebServer, access: LabelStudioAccess
 ) -> None:
-    label_studio.serve("/data/a.png", status=401)
+    label_studio.serve("/data/upload/1/a.png", status=401)
 
     with pytest.raises(
         ImageUnauthorized,
         match=r"status 401.*not accepted.*LABEL_STUDIO_API_KEY.*legacy tokens",
     ):
-        fetcher.fetch("/data/a.png", access=access)
+        fetcher.fetch("/data/upload/1/a.png", access=access)
 
 
 def test_fetch_says_that_no_token_is_set(
     fetcher: ImageFetcher, label_studio: WebServer
 ) -> None:
-    label_studio.serve("/data/a.png", status=401)
+    label_studio.serve("/data/upload/1/a.png", status=401)
     access = LabelStudioAccess(url=label_studio.url, from_environment=True)
 
     with pytest.raises(ImageUnauthorized, match="no token is set"):
-        fetcher.fetch("/data/a.png", access=access)
+        fetcher.fetch("/data/upload/1/a.png", access=access)
 
 
 def test_fetch_says_that_another_host_got_no_token(
@@ -39,6 +39,32 @@ def test_fetch_says_that_another_host_got_no_token(
 
     with pytest.raises(ImageUnauthorized, match="No token is sent there"):
         fetcher.fetch(url, access=access)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, ImageUnauthorized),
+        (403, ImageUnauthorized),
+        (404, ImageNotFound),
+        (500, ImageError),
+    ],
+)
+def test_fetch_says_where_label_studio_has_images_when_a_task_names_another_page(
+    fetcher: ImageFetcher,
+    label_studio: WebServer,
+    access: LabelStudioAccess,
+    status: int,
+    error: type[ImageError],
+) -> None:
+    label_studio.serve("/api/tasks/1/", status=status)
+
+    with pytest.raises(
+        error, match=rf"/api/tasks/1/ .*status {status}.*/data/upload/.*only there is"
+    ) as caught:
+        fetcher.fetch("/api/tasks/1/", access=access)
+
+    assert "LABEL_STUDIO_API_KEY" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -65,10 +91,12 @@ def test_fetch_tells_a_login_page_from_an_image(
     fetcher: ImageFetcher, label_studio: WebServer, access: LabelStudioAccess
 ) -> None:
     label_studio.serve("/user/login/", b"<!DOCTYPE html><form>")
-    label_studio.redirect("/data/a.png", "/user/login/?next=/data/a.png")
+    label_studio.redirect(
+        "/data/upload/1/a.png", "/user/login/?next=/data/upload/1/a.png"
+    )
 
     with pytest.raises(ImageUnreadable, match=r"web page.*LABEL_STUDIO_API_KEY"):
-        fetcher.fetch("/data/a.png", access=access)
+        fetcher.fetch("/data/upload/1/a.png", access=access)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
+import contextlib
 import hashlib
 import logging
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreadable
 from backend.images import ImageFetcher
 from backend.values import LabelStudioAccess
+from backend.web_client import Answer
 from tests.fetching import NOWHERE, PNG, png
 from tests.web_server import WebServer, send
 
@@ -129,6 +132,46 @@ def test_logs_hold_no_signature_of_a_redirect(
     assert foreign.seen[0].path.endswith("s3cret")
     assert "s3cret" not in caplog.text
     assert "legacy" not in caplog.text
+
+
+def bytes_held_by(error: BaseException | None) -> int:
+    """Size of the largest local variable of bytes in an error's stacks."""
+    largest = 0
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            for value in frame.f_locals.values():
+                if isinstance(value, bytes | bytearray | Answer):
+                    body = value.body if isinstance(value, Answer) else value
+                    largest = max(largest, len(body))
+        error = error.__cause__ or error.__context__
+    return largest
+
+
+@pytest.mark.parametrize(
+    ("size", "announced"),
+    [(50_000, 50_000), (150_000, None), (50_000, 60_000)],
+    ids=["no-image", "too-large", "incomplete"],
+)
+def test_refusals_do_not_hold_on_to_what_was_read(
+    fetcher: ImageFetcher, foreign: WebServer, size: int, announced: int | None
+) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        if announced is not None:
+            handler.send_header("Content-Length", str(announced))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            handler.wfile.write(PNG[:40] + b"x" * size)
+        handler.close_connection = True
+
+    foreign.route("/a.png", respond)
+
+    try:
+        fetcher.fetch(foreign.url + "/a.png", access=NOWHERE)
+    except ImageError as e:
+        refusal = e
+
+    assert bytes_held_by(refusal) < 1000
 
 
 def test_fetch_serves_many_threads_at_once(

@@ -1,5 +1,7 @@
 """Which hosts images are read from, by default and after redirects and DNS."""
 
+import base64
+
 import pytest
 
 from backend.errors import ImageRefused
@@ -53,10 +55,12 @@ def test_fetch_reads_a_learned_label_studio_with_its_own_token_at_the_checked_ad
         return ["127.0.0.1"]
 
     fetcher = ImageFetcher(timeout_s=5, resolve=resolve)
-    label_studio.serve("/data/a.png", PNG)
-    url = f"http://ls.test:{label_studio.port}"
+    label_studio.serve("/data/upload/1/a.png", PNG)
+    access = LabelStudioAccess(
+        url=f"http://ls.test:{label_studio.port}", token="learned", may_be_private=True
+    )
 
-    fetcher.fetch("/data/a.png", access=LabelStudioAccess(url=url, token="learned"))
+    fetcher.fetch("/data/upload/1/a.png", access=access)
     fetcher.close()
 
     (request,) = label_studio.seen
@@ -65,20 +69,52 @@ def test_fetch_reads_a_learned_label_studio_with_its_own_token_at_the_checked_ad
     assert lookups == ["ls.test"]
 
 
-@pytest.mark.parametrize(
-    ("token", "address"),
-    [
-        pytest.param(None, "127.0.0.1", id="private-without-token"),
-        pytest.param("t", "169.254.169.254", id="metadata-with-token"),
-    ],
-)
-def test_fetch_refuses_a_learned_label_studio(token: str | None, address: str) -> None:
+@pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16"])
+def test_fetch_refuses_a_metadata_service_whoever_sends_setup(address: str) -> None:
     fetcher = ImageFetcher(resolve=lambda *_: [address])
-    access = LabelStudioAccess(url="http://ls.test:8080", token=token)
+    access = LabelStudioAccess(
+        url="http://ls.test:8080", token="t", may_be_private=True
+    )
 
     with pytest.raises(ImageRefused, match=address):
-        fetcher.fetch("/data/a.png", access=access)
+        fetcher.fetch("/data/upload/1/a.png", access=access)
     fetcher.close()
+
+
+PERSONAL = "a." + base64.urlsafe_b64encode(b'{"token_type": "refresh"}').decode() + ".b"
+
+
+@pytest.mark.parametrize("hosts", [[], ["x.org"]], ids=["no-rules", "rules"])
+@pytest.mark.parametrize("token", ["legacy", PERSONAL, None])
+def test_fetch_refuses_a_private_label_studio_of_an_untrusted_setup(
+    label_studio: WebServer, hosts: list[str], token: str | None
+) -> None:
+    fetcher = ImageFetcher(timeout_s=5, image_hosts=hosts)
+    access = LabelStudioAccess(url=label_studio.url, token=token)
+
+    with pytest.raises(
+        ImageRefused,
+        match=r"(?s)(?=.*LABEL_STUDIO_URL)(?=.*IMAGE_HOSTS)"
+        r"(?=.*BASIC_AUTH_USER and BASIC_AUTH_PASS)",
+    ):
+        fetcher.fetch("/data/upload/1/a.png", access=access)
+    fetcher.close()
+
+    assert label_studio.seen == []
+
+
+def test_fetch_reads_a_learned_label_studio_that_image_hosts_names(
+    label_studio: WebServer,
+) -> None:
+    label_studio.serve("/api/token/refresh/", b'{"access": "fresh"}')
+    label_studio.serve("/data/upload/1/a.png", PNG)
+    fetcher = ImageFetcher(timeout_s=5, image_hosts=["127.0.0.1"])
+    access = LabelStudioAccess(url=label_studio.url, token=PERSONAL)
+
+    fetcher.fetch("/data/upload/1/a.png", access=access)
+    fetcher.close()
+
+    assert label_studio.seen[1].headers["authorization"] == "Bearer fresh"
 
 
 def test_fetcher_refuses_image_hosts_that_are_no_hosts() -> None:

@@ -29,12 +29,12 @@ def test_fetch_reads_an_upload_below_a_sub_path(
 def test_fetch_sends_the_token_to_absolute_addresses_of_label_studio(
     fetcher: ImageFetcher, label_studio: WebServer, access: LabelStudioAccess
 ) -> None:
-    url = label_studio.serve("/storage/", PNG)
+    url = label_studio.serve("/data/local-files/", PNG)
 
     fetcher.fetch(f"{url}?d=x%201.png", access=access)
     fetcher.fetch(url.replace("//", "//me:word@"), access=access)
 
-    assert label_studio.seen[0].path == "/storage/?d=x%201.png"
+    assert label_studio.seen[0].path == "/data/local-files/?d=x%201.png"
     sent = [request.headers["authorization"] for request in label_studio.seen]
     assert sent == ["Token legacy", "Token legacy"]
 
@@ -80,12 +80,48 @@ def test_fetch_leaves_the_token_behind_when_redirected_to_another_host(
 def test_fetch_keeps_the_token_when_redirected_within_label_studio(
     fetcher: ImageFetcher, label_studio: WebServer, access: LabelStudioAccess
 ) -> None:
-    label_studio.serve("/new/a.png", PNG)
-    label_studio.redirect("/data/a.png", "../new/a.png")
+    label_studio.serve("/data/upload/2/a.png", PNG)
+    label_studio.redirect("/data/upload/1/a.png", "../2/a.png")
 
-    fetcher.fetch("/data/a.png", access=access)
+    fetcher.fetch("/data/upload/1/a.png", access=access)
 
     assert label_studio.seen[1].headers["authorization"] == "Token legacy"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/tasks/1/", "/api/tasks/1/data/upload/x", "/tasks/1", "/static/a.png"]
+)
+def test_fetch_asks_other_pages_of_label_studio_without_the_token(
+    fetcher: ImageFetcher,
+    label_studio: WebServer,
+    access: LabelStudioAccess,
+    path: str,
+) -> None:
+    url = label_studio.serve(path, PNG)
+    label_studio.redirect("/data/upload/1/a.png", path)
+
+    for address in (path, url, "/data/upload/1/a.png"):
+        fetcher.fetch(address, access=access)
+
+    sent = {
+        request.path: request.headers.get("authorization")
+        for request in label_studio.seen
+    }
+    assert sent == {path: None, "/data/upload/1/a.png": "Token legacy"}
+
+
+def test_fetch_exchanges_no_token_for_a_page_that_gets_none(
+    fetcher: ImageFetcher, label_studio: WebServer
+) -> None:
+    label_studio.serve("/api/tasks/1/", PNG)
+    claims = base64.urlsafe_b64encode(b'{"token_type": "refresh"}').decode()
+    access = LabelStudioAccess(
+        url=label_studio.url, token=f"a.{claims}.b", from_environment=True
+    )
+
+    fetcher.fetch("/api/tasks/1/", access=access)
+
+    assert [request.method for request in label_studio.seen] == ["GET"]
 
 
 def test_fetch_sends_no_cookie_back(

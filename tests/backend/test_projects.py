@@ -1,3 +1,4 @@
+import logging
 import tracemalloc
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ def environment(url: str | None, token: str | None) -> LabelStudioAccess:
 
 
 def test_of_gives_what_a_project_was_set_up_with() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
 
     projects.learn(setup("1.2", hostname="http://one/"))
     projects.learn(setup("2.3", hostname="http://two/ls/", access_token="other"))
@@ -38,7 +39,7 @@ def test_of_gives_what_a_project_was_set_up_with() -> None:
 def test_of_knows_nothing_of_a_project_that_never_was_set_up(
     project: str | None,
 ) -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
 
     projects.learn(setup("1.2"))
     projects.learn(setup(None))
@@ -49,7 +50,7 @@ def test_of_knows_nothing_of_a_project_that_never_was_set_up(
 
 
 def test_of_gives_the_latest_setup() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
 
     projects.learn(setup(access_token="old"))
     projects.learn(setup(access_token="new"))
@@ -59,7 +60,7 @@ def test_of_gives_the_latest_setup() -> None:
 
 def test_of_gives_the_address_and_token_of_the_environment_first() -> None:
     given = environment("http://given", "given")
-    projects = ProjectAccess(given)
+    projects = ProjectAccess(given, trusts_setup=True)
 
     projects.learn(setup())
 
@@ -69,7 +70,7 @@ def test_of_gives_the_address_and_token_of_the_environment_first() -> None:
 
 
 def test_of_gives_a_learned_token_when_the_environment_has_an_address_alone() -> None:
-    projects = ProjectAccess(environment("http://given", None))
+    projects = ProjectAccess(environment("http://given", None), trusts_setup=True)
 
     projects.learn(setup())
 
@@ -83,7 +84,7 @@ def test_of_gives_a_learned_token_when_the_environment_has_an_address_alone() ->
 def test_of_never_sends_the_token_of_the_environment_to_a_learned_host(
     access_token: str | None,
 ) -> None:
-    projects = ProjectAccess(environment(None, "given"))
+    projects = ProjectAccess(environment(None, "given"), trusts_setup=True)
 
     projects.learn(setup(access_token=access_token))
 
@@ -95,7 +96,7 @@ def test_of_never_sends_the_token_of_the_environment_to_a_learned_host(
 
 
 def test_learn_forgets_the_projects_longest_ago_when_they_are_too_many() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
     projects.learn(setup("first"))
     tracemalloc.start()
     try:
@@ -115,7 +116,7 @@ def test_learn_forgets_the_projects_longest_ago_when_they_are_too_many() -> None
 
 
 def test_learn_keeps_a_project_that_is_set_up_again_and_again() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
 
     for number in range(12_000):
         projects.learn(setup(f"{number}.1"))
@@ -126,8 +127,59 @@ def test_learn_keeps_a_project_that_is_set_up_again_and_again() -> None:
     assert projects.of("0.1") == NO_ENVIRONMENT
 
 
+@pytest.mark.parametrize("trusts_setup", [True, False])
+def test_of_lets_a_learned_address_be_private_only_where_setup_is_trusted(
+    trusts_setup: bool,
+) -> None:
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=trusts_setup)
+
+    projects.learn(setup())
+
+    assert projects.of("1.2").may_be_private is trusts_setup
+
+
+@pytest.mark.parametrize(
+    ("fields", "flaw"),
+    [
+        ({"hostname": "http://me@ls"}, "a user"),
+        ({"hostname": "http://me:s3cret@ls"}, "a user"),
+        ({"hostname": "http://ls/?s3cret"}, "a query"),
+        ({"hostname": "http://ls/#s3cret"}, "a fragment"),
+        ({"hostname": "http://ls/s3 cret"}, "white space"),
+        ({"hostname": "http://ls/s3\tcret"}, "white space"),
+        ({"hostname": "http://" + "x" * 1994}, "its hostname has 2,001 characters"),
+        ({"access_token": "x" * 2001}, "its access_token has 2,001 characters"),
+        ({"project": "1" * 201}, "its project has 201 characters, the limit is 200"),
+    ],
+)
+def test_learn_ignores_what_no_label_studio_sends(
+    fields: dict[str, str], flaw: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=True)
+    projects.learn(setup("1.2", hostname="http://before"))
+
+    projects.learn(setup(**{"project": "1.2", **fields}))
+
+    assert projects.of("1.2").url == "http://before"
+    assert projects.of(fields.get("project", "9")) == NO_ENVIRONMENT
+    assert flaw in caplog.text
+    assert "s3" not in caplog.text
+
+
+def test_learn_takes_what_is_just_short_enough() -> None:
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=True)
+    hostname, token, project = "http://" + "x" * 1993, "x" * 2000, "1" * 200
+
+    projects.learn(setup(project, hostname=hostname, access_token=token))
+
+    assert projects.of(project) == LabelStudioAccess(
+        url=hostname, token=token, may_be_private=True
+    )
+
+
 def test_repr_of_an_access_never_shows_the_token() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT)
+    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
 
     projects.learn(setup(access_token="s3cret"))
 

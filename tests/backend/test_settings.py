@@ -115,6 +115,27 @@ def test_cut_options_are_what_the_environment_says_of_regions() -> None:
     assert Settings.from_env({}).cut_options(0.6) == CutOptions(threshold_01=0.6)
 
 
+@pytest.mark.parametrize(
+    ("environ", "trusted"),
+    [
+        pytest.param({}, True, id="this-machine-alone"),
+        pytest.param({"HOST": "::1"}, True, id="ipv6"),
+        pytest.param({"HOST": "localhost"}, True, id="by-name"),
+        pytest.param({"HOST": "0.0.0.0"}, False, id="everybody"),
+        pytest.param({"HOST": "10.0.0.7"}, False, id="a-network"),
+        pytest.param(
+            {"HOST": "0.0.0.0", "BASIC_AUTH_USER": "a", "BASIC_AUTH_PASS": "b"},
+            True,
+            id="password",
+        ),
+    ],
+)
+def test_trusts_setup_where_strangers_cannot_send_it(
+    environ: dict[str, str], trusted: bool
+) -> None:
+    assert Settings.from_env(environ).trusts_setup is trusted
+
+
 def test_from_env_reads_the_environment_of_the_process_when_given_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -109,6 +109,18 @@ INSIDE = LabelStudioAccess(
             id="public-name-that-is-no-address",
         ),
         pytest.param(
+            "/api/tasks/1/data/upload/x",
+            OWN,
+            "http://ls:8080/api/tasks/1/data/upload/x",
+            id="no-file-below-the-api",
+        ),
+        pytest.param(
+            "http://localhost:8000/api/tasks/1/data/upload/x",
+            OWN,
+            "http://localhost:8000/api/tasks/1/data/upload/x",
+            id="localhost-api-of-another-program",
+        ),
+        pytest.param(
             "HTTPS://Example.org/a.png", OWN, "https://example.org/a.png", id="http"
         ),
         pytest.param(

@@ -1,0 +1,71 @@
+"""Faults and successes of one thing in, whether it is worth trying now out.
+
+Knows neither what the thing is nor what a fault is.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+class Circuit:
+    """One thing that can break, and whether it is worth trying now.
+
+    After `faults_to_break` faults in a row it refuses for `cooldown_s`, then lets
+    one caller at a time try, one per `cooldown_s`, until a try succeeds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cooldown_s: float,
+        clock: Callable[[], float],
+        faults_to_break: int = 1,
+    ) -> None:
+        self._name = name
+        self._cooldown_s = cooldown_s
+        self._clock = clock
+        self._faults_to_break = faults_to_break
+        self._lock = threading.Lock()
+        self._faults = 0
+        self._next_try = 0.0
+
+    def allows(self) -> bool:
+        """Whether to try now; True claims the one try of a broken circuit."""
+        return self.pause_s() == 0
+
+    def pause_s(self) -> float:
+        """Seconds until a try; 0 is now, and claims the one try of a broken circuit."""
+        with self._lock:
+            if self._faults < self._faults_to_break:
+                return 0
+            now = self._clock()
+            if now < self._next_try:
+                return self._next_try - now
+            self._next_try = now + self._cooldown_s
+            return 0
+
+    def trip(self, reason: str) -> None:
+        """Record a fault; the one that begins an outage is logged."""
+        with self._lock:
+            self._faults += 1
+            breaks = self._faults == self._faults_to_break
+            self._next_try = self._clock() + self._cooldown_s
+        if breaks:
+            logger.warning(
+                "%s failed: %s. Going on without it, next try in %g s.",
+                self._name,
+                reason,
+                self._cooldown_s,
+            )
+
+    def mend(self) -> None:
+        """Record a success; the first after an outage is logged."""
+        with self._lock:
+            recovered = self._faults >= self._faults_to_break
+            self._faults = 0
+        if recovered:
+            logger.info("%s works again.", self._name)
