@@ -210,8 +210,8 @@ def _jobs_of(opened: OpenTask, controls: tuple[Control, ...]) -> Iterator[Job]:
         names = ", ".join(repr(image.value) for image in images)
         raise ImageNotFound(
             f"The task's data has no image in {names}, where the label config's "
-            f"<Image> looks: it is missing or empty there. The data has "
-            f"{sorted(map(str, data))}."
+            f"<Image> looks: it is missing or empty there, and the data has "
+            f"{sorted(map(str, data))}. Import the task with an address in that field."
         )
     for number, (image, index, address) in enumerate(wanted):
         yield Job(

@@ -5,8 +5,9 @@ door; here is their order, and what one needs of another.
 """
 
 import contextlib
+import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -21,13 +22,13 @@ from backend.doctor.label_studio import check_address, check_token
 from backend.doctor.labels import check_label_config
 from backend.doctor.machine import check_listening, check_settings
 from backend.doctor.model import check_device, check_loading, check_weights
-from backend.doctor.project import find_project
+from backend.doctor.project import Project, find_project, why_no_project
 from backend.doctor.sample import check_prediction, check_sample
 from backend.images import ImageFetcher
 from backend.predict import PreAnnotator
 from backend.settings import Settings
 from backend.wsgi import build_engine, image_fetcher
-from segmenter import SegmenterOptions
+from segmenter import SegmenterError, SegmenterOptions
 
 
 def examine(
@@ -59,23 +60,42 @@ def _all_checks(
             settings, opened, is_needed=project_id is not None
         )
         project = yield from _guard("project", find_project(client, project_id))
-        yield from _guard("connection", check_connection(settings, client, project))
-        cut = settings.cut_options(SegmenterOptions().threshold)
-        config = yield from _guard("label config", check_label_config(project, cut))
+        no_project = why_no_project(client, project_id)
         fetcher = opened.enter_context(contextlib.closing(image_fetcher(settings)))
+        build = functools.cache(
+            lambda: _open_annotator(settings, opened, folder, fetcher)
+        )
+        yield from _guard(
+            "connection",
+            check_connection(
+                settings,
+                client,
+                project,
+                no_project=no_project,
+                expected_version=lambda: _expected_version(build, project),
+            ),
+        )
+        cut = settings.cut_options(SegmenterOptions().threshold)
+        config = yield from _guard(
+            "label config", check_label_config(project, cut, no_project=no_project)
+        )
         has_weights = yield from _guard("weights", check_weights(settings))
         has_device = yield from _guard("device", check_device(settings))
         annotator = yield from _guard(
             "loading",
-            check_loading(
-                lambda: _open_annotator(settings, opened, folder, fetcher),
-                is_possible=bool(has_weights and has_device),
-            ),
+            check_loading(build, is_possible=bool(has_weights and has_device)),
         )
         yield from _guard("cache", check_cache(settings))
         task = yield from _guard(
             "image",
-            check_sample(client, project, config, fetcher, task_id=task_id),
+            check_sample(
+                client,
+                project,
+                config,
+                fetcher,
+                task_id=task_id,
+                no_project=no_project,
+            ),
         )
         yield from _guard(
             "prediction",
@@ -94,7 +114,9 @@ def _open_label_studio(
     if is_there:
         client = LabelStudioClient(settings.label_studio)
         opened.enter_context(contextlib.closing(client))
-    is_open = yield from _guard("token", check_token(settings, client))
+    is_open = yield from _guard(
+        "token", check_token(settings, client, is_needed=is_needed)
+    )
     return client if is_open else None
 
 
@@ -114,6 +136,21 @@ def _open_annotator(
     )
     opened.callback(engine.cache.close)
     return replace(engine.annotator, fetcher=fetcher)
+
+
+def _expected_version(
+    build: Callable[[], PreAnnotator], project: Project | None
+) -> str | None:
+    """What a backend with these settings answers for the project's label config.
+
+    None where it would not start, of which other findings tell.
+    """
+    if project is None:
+        return None
+    try:
+        return build().model_version(project.label_config)
+    except SegmenterError:
+        return None
 
 
 def _guard(subject: str, check: Check[T]) -> Check[T | None]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import redis
 
 from backend.addresses import shorten
+from backend.doctor.client import causes
 from backend.doctor.findings import Check, Finding, ok, problem, warning
 from backend.embedded_cache import SIZE_LIMIT_BYTES
 from backend.redis_cache import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
@@ -114,24 +115,33 @@ def _examine_redis(client: redis.Redis, place: str) -> Check[None]:
 
 
 def _redis_failure(error: Exception, place: str) -> Finding:
-    seen = f"Redis at {place} cannot be used"
+    """A warning with the reason: every result is computed anew, none is missing."""
+    seen = f"everything is computed anew each time: Redis at {place} cannot be used"
     if isinstance(error, redis.AuthenticationError):
-        return problem(
+        return warning(
             "cache",
             f"{seen}: it does not accept the password, or wants one",
             "Set REDIS_URL=redis://:PASSWORD@host:6379/0, special characters of the "
             "password percent-encoded.",
         )
     if isinstance(error, redis.ResponseError):
-        return problem(
+        return warning(
             "cache",
             f"{seen}: {error}",
             f"Set REDIS_URL to a Redis where keys {KEY_PREFIX}* may be written.",
         )
     if isinstance(error, redis.TimeoutError):
         seen += f": no answer within {CONNECT_TIMEOUT_S + READ_TIMEOUT_S:g} s"
-    return problem(
+    elif reason := _network_reason(error):
+        seen += f": {reason}"
+    return warning(
         "cache",
         seen,
         "Start Redis there, correct REDIS_URL, or unset it for the embedded cache.",
     )
+
+
+def _network_reason(error: Exception) -> str:
+    """What the system says, as redis-py's own text may quote more."""
+    reasons = [e.strerror for e in causes(error) if isinstance(e, OSError)]
+    return next((reason.lower() for reason in reasons if reason), "")

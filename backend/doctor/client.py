@@ -165,10 +165,10 @@ def _read_json(response: httpx.Response, deadline: Deadline) -> Any:
 
 
 def _explain(error: Exception, timeout_s: float) -> NoReply:
-    causes = tuple(_causes(error))
+    chain = tuple(causes(error))
     if isinstance(error, httpx.TimeoutException):
         return NoReply(cause="timeout", reason=f"no answer within {timeout_s:g} s")
-    for cause in causes:
+    for cause in chain:
         if isinstance(cause, socket.gaierror):
             return NoReply(cause="name", reason="its host name cannot be resolved here")
         if isinstance(cause, ssl.SSLError):
@@ -186,7 +186,8 @@ def _explain_tls(error: ssl.SSLError) -> NoReply:
     return NoReply(cause="certificate", reason=f"its certificate is refused ({why})")
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

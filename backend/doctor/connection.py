@@ -6,7 +6,7 @@ are invalid in other ways: whatever it says of the address, it stores nothing an
 calls nobody. (Seen in `ml/serializers.py` and `webhooks/serializers.py` of 1.23.2.)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -17,11 +17,12 @@ from backend.doctor.machine import (
     ANY_ADDRESS,
     ask_health,
     is_loopback,
+    is_own_url,
     is_this_machine,
     model_version_of,
     own_url,
 )
-from backend.doctor.project import Project
+from backend.doctor.project import NO_PROJECT, Project
 from backend.settings import Settings
 
 # Label Studio asks each connected backend twice, and waits for it.
@@ -34,9 +35,23 @@ Verdict = Literal["allowed", "refused", "unknown host", "no answer"]
 
 
 def check_connection(
-    settings: Settings, client: LabelStudioClient | None, project: Project | None
+    settings: Settings,
+    client: LabelStudioClient | None,
+    project: Project | None,
+    *,
+    no_project: str = NO_PROJECT,
+    expected_version: Callable[[], str | None] = lambda: None,
 ) -> Check[None]:
-    """Whether Label Studio may call this backend, and does for the project."""
+    """Whether Label Studio may call this backend, and does for the project.
+
+    Args:
+        settings: of the operator.
+        client: None where Label Studio's API is closed.
+        project: whose connection it is.
+        no_project: why there is none.
+        expected_version: gives the model version that a backend with these settings
+            has for the project, None if there is none to compare with.
+    """
     if client is None:
         yield skipped("call back", "Label Studio's API is not open to this command")
         yield skipped("connection", "Label Studio's API is not open to this command")
@@ -50,11 +65,12 @@ def check_connection(
     if calls != "refused":
         yield _sending_events(events, url)
     if project is None:
-        yield skipped("connection", "no project is chosen with --project")
+        yield skipped("connection", no_project)
     elif isinstance(rows, str):
         yield skipped("connection", f"the project's backends are not shown ({rows})")
     else:
         yield from _judge_rows(settings, project, rows, calls)
+        yield from _compare_versions(rows, expected_version)
         if urls and events != "refused":
             yield from _find_webhook(client, project, urls)
 
@@ -138,9 +154,10 @@ def _judge_rows(
     settings: Settings, project: Project, rows: Sequence[Row], verdict: Verdict
 ) -> Iterator[Finding]:
     if not rows:
-        yield warning(
+        yield problem(
             "connection",
-            f"no backend is connected to project {project.id}",
+            f"no backend is connected to project {project.id}, which therefore asks "
+            f"for no predictions",
             f"In the project open {_CONNECT} and enter {_url_to_enter(settings)}",
         )
         return
@@ -179,7 +196,41 @@ def _judge_row(settings: Settings, row: Row, verdict: Verdict) -> Finding:
             f"{name} is another kind of backend (model version {version!r})",
             f"To use this one, open {_CONNECT} and enter {_url_to_enter(settings)}",
         )
-    return ok("connection", f"{name} is {state.lower()}, model version {version}")
+    elsewhere = (
+        f"these settings are those of a backend at another address, HOST="
+        f"{settings.host}, PORT={settings.port}"
+    )
+    return ok(
+        "connection",
+        f"{name} is {state.lower()}, model version {version}",
+        *([] if is_own_url(url, settings) else [elsewhere]),
+    )
+
+
+def _compare_versions(
+    rows: Sequence[Row], expected_version: Callable[[], str | None]
+) -> Iterator[Finding]:
+    """Warn of a running backend that predicts otherwise than one with these settings.
+
+    Label Studio has just asked each backend for its version, where it may update it.
+    """
+    versions = [
+        str(row.get("model_version"))
+        for row in rows
+        if row.get("state") in _STATES and row.get("auto_update") is not False
+    ]
+    # That of another kind of backend has its own finding.
+    running = [version for version in versions if version.startswith("diffsegmenter-")]
+    expected = expected_version() if running else None
+    for version in running:
+        if expected not in {None, version}:
+            yield warning(
+                "connection",
+                f"the running backend answers version {version}, these settings give "
+                f"{expected}: they differ in MODEL, thresholds or options",
+                "Run this command with the backend's own environment; if that was "
+                "changed, or the backend was updated, restart the backend.",
+            )
 
 
 def _why_disconnected(settings: Settings, row: Row, verdict: Verdict) -> str:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -22,7 +23,15 @@ from backend.doctor.machine import is_loopback, model_version_of
 from backend.settings import Settings
 
 _WHO_AM_I: Final = "/api/current-user/whoami"
-_TOKEN_PAGE: Final = "Account & Settings > Personal Access Token"
+# Pages of Label Studio 1.23.2; each is there only where its kind is allowed.
+_PERSONAL_PAGE: Final = "Account & Settings > Personal Access Token"
+_LEGACY_PAGE: Final = "Account & Settings > Legacy Token"
+_SWITCHES: Final = "Organization > API Tokens Settings"
+_GET_TOKEN: Final = (
+    f"In Label Studio create a personal access token under {_PERSONAL_PAGE}, or copy "
+    f"the legacy token under {_LEGACY_PAGE} (legacy tokens must be enabled in the "
+    f"organization: {_SWITCHES}), and set LABEL_STUDIO_API_KEY to all of it."
+)
 
 
 def check_address(settings: Settings, *, is_needed: bool) -> Check[bool]:
@@ -64,16 +73,26 @@ def check_address(settings: Settings, *, is_needed: bool) -> Check[bool]:
     return True
 
 
-def check_token(settings: Settings, client: LabelStudioClient | None) -> Check[bool]:
-    """Whether LABEL_STUDIO_API_KEY opens Label Studio; returns whether it does."""
+def check_token(
+    settings: Settings, client: LabelStudioClient | None, *, is_needed: bool
+) -> Check[bool]:
+    """Whether LABEL_STUDIO_API_KEY opens Label Studio.
+
+    Args:
+        settings: of the operator.
+        client: None where Label Studio is not reached.
+        is_needed: whether something was asked for that cannot do without.
+
+    Returns:
+        Whether it does.
+    """
     token = settings.label_studio_api_key
     if token is None:
-        yield warning(
+        yield (problem if is_needed else warning)(
             "token",
             "LABEL_STUDIO_API_KEY is not set; the backend then uses the legacy token "
             "that Label Studio sends, which is void where legacy tokens are disabled",
-            f"In Label Studio open {_TOKEN_PAGE}, create one, and set "
-            f"LABEL_STUDIO_API_KEY to it.",
+            _GET_TOKEN,
         )
         return False
     kind = _token_kind(token.get_secret_value())
@@ -83,7 +102,8 @@ def check_token(settings: Settings, client: LabelStudioClient | None) -> Check[b
     reply = client.get(_WHO_AM_I)
     if isinstance(reply, NoReply):
         if reply.cause == "token":
-            yield problem_of("token", ValueError(reply.reason))
+            refusal = problem_of("token", ValueError(reply.reason))
+            yield replace(refusal, remedy=f"{refusal.remedy} {_GET_TOKEN}")
         else:
             yield problem("token", f"a {kind}; {reply.reason}", "Run this again.")
         return False
@@ -96,8 +116,7 @@ def check_token(settings: Settings, client: LabelStudioClient | None) -> Check[b
         yield warning(
             "token",
             f"{seen}, but it ends within minutes",
-            f"In Label Studio open {_TOKEN_PAGE}, create one, and set "
-            f"LABEL_STUDIO_API_KEY to it.",
+            _GET_TOKEN,
         )
     else:
         yield ok("token", seen)
@@ -182,13 +201,7 @@ def _token_refused(kind: str, reply: Reply) -> Finding:
         return problem(
             "token",
             f"a {kind}, and legacy tokens are disabled in this organization",
-            f"In Label Studio open {_TOKEN_PAGE}, create one, and set "
-            f"LABEL_STUDIO_API_KEY to it (or allow legacy tokens under Organization > "
-            f"API Tokens Settings).",
+            f"Enable legacy tokens under {_SWITCHES}, or create a personal access "
+            f"token under {_PERSONAL_PAGE} and set LABEL_STUDIO_API_KEY to it.",
         )
-    return problem(
-        "token",
-        f"a {kind}, refused ({reply.reason})",
-        f"In Label Studio open {_TOKEN_PAGE}, create one, copy all of it, and set "
-        f"LABEL_STUDIO_API_KEY to it.",
-    )
+    return problem("token", f"a {kind}, refused ({reply.reason})", _GET_TOKEN)

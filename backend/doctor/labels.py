@@ -1,13 +1,16 @@
 """Checks of a label config: what each control will draw, and how labels are read."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
+from xml.etree import ElementTree
 
+from backend.config_labels import labels_by_control
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
-from backend.doctor.project import Project
+from backend.doctor.project import NO_PROJECT, Project
 from backend.errors import BadLabelConfig
 from backend.label_config import LabelConfig, read_label_config
+from backend.tag_attributes import is_skipped
 from backend.values import Control, CutOptions, Label
 
 _LABELS_SHOWN: Final = 60
@@ -15,16 +18,17 @@ EDITOR: Final = "Settings > Labeling Interface > Code"
 
 
 def check_label_config(
-    project: Project | None, cut: CutOptions
+    project: Project | None, cut: CutOptions, *, no_project: str = NO_PROJECT
 ) -> Check[LabelConfig | None]:
     """Say what each control will draw and what each label is looked for as.
 
     Args:
         project: whose config it is.
         cut: how regions are cut where the config does not say.
+        no_project: why there is none.
     """
     if project is None:
-        yield skipped("label config", "there is no project to look at")
+        yield skipped("label config", no_project)
         return None
     try:
         config = read_label_config(project.label_config, cut)
@@ -37,12 +41,48 @@ def check_label_config(
             *example.splitlines(),
         )
         return None
+    shown = _shown_names(project.label_config)
     for control in config.controls:
-        yield ok("label config", _describe_control(control), *_label_lines(control))
-    if config.notes:
-        yield ok("label config", "left out:", *config.notes)
+        yield ok(
+            "label config",
+            _describe_control(control),
+            *_label_lines(
+                control, shown.get(control.labels_from_name or control.from_name, {})
+            ),
+        )
+    yield from _judge_notes(config.notes)
     yield from _foreign_prompts(config)
     return config
+
+
+def _judge_notes(notes: Sequence[str]) -> Iterator[Finding]:
+    """Tell what the config itself leaves out from what it hardly means."""
+    # Notes are plain sentences; these words are in those of a choice, and alone
+    # "model_skip" also is in one that suggests it for a misspelt attribute.
+    chosen = [note for note in notes if "has model_skip" in note]
+    if chosen:
+        yield ok("label config", "left out:", *chosen)
+    for note in notes:
+        if note not in chosen:
+            yield warning(
+                "label config", note.removesuffix("."), f"Change it under {EDITOR}."
+            )
+
+
+def _shown_names(label_config: str) -> Mapping[str, Mapping[str, str]]:
+    """What annotators see instead of an alias, by control and alias."""
+    root = ElementTree.fromstring(label_config.strip())
+    return {
+        control: {
+            name: " and ".join(
+                repr(tag["value"])
+                for tag in tags
+                if tag.get("value") not in {None, "", name} and not is_skipped(tag)
+            )
+            for name, tags in labels.items()
+        }
+        for control, labels in labels_by_control(root).items()
+    }
 
 
 def _describe_control(control: Control) -> str:
@@ -56,9 +96,9 @@ def _describe_control(control: Control) -> str:
     )
 
 
-def _label_lines(control: Control) -> list[str]:
+def _label_lines(control: Control, shown: Mapping[str, str]) -> list[str]:
     lines = [
-        _describe_label(label, control.cut.threshold_01)
+        _describe_label(label, shown.get(label.name), control.cut.threshold_01)
         for label in control.labels[:_LABELS_SHOWN]
     ]
     if len(control.labels) > _LABELS_SHOWN:
@@ -68,10 +108,11 @@ def _label_lines(control: Control) -> list[str]:
     return lines
 
 
-def _describe_label(label: Label, threshold_01: float) -> str:
+def _describe_label(label: Label, shown: str | None, threshold_01: float) -> str:
+    name = f"{shown} (answered as {label.name!r})" if shown else repr(label.name)
     prompts = " and ".join(repr(prompt) for prompt in label.prompts)
     own = threshold_01 if label.threshold_01 is None else label.threshold_01
-    return f"{label.name!r} is looked for as {prompts}, threshold {own:g}"
+    return f"{name} is looked for as {prompts}, threshold {own:g}"
 
 
 def _foreign_prompts(config: LabelConfig) -> Iterator[Finding]:
@@ -87,7 +128,8 @@ def _foreign_prompts(config: LabelConfig) -> Iterator[Finding]:
         name = next(iter(foreign))
         yield warning(
             "label config",
-            f"text encoders read English, not {', '.join(map(repr, foreign.values()))}",
+            f"{', '.join(map(repr, foreign.values()))}: not in Latin letters, and text "
+            f"encoders were trained on hardly anything else",
             f'Give such labels an English prompt under {EDITOR}: <Label value="{name}"'
             f' model_prompt="..."/>',
         )

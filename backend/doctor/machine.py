@@ -40,8 +40,9 @@ def check_listening(settings: Settings) -> Check[None]:
     if failure is None:
         yield warning(
             "listening",
-            f"nothing listens on {place} yet",
-            "Start the backend: diffsegmenter serve",
+            f"with these settings the backend would listen on {place}; nothing does",
+            "Start the backend: diffsegmenter serve. If it runs already, run this "
+            "command with the backend's own environment.",
         )
     elif failure == errno.EADDRINUSE:
         yield _who_listens(settings, place)
@@ -67,6 +68,20 @@ def own_url(settings: Settings) -> str:
     """Where this backend is reached from this machine."""
     host = "127.0.0.1" if settings.host in ANY_ADDRESS else settings.host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def is_own_url(url: str, settings: Settings) -> bool:
+    """Say whether a backend with these settings may be what an address leads to.
+
+    Another machine may know it by any name, so that mostly the port decides.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return False
+    is_reachable = is_loopback(parts.hostname or "") or not is_loopback(settings.host)
+    return port == settings.port and is_reachable
 
 
 def is_this_machine(host: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from backend.doctor.client import LabelStudioClient, Reply
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
 
+NO_PROJECT: Final = "no project is chosen with --project"
 _PROJECTS_SHOWN: Final = 10
 
 
@@ -62,6 +63,15 @@ def find_project(
     )
     yield ok("project", f"{project.id} {project.title!r}")
     return project
+
+
+def why_no_project(client: LabelStudioClient | None, project_id: int | None) -> str:
+    """What to say where `find_project` returns none."""
+    if project_id is None:
+        return NO_PROJECT
+    if client is None:
+        return "Label Studio's API is not open to this command"
+    return f"project {project_id} was not found"
 
 
 def first_task(

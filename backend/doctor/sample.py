@@ -22,7 +22,7 @@ from backend.doctor.findings import (
     warning,
 )
 from backend.doctor.labels import EDITOR
-from backend.doctor.project import Project, first_task
+from backend.doctor.project import NO_PROJECT, Project, first_task
 from backend.errors import BadLabelConfig
 from backend.images import ImageFetcher
 from backend.intake import Intake, Job
@@ -43,10 +43,14 @@ def check_sample(
     fetcher: ImageFetcher,
     *,
     task_id: int | None,
+    no_project: str = NO_PROJECT,
 ) -> Check[Task | None]:
     """Read one task's images; returns the task when all could be read."""
-    if client is None or project is None or config is None:
-        yield skipped("image", "there is no project, or no label config to look at")
+    if client is None or project is None:
+        yield skipped("image", no_project)
+        return None
+    if config is None:
+        yield skipped("image", "the label config has nothing to segment")
         return None
     found = first_task(client, project, task_id)
     if isinstance(found, str):

@@ -152,6 +152,22 @@ def test_doctor_reports_a_project_that_is_not_there(
     assert "status 404" in project.seen
 
 
+def test_doctor_reports_a_running_backend_that_has_other_settings(
+    label_studio: LabelStudio, backend: Backend, task: SeededTask, tmp_path: Path
+) -> None:
+    found = look(
+        label_studio,
+        tmp_path,
+        project_id=task.project_id,
+        MODEL="pocket",
+        MODEL_SCORE_THRESHOLD="0.31",
+        PORT=backend.url.rpartition(":")[2],
+    )
+
+    assert [finding.level for finding in found["connection"]] == ["ok", "warning"]
+    assert "they differ in MODEL, thresholds or options" in found["connection"][1].seen
+
+
 def test_doctor_reports_a_wrong_token(
     label_studio: LabelStudio, tmp_path: Path
 ) -> None:
@@ -209,7 +225,7 @@ def test_doctor_reports_a_label_config_without_anything_to_segment(
 
     assert found["label config"][0].level == "problem"
     assert "<BrushLabels" in str(found["label config"][0].details)
-    assert found["connection"][0].level == "warning"
+    assert found["connection"][0].level == "problem"
     assert "no backend is connected" in found["connection"][0].seen
     assert found["image"][0].level == "skipped"
 
@@ -300,7 +316,7 @@ def test_doctor_reports_a_label_studio_that_blocks_private_addresses(
     assert finding.level == "problem"
     assert finding.remedy is not None
     assert "LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false" in finding.remedy
-    assert found["connection"][0].level == "warning"
+    assert found["connection"][0].level == "problem"
     assert backends == []
     assert call(server, "GET", "/api/webhooks/") == []
 

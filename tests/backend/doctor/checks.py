@@ -53,3 +53,16 @@ def serve_label_studio(web: WebServer) -> None:
     serve_json(web, "/api/current-user/whoami", refusal, status=401)
     serve_json(web, "/api/version", {"release": "1.23.2"})
     web.serve("/health", b'{"status": "UP"}', headers={"Content-Type": "text/html"})
+
+
+def row(url: str, **fields: Any) -> dict[str, Any]:
+    """A connected backend, as Label Studio lists it."""
+    return {
+        "url": url,
+        "title": "DiffSegmenter",
+        "state": "CO",
+        "readable_state": "Connected",
+        "model_version": "diffsegmenter-pocket-paper-1",
+        "auth_method": "NONE",
+        **fields,
+    }

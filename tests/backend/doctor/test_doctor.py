@@ -8,8 +8,10 @@ import pytest
 
 from backend.doctor import examine
 from backend.doctor.findings import Finding
+from backend.wsgi import build_engine
 from tests.backend.doctor.checks import (
     TOKEN,
+    row,
     serve_json,
     serve_label_studio,
     settings,
@@ -190,6 +192,58 @@ def test_examine_survives_a_label_studio_that_answers_nonsense(
 
     assert not [f for f in found if "this check broke down" in f.seen]
     assert {f.subject for f in found} <= {*SUBJECTS, "webhook", "reachable"}
+
+
+def test_examine_says_of_a_project_that_is_not_there_that_it_was_not_found(
+    tmp_path: Path, web: WebServer
+) -> None:
+    serve_project(web)
+
+    found = look(tmp_path, 77, LABEL_STUDIO_URL=web.url, LABEL_STUDIO_API_KEY=TOKEN)
+
+    seen = {finding.subject: finding.seen for finding in found}
+    for subject in ("connection", "label config", "image"):
+        assert seen[subject] == "because project 77 was not found"
+
+
+def test_examine_needs_a_token_only_when_a_project_is_chosen(
+    tmp_path: Path, web: WebServer
+) -> None:
+    serve_project(web)
+
+    assert levels(look(tmp_path, LABEL_STUDIO_URL=web.url))["token"] == "warning"
+    assert levels(look(tmp_path, 7, LABEL_STUDIO_URL=web.url))["token"] == "problem"
+
+
+@pytest.mark.parametrize(
+    ("variables", "differs"),
+    [
+        pytest.param({}, False, id="same"),
+        pytest.param({"MODEL_SCORE_THRESHOLD": "0.3"}, True, id="other-threshold"),
+        pytest.param({"MODEL": "./nowhere"}, False, id="no-model-to-compare"),
+    ],
+)
+def test_examine_compares_its_settings_with_the_running_backends(
+    tmp_path: Path, web: WebServer, variables: dict[str, str], differs: bool
+) -> None:
+    serve_project(web)
+    running = settings(MODEL="pocket", CACHE_DIR=str(tmp_path / "running"))
+    engine = build_engine(running)
+    version = engine.annotator.model_version(RED_AND_BLUE)
+    engine.cache.close()
+    serve_json(web, "/api/ml", [row("http://127.0.0.1:9", model_version=version)])
+
+    found = look(
+        tmp_path / "cache",
+        7,
+        LABEL_STUDIO_URL=web.url,
+        LABEL_STUDIO_API_KEY=TOKEN,
+        **{"MODEL": "pocket", **variables},
+    )
+
+    warnings = [f for f in found if f"answers version {version}" in f.seen]
+    assert [f.level for f in warnings] == ["warning"] * differs
+    assert not [f for f in found if "this check broke down" in f.seen]
 
 
 def test_examine_goes_on_after_a_check_that_breaks_down(

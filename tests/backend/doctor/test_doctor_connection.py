@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from backend.doctor.connection import check_connection
 from backend.doctor.findings import Finding
 from backend.doctor.project import Project
-from tests.backend.doctor.checks import client_of, outcome, serve_json, settings
+from tests.backend.doctor.checks import client_of, outcome, row, serve_json, settings
 from tests.redis_server import free_port
 from tests.web_server import WebServer, running_web_server, send
 
@@ -33,45 +34,36 @@ def web() -> Iterator[WebServer]:
         yield server
 
 
-def row(url: str, **fields: Any) -> dict[str, Any]:
-    return {
-        "url": url,
-        "title": "DiffSegmenter",
-        "state": "CO",
-        "readable_state": "Connected",
-        "model_version": "diffsegmenter-pocket-paper-1",
-        "auth_method": "NONE",
-        **fields,
-    }
-
-
-def serve_rows(web: WebServer, *rows: Any) -> None:
-    """List these backends, and refuse to store another."""
+def serve_rows(web: WebServer, *rows: Any, path: str = "/api/ml") -> None:
+    """List these backends, or webhooks, and refuse to store another."""
 
     def respond(handler: BaseHTTPRequestHandler) -> None:
         status, body = (200, [*rows]) if handler.command == "GET" else (400, {})
         send(handler, json.dumps(body).encode(), status=status)
 
-    web.route("/api/ml", respond)
+    web.route(path, respond)
 
 
 def serve_webhooks(web: WebServer, *rows: Any) -> None:
-    def respond(handler: BaseHTTPRequestHandler) -> None:
-        status, body = (200, [*rows]) if handler.command == "GET" else (400, {})
-        send(handler, json.dumps(body).encode(), status=status)
-
-    web.route("/api/webhooks/", respond)
+    serve_rows(web, *rows, path="/api/webhooks/")
 
 
 def check(
-    web: WebServer, project: Project | None = PROJECT, **variables: str
+    web: WebServer,
+    project: Project | None = PROJECT,
+    *,
+    expected_version: str | None = None,
+    **variables: str,
 ) -> dict[str, list[Finding]]:
     """Findings by subject."""
     client = client_of(web)
     variables.setdefault("PORT", str(free_port()))
     found, _ = outcome(
         check_connection(
-            settings(LABEL_STUDIO_URL=web.url, **variables), client, project
+            settings(LABEL_STUDIO_URL=web.url, **variables),
+            client,
+            project,
+            expected_version=lambda: expected_version,
         )
     )
     client.close()
@@ -186,7 +178,8 @@ def test_no_connected_backend_comes_with_the_address_to_enter(web: WebServer) ->
 
     (finding,) = check(web, PORT="9999")["connection"]
 
-    assert finding.level == "warning"
+    assert finding.level == "problem"
+    assert "no backend is connected to project 7" in finding.seen
     assert finding.remedy is not None
     assert "Connect Model and enter http://127.0.0.1:9999" in finding.remedy
 
@@ -293,15 +286,8 @@ def test_a_second_backend_is_a_warning(web: WebServer) -> None:
 
 def test_predictions_that_nobody_sees_are_a_warning(web: WebServer) -> None:
     serve_rows(web, row("http://127.0.0.1:9"))
-    hidden = Project(
-        id=7,
-        title="",
-        label_config="",
-        shows_predictions=False,
-        predicts_when_listed=False,
-    )
 
-    finding = check(web, hidden)["connection"][-1]
+    finding = check(web, replace(PROJECT, shows_predictions=False))["connection"][-1]
 
     assert finding.level == "warning"
     assert finding.remedy is not None
@@ -353,10 +339,59 @@ def test_strange_lists_of_backends_are_survived(web: WebServer, rows: Any) -> No
     serve_json(web, "/api/ml", rows)
     serve_json(web, "/api/webhooks/", rows)
 
-    assert check(web)["connection"][0].level == "warning"
+    assert check(web)["connection"][0].level == "problem"
 
 
 def test_backends_that_are_not_shown_are_skipped(web: WebServer) -> None:
     serve_json(web, "/api/ml", {"detail": "no"}, status=403)
 
     assert check(web)["connection"][0].level == "skipped"
+
+
+def test_a_connected_backend_at_another_address_is_told_apart(web: WebServer) -> None:
+    serve_rows(web, row("http://127.0.0.1:9"))
+
+    (other,) = check(web, PORT="9999")["connection"]
+    (own,) = check(web, PORT="9")["connection"]
+
+    assert other.level == own.level == "ok"
+    assert "another address, HOST=127.0.0.1, PORT=9999" in other.details[0]
+    assert own.details == ()
+
+
+def test_a_running_backend_with_other_settings_is_a_warning(web: WebServer) -> None:
+    serve_rows(web, row("http://127.0.0.1:9"))
+
+    connected, other = check(web, expected_version="diffsegmenter-sd-paper-2")[
+        "connection"
+    ]
+
+    assert connected.level == "ok"
+    assert other.level == "warning"
+    assert other.seen == (
+        "the running backend answers version diffsegmenter-pocket-paper-1, these "
+        "settings give diffsegmenter-sd-paper-2: they differ in MODEL, thresholds or "
+        "options"
+    )
+    assert other.remedy is not None
+    assert "the backend's own environment" in other.remedy
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, "diffsegmenter-pocket-paper-1", id="same"),
+        pytest.param({}, None, id="settings-of-no-backend"),
+        pytest.param({"auto_update": False}, "diffsegmenter-x", id="not-asked-anew"),
+        pytest.param({"state": "DI"}, "diffsegmenter-x", id="not-running"),
+        pytest.param({"model_version": "yolo8"}, "diffsegmenter-x", id="another-kind"),
+    ],
+)
+def test_versions_that_cannot_be_told_to_differ_are_no_finding(
+    web: WebServer, fields: dict[str, Any], expected: str | None
+) -> None:
+    serve_rows(web, row("http://127.0.0.1:9", **fields))
+
+    found = check(web, expected_version=expected)["connection"]
+
+    assert len(found) == 1

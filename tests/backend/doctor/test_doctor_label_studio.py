@@ -45,7 +45,7 @@ def jwt(kind: str) -> str:
 def check_with_token(web: WebServer, token: str = TOKEN) -> tuple[Finding, bool]:
     given = settings(LABEL_STUDIO_URL=web.url, LABEL_STUDIO_API_KEY=token)
     client = LabelStudioClient(given.label_studio)
-    (finding,), is_open = outcome(check_token(given, client))
+    (finding,), is_open = outcome(check_token(given, client, is_needed=True))
     client.close()
     return finding, is_open
 
@@ -164,18 +164,33 @@ def test_check_address_goes_on_without_a_version(web: WebServer, body: Any) -> N
     assert check(web.url).seen.startswith("version unknown at")
 
 
-def test_check_token_misses_the_variable() -> None:
-    (finding,), is_open = outcome(check_token(settings(), None))
+def names_both_kinds_of_token(finding: Finding) -> bool:
+    return finding.remedy is not None and all(
+        place in finding.remedy
+        for place in (
+            "Account & Settings > Personal Access Token",
+            "Account & Settings > Legacy Token",
+            "must be enabled in the organization",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_needed", "level"), [(True, "problem"), (False, "warning")]
+)
+def test_check_token_misses_the_variable(is_needed: bool, level: str) -> None:
+    (finding,), is_open = outcome(check_token(settings(), None, is_needed=is_needed))
 
     assert not is_open
-    assert finding.level == "warning"
+    assert finding.level == level
     assert "LABEL_STUDIO_API_KEY is not set" in finding.seen
+    assert names_both_kinds_of_token(finding)
 
 
 def test_check_token_tells_the_kind_even_without_label_studio() -> None:
     given = settings(LABEL_STUDIO_API_KEY=jwt("refresh"))
 
-    finding = only(check_token(given, None))
+    finding = only(check_token(given, None, is_needed=True))
 
     assert finding.level == "skipped"
     assert "; it is a personal access token" in finding.seen
@@ -209,7 +224,7 @@ def test_check_token_reports_a_revoked_personal_access_token(web: WebServer) -> 
     assert not is_open
     assert finding.level == "problem"
     assert "revoked" in finding.seen
-    assert finding.remedy == "Create a new one and set LABEL_STUDIO_API_KEY."
+    assert names_both_kinds_of_token(finding)
 
 
 def test_check_token_warns_of_a_token_that_ends_within_minutes(web: WebServer) -> None:
@@ -220,6 +235,7 @@ def test_check_token_warns_of_a_token_that_ends_within_minutes(web: WebServer) -
     assert is_open
     assert finding.level == "warning"
     assert "ends within minutes" in finding.seen
+    assert names_both_kinds_of_token(finding)
 
 
 def test_check_token_reports_that_legacy_tokens_are_disabled(web: WebServer) -> None:
@@ -236,6 +252,7 @@ def test_check_token_reports_that_legacy_tokens_are_disabled(web: WebServer) -> 
     assert "legacy tokens are disabled" in finding.seen
     assert finding.remedy is not None
     assert "Account & Settings > Personal Access Token" in finding.remedy
+    assert "Enable legacy tokens under Organization" in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -258,6 +275,7 @@ def test_check_token_reports_a_refused_token_with_its_kind(
     assert not is_open
     assert finding.level == "problem"
     assert finding.seen == f"a {kind}, refused (status 401: Invalid token.)"
+    assert names_both_kinds_of_token(finding)
 
 
 @pytest.mark.parametrize("body", [None, [], 0])

@@ -69,6 +69,85 @@ def test_check_label_config_says_what_is_left_out_and_why() -> None:
     assert "model_skip on its label 'dog'" in left_out.details[0]
 
 
+@pytest.mark.parametrize(
+    ("label_config", "note"),
+    [
+        pytest.param(
+            brush_config('<Label value="cat"/><Label value="Cat" model_prompt="cat"/>'),
+            "with the same words as for 'cat'",
+            id="twins",
+        ),
+        pytest.param(
+            brush_config('<Label value="cat"/>', 'model_skp="true"'),
+            "model_skp",
+            id="unknown-attribute-that-is-nearly-model_skip",
+        ),
+        pytest.param(
+            brush_config('<Label value="cat"/><Label value=" "/>'),
+            "has a label without a name",
+            id="no-name",
+        ),
+        pytest.param(
+            brush_config('<Label value="cat"/>', 'value="$labels"'),
+            "are not used",
+            id="dynamic-labels",
+        ),
+        pytest.param(
+            '<View><Image name="image" value="$image"/>'
+            '<BrushLabels name="tag" toName="image"><Label value="cat"/></BrushLabels>'
+            '<Labels name="more" toName="image"><Label value="dog"/></Labels></View>',
+            "beside it",
+            id="no-tool",
+        ),
+        pytest.param(
+            '<View><Image name="image" value="$image"/>'
+            '<BrushLabels name="tag" toName="image"><Label value="cat"/></BrushLabels>'
+            '<Repeater on="$pages"><Image name="page" value="$pages"/>'
+            '<BrushLabels name="more" toName="page"><Label value="dog"/></BrushLabels>'
+            "</Repeater></View>",
+            "<Repeater>",
+            id="repeater",
+        ),
+    ],
+)
+def test_check_label_config_warns_of_what_nobody_means(
+    label_config: str, note: str
+) -> None:
+    found, config = check(label_config)
+
+    assert config is not None
+    assert [finding.level for finding in found] == ["ok", "warning"]
+    assert note in found[1].seen
+    assert found[1].remedy is not None
+    assert "Labeling Interface" in found[1].remedy
+
+
+def test_check_label_config_shows_both_names_of_a_label_with_an_alias() -> None:
+    labels = (
+        '<Label value="Katze" alias="K1" model_prompt="cat"/>'
+        '<Label value="dog" alias="dog"/><Label alias="K2" value=""/>'
+    )
+
+    (finding,), _ = check('\n<?xml version="1.0"?>' + brush_config(labels))
+
+    assert [line.partition(",")[0] for line in finding.details] == [
+        "'Katze' (answered as 'K1') is looked for as 'cat'",
+        "'dog' is looked for as 'dog'",
+        "'K2' is looked for as 'K2'",
+    ]
+
+
+def test_check_label_config_shows_the_aliases_of_labels_beside_a_tool() -> None:
+    (finding,), _ = check(
+        '<View><Image name="image" value="$image"/>'
+        '<Brush name="brush" toName="image"/><Labels name="tag" toName="image">'
+        '<Label value="Katze" alias="K"/><Label value="Kater" alias="K"/>'
+        '<Label value="Kuh" alias="K" model_skip="true"/></Labels></View>'
+    )
+
+    assert finding.details[0].startswith("'Katze' and 'Kater' (answered as 'K') is")
+
+
 def test_check_label_config_says_where_dynamic_labels_come_from() -> None:
     (finding,), _ = check(brush_config("", 'value="$labels"'))
 
@@ -112,6 +191,7 @@ def test_check_label_config_warns_of_prompts_in_foreign_scripts(
 
     assert [finding.level for finding in found[1:]] == ["warning"] * is_foreign
     if is_foreign:
+        assert f"{value!r}: not in Latin letters" in found[1].seen
         assert found[1].remedy is not None
         assert f'<Label value="{value}" model_prompt=' in found[1].remedy
 

@@ -10,6 +10,7 @@ from backend.doctor.machine import (
     check_listening,
     check_settings,
     is_loopback,
+    is_own_url,
     is_this_machine,
     model_version_of,
     own_url,
@@ -42,7 +43,10 @@ def test_check_listening_tells_to_start_a_backend_where_nothing_listens() -> Non
     finding = only(check_listening(settings(PORT=str(free_port()))))
 
     assert finding.level == "warning"
-    assert finding.remedy == "Start the backend: diffsegmenter serve"
+    assert "with these settings the backend would listen on HOST=" in finding.seen
+    assert finding.remedy is not None
+    assert finding.remedy.startswith("Start the backend: diffsegmenter serve.")
+    assert "the backend's own environment" in finding.remedy
 
 
 def test_check_listening_recognises_the_running_backend(web: WebServer) -> None:
@@ -184,3 +188,20 @@ def test_ask_health_sends_no_password_where_none_is_set(web: WebServer) -> None:
 
     assert model_version_of(reply) == OURS["model_version"]
     assert "authorization" not in web.seen[0].headers
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_own"),
+    [
+        pytest.param("http://localhost:9090/", "127.0.0.1", True, id="loopback"),
+        pytest.param("http://box.lan:9090", "0.0.0.0", True, id="by-any-name"),
+        pytest.param("http://127.0.0.1:9091", "127.0.0.1", False, id="port"),
+        pytest.param("http://box.lan", "0.0.0.0", False, id="usual-port"),
+        pytest.param("http://box.lan:9090", "127.0.0.1", False, id="not-loopback"),
+        pytest.param("http://a:port", "127.0.0.1", False, id="no-address"),
+    ],
+)
+def test_is_own_url_tells_another_backends_address(
+    url: str, host: str, is_own: bool
+) -> None:
+    assert is_own_url(url, settings(HOST=host, PORT="9090")) is is_own

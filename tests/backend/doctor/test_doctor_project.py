@@ -7,7 +7,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from backend.doctor.findings import Finding
-from backend.doctor.project import Project, find_project, first_task
+from backend.doctor.project import (
+    Project,
+    find_project,
+    first_task,
+    why_no_project,
+)
 from tests.backend.doctor.checks import client_of, outcome, serve_json
 from tests.web_server import WebServer, running_web_server
 
@@ -173,3 +178,21 @@ def test_first_task_survives_strange_answers(web: WebServer, body: Any) -> None:
     serve_json(web, "/api/tasks", body)
 
     assert isinstance(ask_for_task(web), str)
+
+
+def test_why_no_project_tells_apart_what_was_not_asked_and_not_found(
+    web: WebServer,
+) -> None:
+    client = client_of(web)
+    reasons = [
+        why_no_project(client, None),
+        why_no_project(client, 77),
+        why_no_project(None, 77),
+    ]
+    client.close()
+
+    assert reasons == [
+        "no project is chosen with --project",
+        "project 77 was not found",
+        "Label Studio's API is not open to this command",
+    ]

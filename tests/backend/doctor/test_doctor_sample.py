@@ -128,7 +128,7 @@ def test_check_sample_reports_a_task_whose_data_has_another_name(
     assert task is None
     assert finding.level == "problem"
     assert "$image" in finding.seen
-    assert "['picture']" in finding.seen
+    assert "['picture']" in str(finding)
 
 
 def test_check_sample_reports_one_bad_image_beside_a_good_one(web: WebServer) -> None:
