@@ -96,8 +96,11 @@ class LabelConfig:
             ]
         except BadLabelConfig as error:
             # One task's data is wrong, not the project's config.
-            reason = str(error).splitlines()[0].replace("The label config", "It", 1)
-            raise BadTask(f"The task brings labels of its own. {reason}") from error
+            reason = str(error).partition(". One that works")[0]
+            raise BadTask(
+                f"The task brings labels of its own; as if it were the label config's: "
+                f"{reason}."
+            ) from error
         return tuple(control for control in controls if control.labels)
 
 
@@ -203,17 +206,8 @@ class _Reader:
     def _controls_of(self, tag: Any) -> Iterator[Control]:
         """One control per image that the tag draws on."""
         labels = tuple(self._read_labels(tag))
-        value = tag.attr.get("value") or ""
-        has_labels = bool(self._labels.get(tag.name))
-        if refers_to_data(value) and has_labels:
-            self._note(
-                tag,
-                f"has labels of its own, therefore those in {value} of the tasks are "
-                f"not used: Label Studio's validation knows the config's alone. Keep "
-                f"all labels in one of the two places",
-            )
-        is_dynamic = refers_to_data(value) and not has_labels
-        if not labels and not is_dynamic:
+        labels_value = self._labels_value(tag)
+        if not labels and labels_value is None:
             self._note(tag, "has no named label")
             return
         for to_name in tag.to_name:
@@ -224,32 +218,41 @@ class _Reader:
             if to_name in self._repeated:
                 self._note(tag, f"draws on {to_name!r}, which is in a <Repeater>")
                 continue
-            if not refers_to_data(image.value):
-                raise refusal(
-                    f'has an <Image name="{image.name}"> whose value is '
-                    f"{image.value!r}, which names no field of the task; write "
-                    f'value="$image"'
-                )
-            has_own_labels = drawing is tag
-            cut = read_cut_options(
-                {**tag.attr, **drawing.attr},
-                self._defaults,
-                f"<{drawing.tag} name={drawing.name!r}>",
-            )
-            own_labels = [a for tags in self._labels[tag.name].values() for a in tags]
-            for name in unknown_attributes([tag.attr, drawing.attr, *own_labels]):
-                self._note(tag, f"has an attribute that is not known: {name}")
-            if cut.overlap == "exclusive":
-                self._note_twins(tag, labels)
             yield Control(
                 from_name=drawing.name,
-                image=image,
+                image=_checked(image),
                 shape={**_SHAPES_WITH_LABELS, **_SHAPES_WITHOUT}[_kind(drawing.tag)],
                 labels=labels,
-                cut=cut,
-                labels_from_name=None if has_own_labels else tag.name,
-                labels_value=value if is_dynamic else None,
+                cut=self._read_cut(tag, drawing, labels),
+                labels_from_name=None if drawing is tag else tag.name,
+                labels_value=labels_value,
             )
+
+    def _labels_value(self, tag: Any) -> str | None:
+        """Where the labels are in a task's data, None if the config holds them."""
+        value = tag.attr.get("value") or ""
+        if not refers_to_data(value):
+            return None
+        if not self._labels.get(tag.name):
+            return str(value)
+        self._note(
+            tag,
+            f"has labels of its own, therefore those in {value} of the tasks are not "
+            f"used: Label Studio's validation knows the config's alone. Keep all "
+            f"labels in one of the two places",
+        )
+        return None
+
+    def _read_cut(self, tag: Any, drawing: Any, labels: Sequence[Label]) -> CutOptions:
+        """How the control's regions are cut; notes what its attributes do in vain."""
+        own_labels = [of for tags in self._labels[tag.name].values() for of in tags]
+        for name in unknown_attributes([tag.attr, drawing.attr, *own_labels]):
+            self._note(tag, f"has an attribute that is not known: {name}")
+        where = f"<{drawing.tag} name={drawing.name!r}>"
+        cut = read_cut_options({**tag.attr, **drawing.attr}, self._defaults, where)
+        if cut.overlap == "exclusive":
+            self._note_twins(tag, labels)
+        return cut
 
     def _drawing_tag(self, tag: Any, to_name: str) -> Any:
         """The tag itself, or what draws for a <Labels>; None if nothing does."""
@@ -301,6 +304,15 @@ class _Reader:
         note = f"<{tag.tag} name={tag.name!r}> {what}."
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _checked(image: ImageTag) -> ImageTag:
+    if refers_to_data(image.value):
+        return image
+    raise refusal(
+        f'has an <Image name="{image.name}"> whose value is {image.value!r}, which '
+        f'names no field of the task; write value="$image"'
+    )
 
 
 def _kind(tag: object) -> str:
