@@ -104,17 +104,13 @@ def read_cut_options(
 def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
     """Attributes that look like ours and are not, each with what may be meant."""
     known = {*_CUT_ATTRIBUTES, *_THRESHOLD_ATTRIBUTES, *_OTHER_ATTRIBUTES}
-    strange = {
-        name
-        for attributes in tags
-        for name in attributes
-        if str(name).startswith("model_") and name not in known
-    }
-    return [
-        name + "".join(f" (did you mean {near}?)" for near in nearest[:1])
-        for name in sorted(strange)
-        if (nearest := get_close_matches(name, sorted(known))) is not None
-    ]
+    named = {str(name) for attributes in tags for name in attributes}
+    strange = sorted(name for name in named - known if name.startswith("model_"))
+    found = []
+    for name in strange:
+        nearest = get_close_matches(name, sorted(known), n=1)
+        found.append(name + (f" (did you mean {nearest[0]}?)" if nearest else ""))
+    return found
 
 
 def _read_threshold(attributes: Mapping[str, Any], where: str) -> float | None:

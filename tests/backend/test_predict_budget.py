@@ -95,33 +95,20 @@ def test_predict_stops_at_its_budget_when_everything_is_cached(clock: Clock) -> 
     assert clock.now - started <= 80 + 4 * 10
 
 
-def test_predict_waits_for_its_turn_no_longer_than_its_budget() -> None:
+@pytest.mark.parametrize(
+    "slots", [pytest.param(1, id="turn"), pytest.param(8, id="model")]
+)
+def test_predict_waits_for_its_turn_and_the_model_no_longer_than_its_budget(
+    slots: int,
+) -> None:
     blocked, go_on = threading.Event(), threading.Event()
 
     def block(pixels: Pixels) -> None:
         blocked.set()
         go_on.wait(30)
 
-    annotator = make_annotator(ColourSegmenter(block), slots=threading.Semaphore(1))
-    impatient = replace(annotator, budget_s=0.2)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, annotator, PICTURE)
-        blocked.wait(30)
-        answers = ask(impatient, picture("blue", "red"))
-        go_on.set()
-
-    assert answers == [[]]
-    assert all(first.result())
-
-
-def test_predict_waits_for_the_model_no_longer_than_its_budget() -> None:
-    blocked, go_on = threading.Event(), threading.Event()
-
-    def block(pixels: Pixels) -> None:
-        blocked.set()
-        go_on.wait(30)
-
-    annotator = make_annotator(ColourSegmenter(block))
+    segmenter = ColourSegmenter(block)
+    annotator = make_annotator(segmenter, slots=threading.Semaphore(slots))
     impatient = replace(annotator, budget_s=0.2)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, annotator, PICTURE)
