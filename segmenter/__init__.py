@@ -14,7 +14,7 @@ from segmenter.errors import (
     WeightsNotFound,
 )
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
-from segmenter.options import MODES, SegmenterOptions
+from segmenter.options import MODES, Mode, SegmenterOptions
 from segmenter.source import ModelSource
 from segmenter.values import (
     Devices,
@@ -33,6 +33,7 @@ __all__ = [
     "BadLabel",
     "Devices",
     "LabelMask",
+    "Mode",
     "ModelSource",
     "ScoreMaps",
     "Segmentation",
@@ -55,11 +56,13 @@ def load_segmenter(
     options: SegmenterOptions | None = None,
     *,
     device: str = "auto",
+    dtype: str = "auto",
+    compile_unet: bool = False,
 ) -> "Segmenter":
     """Load a model; see `segmenter.predictor.load_segmenter`."""
     from segmenter.predictor import load_segmenter as load
 
-    return load(model, options, device=device)
+    return load(model, options, device=device, dtype=dtype, compile_unet=compile_unet)
 
 
 def find_devices() -> Devices:

@@ -4,7 +4,8 @@
 the layer's queries and keys to a reader, then delegates to the original, so the
 U-Net's output is bit-identical and foreign processors (LoRA, fused, sliced)
 keep working. What to do with queries and keys is the reader's affair: no N x N
-matrix exists unless the reader makes one.
+matrix exists unless the reader makes one. A reader that has seen enough raises
+`SeenEnough`, and the U-Net stops there.
 
 Axis letters, here and in `maps.py`:
 
@@ -12,7 +13,7 @@ Axis letters, here and in `maps.py`:
     Q  query cells   K  key cells (self) or tokens (cross)     d  head width
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +22,10 @@ import torch
 from torch import Tensor
 
 AttentionKind = Literal["cross", "self"]
+
+
+class SeenEnough(Exception):
+    """Raised by a reader: nothing that the U-Net would still compute is read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +38,8 @@ class AttentionCall:
         query: float (B, H, Q, d), cells in row-major order.
         key: float (B, H, K, d).
         scale: factor on the dot products, 1/sqrt(d) in every known model.
+        project: other token embeddings, float (M, K, D), to keys of this layer,
+            float (M, H, K, d): what other texts would have attracted.
     """
 
     layer: str
@@ -40,6 +47,12 @@ class AttentionCall:
     query: Tensor
     key: Tensor
     scale: float
+    project: Callable[[Tensor], Tensor]
+
+    @property
+    def cells(self) -> int:
+        """Number of query cells."""
+        return self.query.shape[2]
 
     def probabilities(self) -> Tensor:
         """Softmax over the keys: float32 (B, H, Q, K), rows sum to 1."""
@@ -48,6 +61,10 @@ class AttentionCall:
     def rows(self, rows: slice) -> "AttentionCall":
         """The same layer seen from some of its query cells only."""
         return replace(self, query=self.query[:, :, rows])
+
+    def samples(self, samples: slice) -> "AttentionCall":
+        """The same layer for some of the samples only."""
+        return replace(self, query=self.query[samples], key=self.key[samples])
 
 
 def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
@@ -60,24 +77,28 @@ Reader = Callable[[AttentionCall], None]
 
 
 @contextmanager
-def capture(unet: Any, reader: Reader) -> Iterator[None]:
-    """Hand every attention layer's queries and keys to `reader` inside the block.
+def capture(
+    unet: Any, reader: Reader, *, layers: Collection[str] | None = None
+) -> Iterator[None]:
+    """Hand attention layers' queries and keys to `reader` inside the block.
 
     Args:
         unet: a diffusers `UNet2DConditionModel`.
         reader: called once per attention layer and forward pass, in the order
             of execution. An exception it raises leaves through the forward.
+        layers: dotted module names of those to read, None for all. The others run
+            as ever.
 
     The original processors are back in place when the block ends, however it
     ends.
     """
     originals = dict(unet.attn_processors)
-    unet.set_attn_processor(
-        {
-            name: _ReadingProcessor(name.removesuffix(".processor"), processor, reader)
-            for name, processor in originals.items()
-        }
-    )
+    processors: dict[str, Any] = dict(originals)
+    for name, original in originals.items():
+        layer = name.removesuffix(".processor")
+        if layers is None or layer in layers:
+            processors[name] = _ReadingProcessor(layer, original, reader)
+    unet.set_attn_processor(processors)
     try:
         yield
     finally:
@@ -109,18 +130,23 @@ class _ReadingProcessor:
     def _call(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None
     ) -> AttentionCall:
+        def project(source: Tensor) -> Tensor:
+            if encoder_hidden_states is not None and attn.norm_cross:
+                source = attn.norm_encoder_hidden_states(source)
+            return _split_heads(attn.to_k(source), attn.heads)
+
         is_self = encoder_hidden_states is None
-        source = (
-            hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        )
-        if not is_self and attn.norm_cross:
-            source = attn.norm_encoder_hidden_states(source)
         return AttentionCall(
             layer=self._layer,
             kind="self" if is_self else "cross",
             query=_split_heads(attn.to_q(hidden_states), attn.heads),
-            key=_split_heads(attn.to_k(source), attn.heads),
+            key=project(
+                hidden_states
+                if encoder_hidden_states is None
+                else encoder_hidden_states
+            ),
             scale=float(attn.scale),
+            project=project,
         )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segmenter import SegmenterError, SegmenterOptions, load_segmenter
+from segmenter import Mode, SegmenterError, SegmenterOptions, load_segmenter
 from segmenter.overlay import label_colour, paint_overlay
 from segmenter.values import Segmentation
 
@@ -29,25 +29,47 @@ def segment_picture(
         str, typer.Option(help="pocket, a directory, or a hub id[@revision].")
     ] = "pocket",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16.")
+    ] = "auto",
+    mode: Annotated[
+        Mode,
+        typer.Option(help="fast: all labels in one pass; paper: one pass a label."),
+    ] = "fast",
     threshold: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Background score.")
-    ] = SegmenterOptions().threshold,
+        float | None,
+        typer.Option(min=0.01, max=0.99, help="Background score; else the mode's."),
+    ] = None,
     presence: Annotated[
-        Literal["off", "paper"],
-        typer.Option(help="paper: leave out labels that the picture does not show."),
-    ] = "off",
+        Literal["off", "paper", "calibrated"] | None,
+        typer.Option(help="How to leave out labels that the picture does not show."),
+    ] = None,
+    presence_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Probability that a label needs.")
+    ] = 0.5,
+    boundaries: Annotated[
+        Literal["off", "guided"] | None,
+        typer.Option(help="guided: edges of masks follow the picture's."),
+    ] = None,
     caption: Annotated[
-        bool, typer.Option(help="Let the captioner continue the prompts.")
-    ] = True,
+        bool | None, typer.Option(help="Let the captioner speak; else as the mode has.")
+    ] = None,
 ) -> None:
     """Paint LABELS on PICTURE and say how sure the segmenter is of each."""
     # Libraries below announce their fallbacks; a user of one command needs none.
     logging.basicConfig(level=logging.ERROR)
-    options = SegmenterOptions(threshold=threshold, presence=presence, caption=caption)
+    options = choose_options(
+        mode,
+        threshold=threshold,
+        presence=presence,
+        presence_threshold=presence_threshold,
+        boundaries=boundaries,
+        caption=caption,
+    )
     try:
         with Image.open(picture) as opened:
             pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-        segmenter = load_segmenter(model, options, device=device)
+        segmenter = load_segmenter(model, options, device=device, dtype=dtype)
         (segmentation,) = segmenter.segment([pixels], [labels])
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(paint_overlay(pixels, segmentation)).save(out)
@@ -59,8 +81,18 @@ def segment_picture(
     ) as error:
         _errors.print(_explain(error, picture), style="red", markup=False)
         raise typer.Exit(1) from error
-    _console.print(_table(segmentation))
+    _console.print(_table(segmentation, presence_threshold))
     _console.print(f"Overlay: {out}", markup=False, soft_wrap=True)
+
+
+def choose_options(mode: Mode, **given: Any) -> SegmenterOptions:
+    """Options of a mode; what is None is the mode's own.
+
+    Raises:
+        ValueError: as `SegmenterOptions` does.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return SegmenterOptions(mode=mode, **chosen)
 
 
 def _explain(error: Exception, picture: Path) -> str:
@@ -71,24 +103,27 @@ def _explain(error: Exception, picture: Path) -> str:
     return str(error)
 
 
-def _table(segmentation: Segmentation) -> Table:
-    table = Table("label", "score", "share of the image", "present", box=None)
+def _table(segmentation: Segmentation, presence_threshold: float) -> Table:
+    table = Table(
+        "label", "in the picture", "score", "share of the image", "painted", box=None
+    )
     rows = zip(
         segmentation.labels,
+        segmentation.presence,
         segmentation.scores,
         segmentation.shares,
-        segmentation.presence,
         strict=True,
     )
-    for index, (label, score, share, presence) in enumerate(rows):
+    for index, (label, presence, score, share) in enumerate(rows):
         red, green, blue = label_colour(index)
         table.add_row(
             Text.assemble(
                 ("\N{BLACK SQUARE}", f"rgb({red},{green},{blue})"), f" {label}"
             ),
+            f"{presence:.2f}",
             f"{score:.2f}",
             f"{share:.1%}",
-            "yes" if presence >= 1 and share > 0 else "no",
+            "yes" if presence >= presence_threshold and share > 0 else "no",
         )
     return table
 

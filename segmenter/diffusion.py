@@ -1,6 +1,7 @@
-"""An image in, a noised latent out, and the one U-Net forward that reads it.
+"""Images in, noised latents out.
 
-Axis letters: B samples, C channels, Y, X model pixels, h, w latent grid.
+Axis letters: n windows of an image, C channels, Y, X model pixels, h, w latent cells
+of a window, H, W latent cells of the canvas.
 """
 
 from typing import Any
@@ -11,73 +12,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmenter.options import LatentKind
 
+def to_model_input(pixels: NDArray[np.uint8], *, size_yx: tuple[int, int]) -> Tensor:
+    """Bring an image to a model's size: float32 (3, *size_yx) in [-1, 1].
 
-def to_model_input(pixels: NDArray[np.uint8], *, side_px: int) -> Tensor:
-    """Squash an image to the model's square: float32 (1, 3, side, side) in [-1, 1].
-
-    The aspect ratio is not kept, as published. Shrinking averages over all pixels
+    Another aspect ratio squashes it, as published. Shrinking averages over all pixels
     it covers (antialias); the published code meets only images it enlarges, where
     this changes nothing.
     """
     image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    squashed = F.interpolate(
+    resized = F.interpolate(
         image.float() / 255,
-        (side_px, side_px),
+        size_yx,
         mode="bilinear",
         align_corners=False,
         antialias=True,
     )
-    return squashed.clamp(0, 1) * 2 - 1
+    return resized[0].clamp(0, 1) * 2 - 1
+
+
+def draw_noise(size: tuple[int, int, int], *, seed: int, draws: int) -> Tensor:
+    """Gaussian noise for a canvas: float32 (draws, C, H, W) on the CPU.
+
+    Drawn there so that every device and precision sees the same; one canvas for all
+    windows, so that a cell meets the same noise in each. The first draw does not
+    depend on how many there are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randn(size, generator=generator) for _ in range(draws)])
 
 
 @torch.no_grad()
-def noised_latent(
+def noised_latents(
     vae: Any,
     scheduler: Any,
     pixels: Tensor,
     *,
     timestep: int,
-    kind: LatentKind,
-    seed: int,
+    noise: Tensor,
+    jitter: Tensor | None = None,
 ) -> Tensor:
-    """Encode and noise: float (1, C, h, w) in the VAE's dtype.
-
-    Noise is drawn on the CPU in float32 from `seed`, so that every device and
-    precision sees the same. One draw serves all labels of an image, as published.
+    """Encode and noise: float (n, C, h, w) in the VAE's dtype.
 
     Args:
         vae: diffusers `AutoencoderKL`.
         scheduler: anything with `add_noise`.
-        pixels: float (1, 3, Y, X) in [-1, 1].
+        pixels: float (n, 3, Y, X) in [-1, 1].
         timestep: of the forward process, 0 to 999.
-        kind: posterior mean, or one sample of it.
-        seed: of noise and sample.
+        noise: float (n, C, h, w), standard normal.
+        jitter: the same, to take a sample of the posterior as the published code
+            does; None takes its mean.
     """
-    generator = torch.Generator().manual_seed(seed)
     posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
     clean = posterior.mean
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
-    if kind == "sample":
-        draw = torch.randn(clean.shape, generator=generator).to(clean)
-        clean = clean + posterior.std * draw
-    time = torch.tensor([timestep], device=clean.device)
+    if jitter is not None:
+        clean = clean + posterior.std * jitter.to(clean)
+    time = torch.full((len(clean),), timestep, device=clean.device)
     return torch.as_tensor(
-        scheduler.add_noise(clean * vae.config.scaling_factor, noise, time)
+        scheduler.add_noise(clean * vae.config.scaling_factor, noise.to(clean), time)
     )
-
-
-@torch.no_grad()
-def forward_unet(unet: Any, latent: Tensor, timestep: int, context: Tensor) -> None:
-    """One conditional forward for its attention; the predicted noise is dropped.
-
-    Args:
-        unet: diffusers `UNet2DConditionModel`, usually inside `attention.capture`.
-        latent: (1, C, h, w), shared by all samples.
-        timestep: the one the latent was noised with.
-        context: (B, K, D) token embeddings, one row per label.
-    """
-    batch = latent.expand(len(context), -1, -1, -1)
-    time = torch.full((len(context),), timestep, device=latent.device)
-    unet(batch, time, encoder_hidden_states=context, return_dict=False)

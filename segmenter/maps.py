@@ -1,147 +1,126 @@
-"""Attention calls in, one relevance map per label out.
+"""What was read of U-Net passes in, one relevance map per label out.
 
-Pure functions on tensors and one collector: no model, no file, no random state,
-so every test runs on a CPU in milliseconds. Axis letters, here and in
-`attention.py`:
+Pure functions on tensors: no model, no file, no random state, so every test
+runs on a CPU in milliseconds. Axis letters:
 
-    B  samples (labels of an image)     H  heads     d  head width
-    Q  query cells   K  key cells (self) or tokens (cross)
-    h, w  latent grid
+    n  windows   R  rows that were read   L  labels, the first of the rows
+    h, w  cells of a window   Y, X  cells of the canvas   H  heads   Q, K  cells
 
-The recipe is DiffSegmenter's (arXiv 2309.02773, and its published code where the
-two differ): cross-attention says what, self-attention says where.
+Cross-attention says what, self-attention says where (DiffSegmenter, arXiv
+2309.02773, and its published code where the two differ).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.attention import AttentionCall
-from segmenter.errors import UnsupportedModel
+from segmenter.reading import SampleReading
+from segmenter.windows import Layout, cut_windows, merge_windows
 
-# Rows of the self-attention matrix that exist at once, per sample and head. The
-# whole matrix is 4,096 x 4,096 at 512 pixels; a block of 256 rows is a sixteenth.
-_ROWS_AT_ONCE = 256
-
-
-class MapCollector:
-    """A reader for `attention.capture` that keeps just what the maps need.
-
-    Cross-attention is reduced to the read tokens at once. Of self-attention only
-    queries and keys at latent resolution are kept, never a product of them.
-    """
-
-    def __init__(
-        self, read: Tensor, *, latent_yx: tuple[int, int], wants_self: bool = True
-    ) -> None:
-        """Start collecting.
-
-        Args:
-            read: float (B, K), weights of the tokens to read; rows sum to 1.
-            latent_yx: rows and columns of the latent.
-            wants_self: False when no self-attention product follows.
-        """
-        self._read = read
-        self._latent_yx = latent_yx
-        self._wants_self = wants_self
-        self._sums: dict[int, Tensor] = {}
-        self._heads: dict[int, int] = {}
-        self._self_calls: list[AttentionCall] = []
-
-    def read(self, call: AttentionCall) -> None:
-        """Take one layer's attention; the reader to hand to `capture`."""
-        cells = call.query.shape[2]
-        if call.kind == "cross":
-            weights = self._read.to(call.query.device)
-            read = torch.einsum("bhqk,bk->bq", call.probabilities(), weights)
-            self._sums[cells] = self._sums.get(cells, 0) + read
-            self._heads[cells] = self._heads.get(cells, 0) + call.query.shape[1]
-        elif self._wants_self and cells == self._latent_yx[0] * self._latent_yx[1]:
-            self._self_calls.append(call)
-
-    def levels(self) -> list[Tensor]:
-        """Mean over heads and layers per resolution, coarsest first.
-
-        Returns:
-            float32 (B, h_l, w_l) tensors with strictly growing grids.
-
-        Raises:
-            UnsupportedModel: if no layer read text, or a layer's grid is not the
-                latent halved some times.
-        """
-        if not self._sums:
-            raise UnsupportedModel(
-                "The U-Net has no cross-attention layer; labels cannot be read from it."
-            )
-        grids = level_grids(self._latent_yx)
-        unknown = sorted(set(self._sums) - set(grids))
-        if unknown:
-            raise UnsupportedModel(
-                f"The U-Net attends on grids of {unknown} cells; known for a latent "
-                f"of {self._latent_yx} are {sorted(grids)}."
-            )
-        return [
-            (self._sums[cells] / self._heads[cells]).view(-1, *grids[cells])
-            for cells in sorted(self._sums)
-        ]
-
-    def maps(
-        self, *, level_weights: Sequence[float], self_attention_products: int
-    ) -> Tensor:
-        """The relevance maps: float32 (B, h, w), each stretched to [0, 1]."""
-        fused = fuse_levels(
-            self.levels(), grid_yx=self._latent_yx, weights=level_weights
-        )
-        for _ in range(self_attention_products):
-            fused = spread_by_self_attention(fused, self._self_calls)
-        return stretch(fused)
-
-
-def level_grids(latent_yx: tuple[int, int]) -> dict[int, tuple[int, int]]:
-    """Grids by number of cells: the latent, halved (rounding up) down to 1 x 1.
-
-    A stride-2 convolution with padding 1 halves upwards, so odd sizes do too.
-    """
-    grids = {}
-    rows, columns = latent_yx
-    while True:
-        grids[rows * columns] = (rows, columns)
-        if rows == columns == 1:
-            return grids
-        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+# Entries of the self-attention matrix that exist at once: 8 MB, which a CPU's cache
+# holds. The whole matrix of 8 heads has 134 million at 512 pixels.
+_ENTRIES_AT_ONCE = 1 << 21
+# A GPU wants larger pieces: 512 MB.
+_ENTRIES_AT_ONCE_CUDA = 1 << 27
+# How steeply a label's score falls where a background word's is higher: the label has
+# lost everywhere but in the narrow margin that interpolation needs.
+_BACKGROUND_SLOPE = 8.0
 
 
 def fuse_levels(
-    levels: Sequence[Tensor], *, grid_yx: tuple[int, int], weights: Sequence[float]
+    readings: Sequence[SampleReading],
+    layout: Layout,
+    *,
+    weights: Mapping[int, float],
+    stretches: bool,
 ) -> Tensor:
-    """Bring every level to one grid, stretch each to [0, 1], add by weight.
+    """Bring every level to the canvas and add them by weight.
 
     Args:
-        levels: coarsest first, each float (B, h_l, w_l).
-        grid_yx: rows and columns of the result.
-        weights: one per level, coarsest first. Where the model has fewer levels
-            the first weights are used, where it has more the finest levels are
-            left out: what the weights say is how far from coarse a level is.
+        readings: one per window.
+        layout: of the windows, in cells of the maps.
+        weights: of each level, by depth.
+        stretches: stretch each level's maps to [0, 1] before they are added, as
+            published; else they stay attention, and the sum is their mean.
 
     Returns:
-        float32 (B, h, w), not stretched.
+        float32 (R, Y, X).
     """
-    total = torch.zeros(1)
-    for level, weight in zip(levels, weights, strict=False):
-        resized = F.interpolate(
-            level[:, None].float(), grid_yx, mode="bilinear", align_corners=False
-        )[:, 0]
-        total = total.to(resized.device) + weight * stretch(resized)
-    return total
+    total: Tensor | None = None
+    for depth, weight in weights.items():
+        pieces = [_resize(reading.levels[depth], layout) for reading in readings]
+        level = merge_windows(torch.stack(pieces), layout)
+        weighted = weight * (stretch(level) if stretches else level)
+        total = weighted if total is None else total + weighted
+    assert total is not None
+    return total if stretches else total / sum(weights.values())
+
+
+def _resize(level: Tensor, layout: Layout) -> Tensor:
+    return F.interpolate(
+        level[None].float(), layout.window_yx, mode="bilinear", align_corners=False
+    )[0]
+
+
+def compete(rows: Tensor, presence: Tensor) -> Tensor:
+    """Each label's share of every cell.
+
+    A label counts against the others by its presence, so that one that is not in
+    the picture takes nothing from those that are. The rows that are no labels
+    (background words, the start token, which draws what no word names) count fully.
+
+    Args:
+        rows: float32 (R, Y, X), attention; the labels come first.
+        presence: float32 (L,) in [0, 1].
+
+    Returns:
+        float32 (L, Y, X) in [0, 1].
+    """
+    labels, others = rows[: len(presence)], rows[len(presence) :].sum(dim=0)
+    weighted = labels * presence.to(rows)[:, None, None]
+    return weighted / (weighted.sum(dim=0) + others).clamp(min=1e-12)
+
+
+def keep_off_background(labels: Tensor, background: Tensor) -> Tensor:
+    """Take from the labels the cells that a background word has a better claim to.
+
+    background = max(threshold, best background word) for every later threshold: a
+    label that scores less than the best background word falls steeply to 0.
+
+    Args:
+        labels: float32 (L, Y, X) in [0, 1].
+        background: float32 (M, Y, X) in [0, 1], maps of the background words.
+    """
+    if not len(background):
+        return labels
+    lost = (background.amax(dim=0) - labels).clamp(min=0)
+    return (labels - _BACKGROUND_SLOPE * lost).clamp(min=0)
 
 
 def stretch(maps: Tensor) -> Tensor:
-    """Min-max per map over its cells: (B, h, w) in [0, 1]; constant maps are 0."""
+    """Min-max per map over its cells: (R, Y, X) in [0, 1]; constant maps are 0."""
     low = maps.amin(dim=(1, 2), keepdim=True)
     spread = maps.amax(dim=(1, 2), keepdim=True) - low
     return torch.where(spread > 0, (maps - low) / spread.clamp(min=1e-20), 0.0)
+
+
+def spread_over_windows(
+    maps: Tensor, readings: Sequence[SampleReading], layout: Layout
+) -> Tensor:
+    """One self-attention product, window by window: (R, Y, X) to (R, Y, X)."""
+    pieces = cut_windows(maps, layout)
+    return merge_windows(
+        torch.stack(
+            [
+                spread_by_self_attention(piece, reading.spreading)
+                for piece, reading in zip(pieces, readings, strict=True)
+            ]
+        ),
+        layout,
+    )
 
 
 def spread_by_self_attention(maps: Tensor, calls: Sequence[AttentionCall]) -> Tensor:
@@ -149,26 +128,23 @@ def spread_by_self_attention(maps: Tensor, calls: Sequence[AttentionCall]) -> Te
 
     S is the mean over layers and heads of softmax(Q K' / sqrt d), rows are query
     cells and sum to 1. It is applied block by block and never exists whole, so
-    memory is linear in the number of cells.
+    memory is linear in the number of cells. The mean over heads is taken before the
+    product, whose cost the number of maps therefore hardly changes.
 
     Args:
-        maps: float (B, h, w).
-        calls: self-attention layers on the same grid, (B, H, h*w, d) each.
-
-    Raises:
-        UnsupportedModel: if there is no such layer.
+        maps: float (R, h, w).
+        calls: self-attention layers on the same grid, (1, H, h*w, d) each; at
+            least one.
     """
-    if not calls:
-        raise UnsupportedModel(
-            "The U-Net has no self-attention at latent resolution; set "
-            "self_attention_products to 0 to read cross-attention alone."
-        )
-    flat = maps.flatten(1)
-    total = torch.zeros_like(flat)
+    values = maps.flatten(1).T.float()  # (K, R)
+    total = torch.zeros_like(values)
     for call in calls:
-        values = flat.to(call.query.device)[:, None, :, None]
-        for start in range(0, flat.shape[1], _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            block = call.rows(rows).probabilities() @ values  # (B, H, rows, 1)
-            total[:, rows] += block[..., 0].mean(dim=1)
-    return (total / len(calls)).view_as(maps)
+        n_heads, cells = call.query.shape[1], call.cells
+        is_cuda = call.query.is_cuda
+        at_once = _ENTRIES_AT_ONCE_CUDA if is_cuda else _ENTRIES_AT_ONCE
+        n_rows = max(1, at_once // (n_heads * cells))
+        for start in range(0, cells, n_rows):
+            rows = slice(start, start + n_rows)
+            block = call.rows(rows).probabilities()[0].mean(dim=0)  # (rows, K)
+            total[rows] += block @ values
+    return (total / len(calls)).T.reshape(maps.shape)

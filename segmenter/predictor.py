@@ -6,29 +6,28 @@ processors of a U-Net are its own).
 
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segmenter.attention import capture
-from segmenter.captions import continue_texts
-from segmenter.diffusion import forward_unet, noised_latent, to_model_input
+from segmenter.calibration import Calibration, load_calibration
+from segmenter.companions import Companions
 from segmenter.errors import BadImage
-from segmenter.maps import MapCollector
+from segmenter.fast import FastMode, Request
+from segmenter.layers import scan_layers
 from segmenter.masks import cut_masks
 from segmenter.options import SegmenterOptions
-from segmenter.presence import paper_filter
-from segmenter.prompts import (
-    Prompt,
-    build_prompt,
-    check_label,
-    embed_prompts,
-    encode_prompts,
-)
+from segmenter.paper import paper_maps
+from segmenter.passes import Passes
+from segmenter.prompts import check_label
 from segmenter.source import ModelSource
+from segmenter.text_encoding import added_conditions
 from segmenter.values import ScoreMaps, Segmentation
 from segmenter.weights import (
     Captioner,
@@ -37,172 +36,212 @@ from segmenter.weights import (
     load_captioner,
     load_diffusion,
     load_image_text,
+    pick_dtype,
 )
 
 logger = logging.getLogger(__name__)
 
+# Options that a segmenter is ready to segment under at a time.
+_KEPT_RECIPES: Final = 4
+
+_Pair = tuple[NDArray[np.uint8], tuple[str, ...]]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Models:
-    diffusion: DiffusionParts
-    captioner: Captioner | None
-    image_text: ImageText | None
+class _Recipe:
+    """One set of options, ready to run."""
+
+    options: SegmenterOptions
+    passes: Passes
+    fast: FastMode
 
 
 class Segmenter:
-    """DiffSegmenter on one device."""
+    """A training-free diffusion segmenter on one device."""
 
     def __init__(
         self,
         diffusion: DiffusionParts,
         options: SegmenterOptions,
         *,
-        captioner: Captioner | None = None,
-        image_text: ImageText | None = None,
+        captioner: Callable[[], Captioner] | None = None,
+        image_text: Callable[[], ImageText] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         """Take loaded parts; `load_segmenter` is the usual way here.
 
         Args:
             diffusion: all parts on one device.
-            options: how to segment.
-            captioner: needed by `options.caption` and by the presence filter.
-            image_text: needed by the presence filter.
+            options: how to segment where no others are asked for.
+            captioner: loads what captions, and the paper's presence filter, need;
+                called once, when options that need it are first used.
+            image_text: the same for what both presence filters need.
+            calibration: of the calibrated one; None takes the default.
 
         Raises:
             ValueError: if an option asks for a part that is not given.
+            WeightsNotFound: if that part cannot be loaded.
+            UnsupportedModel: if the U-Net has no attention that can be read.
         """
-        if captioner is None and (options.caption or options.presence == "paper"):
-            raise ValueError(
-                "The options ask for captions and no captioner was given; pass one, or "
-                "set caption=False and presence='off'."
-            )
-        if image_text is None and options.presence == "paper":
-            raise ValueError(
-                "presence='paper' compares image and text and no image-text model was "
-                "given; pass one, or set presence='off'."
-            )
         self.options = options
-        self._models = _Models(
-            diffusion=diffusion, captioner=captioner, image_text=image_text
+        self._parts = diffusion
+        self._companions = Companions(
+            captioner, image_text, calibration or Calibration()
         )
+        self._recipes: OrderedDict[SegmenterOptions, _Recipe] = OrderedDict()
         self._one_at_a_time = threading.Lock()
+        with torch.inference_mode():
+            empty = diffusion.text.encode_texts([""])
+            self._layers = scan_layers(
+                diffusion.unet,
+                empty.context,
+                added_conditions(diffusion.unet, empty.pooled, (8, 8)),
+            )
+        # Images that are best given together: in fast mode they share a pass.
+        self.images_per_pass: Final = self._recipe(options).passes.most_at_once
 
     def segment(
-        self, images: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        labels: Sequence[Sequence[str]],
+        *,
+        options: SegmenterOptions | None = None,
     ) -> list[Segmentation]:
-        """Cut every image into its labels at the options' threshold.
+        """Cut every image into its labels at the options' thresholds.
 
         Args:
             images: uint8 (Y, X, 3) each, RGB, upright; sizes may differ.
             labels: for each image, the labels to look for.
+            options: how to segment; None for those it was made with.
 
         Raises:
             BadImage, BadLabel: naming the first one that cannot be read.
+            ValueError: if the options need a part that was not given.
         """
+        options = options or self.options
         return [
-            cut_masks(maps, threshold=self.options.threshold)
-            for maps in self.score(images, labels)
+            cut_masks(
+                maps,
+                threshold=options.threshold,
+                presence_threshold=options.presence_threshold,
+                pixels=image if options.boundaries == "guided" else None,
+            )
+            for image, maps in zip(
+                images, self.score(images, labels, options=options), strict=True
+            )
         ]
 
     def score(
-        self, images: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        labels: Sequence[Sequence[str]],
+        *,
+        options: SegmenterOptions | None = None,
     ) -> list[ScoreMaps]:
         """Score maps of every image, before any threshold; see `segment`."""
-        pairs = list(zip(images, labels, strict=True))
-        for image, image_labels in pairs:
+        pairs = [
+            (image, tuple(names)) for image, names in zip(images, labels, strict=True)
+        ]
+        for image, names in pairs:
             _check_image(image)
-            for label in image_labels:
+            for label in names:
                 check_label(label)
         with self._one_at_a_time, torch.inference_mode():
-            return [self._score_one(image, tuple(names)) for image, names in pairs]
+            recipe = self._recipe(options or self.options)
+            unique = [(image, tuple(dict.fromkeys(names))) for image, names in pairs]
+            scored = (
+                self._score_fast(unique, recipe)
+                if recipe.options.mode == "fast"
+                else (self._score_paper(pair, recipe) for pair in unique)
+            )
+            return [
+                _in_order(maps, names)
+                for maps, (_, names) in zip(scored, pairs, strict=True)
+            ]
 
-    def _score_one(
-        self, image: NDArray[np.uint8], labels: tuple[str, ...]
-    ) -> ScoreMaps:
-        unique = tuple(dict.fromkeys(labels))
-        presence = self._presence(image, unique)
-        asked = np.flatnonzero(presence >= 1.0)
-        maps = self._maps(image, [unique[i] for i in asked])
-        places = [unique.index(label) for label in labels]
-        full = np.zeros((len(unique), *maps.shape[1:]), np.float16)
-        full[asked] = maps
+    def _recipe(self, options: SegmenterOptions) -> _Recipe:
+        """The options, checked and planned when they are first asked for."""
+        if options not in self._recipes:
+            self._companions.load_for(options)
+            passes = Passes(self._parts, options, self._layers)
+            self._recipes[options] = _Recipe(
+                options=options, passes=passes, fast=FastMode(passes)
+            )
+            if len(self._recipes) > _KEPT_RECIPES:
+                self._recipes.popitem(last=False)
+        self._recipes.move_to_end(options)
+        return self._recipes[options]
+
+    def _score_fast(
+        self, pairs: Sequence[_Pair], recipe: _Recipe
+    ) -> Iterator[ScoreMaps]:
+        """Many images, several in a pass."""
+        asked = [
+            Request(
+                image=image,
+                labels=labels,
+                caption=self._companions.caption(image)
+                if recipe.options.caption
+                else "",
+            )
+            for image, labels in pairs
+            if labels
+        ]
+        readings = recipe.fast.read(asked)
+        for image, labels in pairs:
+            if not labels:
+                yield _no_maps(image, recipe)
+                continue
+            (reading,) = islice(readings, 1)
+            presence = self._companions.presence(
+                image, labels, recipe.options, evidence=reading.evidence
+            )
+            yield ScoreMaps(
+                labels=labels,
+                maps=recipe.fast.maps(reading, torch.from_numpy(presence)),
+                presence=presence,
+                size_yx=(image.shape[0], image.shape[1]),
+            )
+
+    def _score_paper(self, pair: _Pair, recipe: _Recipe) -> ScoreMaps:
+        """One image, one pass per label that the filter keeps."""
+        image, labels = pair
+        presence = self._companions.presence(image, labels, recipe.options)
+        kept = np.flatnonzero(presence >= recipe.options.presence_threshold)
+        prompts = self._companions.prompts(
+            image, [labels[i] for i in kept], recipe.options
+        )
+        maps = paper_maps(recipe.passes, image, prompts)
+        full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
+        full[kept] = maps
         return ScoreMaps(
             labels=labels,
-            maps=full[places],
-            presence=presence[places],
+            maps=full,
+            presence=presence,
             size_yx=(image.shape[0], image.shape[1]),
         )
 
-    def _presence(
-        self, image: NDArray[np.uint8], labels: tuple[str, ...]
-    ) -> NDArray[np.float32]:
-        models = self._models
-        if self.options.presence == "off" or not labels:
-            return np.ones(len(labels), np.float32)
-        assert models.captioner is not None
-        assert models.image_text is not None
-        (caption,) = continue_texts(models.captioner, image, [""])
-        return paper_filter(
-            models.image_text,
-            image,
-            labels,
-            caption=caption,
-            image_similarity=self.options.image_similarity,
-            text_similarity=self.options.text_similarity,
-        )
 
-    def _prompts(self, image: NDArray[np.uint8], labels: Sequence[str]) -> list[Prompt]:
-        options = self.options
-        captions: Sequence[str | None] = [None] * len(labels)
-        if options.caption and self._models.captioner is not None:
-            prefixes = [options.template.replace("{label}", label) for label in labels]
-            captions = continue_texts(self._models.captioner, image, prefixes)
-        return [
-            build_prompt(
-                label,
-                template=options.template,
-                caption=caption,
-                read_participle=options.read_participle,
-            )
-            for label, caption in zip(labels, captions, strict=True)
-        ]
+def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
+    """As asked: labels in their order, a repeated one repeated."""
+    if maps.labels == labels:
+        return maps
+    places = [maps.labels.index(label) for label in labels]
+    return replace(
+        maps, labels=labels, maps=maps.maps[places], presence=maps.presence[places]
+    )
 
-    def _maps(
-        self, image: NDArray[np.uint8], labels: Sequence[str]
-    ) -> NDArray[np.float16]:
-        """Paper mode: one prompt per label, batched; float16 (L, h, w)."""
-        options, parts = self.options, self._models.diffusion
-        latent = noised_latent(
-            parts.vae,
-            parts.scheduler,
-            to_model_input(image, side_px=_side_px(parts)),
-            timestep=options.timestep,
-            kind=options.latent,
-            seed=options.seed,
-        )
-        grid = (latent.shape[2], latent.shape[3])
-        prompts = self._prompts(image, labels)
-        results = [np.zeros((0, *grid), np.float16)]
-        for start in range(0, len(prompts), options.labels_per_pass):
-            encoded = encode_prompts(
-                parts.tokenizer, prompts[start : start + options.labels_per_pass]
-            )
-            context = embed_prompts(
-                parts.text_encoder, parts.tokenizer, encoded, emphasis=options.emphasis
-            )
-            collector = MapCollector(
-                encoded.read,
-                latent_yx=grid,
-                wants_self=options.self_attention_products > 0,
-            )
-            with capture(parts.unet, collector.read):
-                forward_unet(parts.unet, latent, options.timestep, context)
-            maps = collector.maps(
-                level_weights=options.level_weights,
-                self_attention_products=options.self_attention_products,
-            )
-            results.append(maps.to("cpu", torch.float16).numpy())
-        return np.concatenate(results)
+
+def _no_maps(image: NDArray[np.uint8], recipe: _Recipe) -> ScoreMaps:
+    """Of an image in which nothing is looked for."""
+    size_yx = (image.shape[0], image.shape[1])
+    layout = recipe.passes.map_layout(recipe.passes.lay_out(size_yx))
+    return ScoreMaps(
+        labels=(),
+        maps=np.zeros((0, *layout.canvas_yx), np.float16),
+        presence=np.zeros(0, np.float32),
+        size_yx=size_yx,
+    )
 
 
 def load_segmenter(
@@ -210,33 +249,39 @@ def load_segmenter(
     options: SegmenterOptions | None = None,
     *,
     device: str = "auto",
+    dtype: str = "auto",
+    compile_unet: bool = False,
 ) -> Segmenter:
     """Load a model by name, with the companions that the options need.
 
     Args:
         model: "pocket", a directory in diffusers layout, or a hub id, optionally
             with @revision.
-        options: how to segment; the defaults are the paper's.
+        options: how to segment; the defaults are fast mode's.
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
-            Half precision on CUDA, as published; float32 elsewhere.
+        dtype: of the U-Net, the VAE and the text encoder: "auto", "float32",
+            "bfloat16", "float16"; see `weights.pick_dtype`.
+        compile_unet: let torch compile the U-Net's blocks at the first image.
 
     Raises:
         WeightsNotFound: if a part cannot be loaded.
+        UnsupportedModel: if the model's attention cannot be read.
     """
     options = options or SegmenterOptions()
     source = ModelSource.parse(model)
     place = torch.device(_resolve_device(device))
-    dtype = torch.float16 if place.type == "cuda" else torch.float32
-    needs_captions = options.caption or options.presence == "paper"
+    precision = pick_dtype(place, dtype)
+    diffusion = load_diffusion(source, device=place, dtype=precision)
+    if compile_unet:
+        diffusion.unet.compile_repeated_blocks()
     segmenter = Segmenter(
-        load_diffusion(source, device=place, dtype=dtype),
+        diffusion,
         options,
-        captioner=load_captioner(source, device=place) if needs_captions else None,
-        image_text=load_image_text(source, device=place)
-        if options.presence == "paper"
-        else None,
+        captioner=lambda: load_captioner(source, device=place),
+        image_text=lambda: load_image_text(source, device=place),
+        calibration=load_calibration(source),
     )
-    logger.info("Loaded %s on %s in %s.", source.name, place, dtype)
+    logger.info("Loaded %s on %s in %s.", source.name, place, precision)
     return segmenter
 
 
@@ -244,12 +289,6 @@ def _resolve_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _side_px(parts: DiffusionParts) -> int:
-    """Side of the square that the model was trained on, in pixels."""
-    halvings = len(parts.vae.config.block_out_channels) - 1
-    return int(parts.unet.config.sample_size) << halvings
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

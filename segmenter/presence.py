@@ -1,17 +1,27 @@
 """Which of the labels are in the picture at all.
 
-The paper's category filter as its maintainer describes it (DiffSegmenter issue 2;
-the code was never released): a label is kept when any of three sources names it,
+Two filters. In both, 0.5 is the line: labels from there up are in the picture.
+
+`by_paper` is the paper's category filter as its maintainer describes it
+(DiffSegmenter issue 2; the code was never released): a label is kept when any of
+three sources names it,
 
 * the caption holds the word itself ("synonym matching"; we match the label's own
   words, no synonym list ships with this package);
 * a word of the caption is close to the label by CLIP's text encoder (0.8 and up);
 * the label's image-text similarity reaches 0.97 of the best label's. The best label
   always does, so a picture with none of the labels is not recognised here.
+
+`by_calibration` is a probability: how well the label describes the picture beside
+all other labels and words that are no labels (so that none of the labels may be
+there), and, where the model's own maps were calibrated, how much of any cell the
+label attracted.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,48 +30,127 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from segmenter.calibration import Calibration
 from segmenter.weights import ImageText
 
 _WORD = re.compile(r"\w+")
+# A negative this close to a label is the label by another name, and says nothing
+# against it.
+_SYNONYM: Final = 0.9
+_KEPT_EMBEDDINGS: Final = 4096
+
+
+class PresenceJudge:
+    """Judges labels by an image-text model; remembers the texts it has encoded."""
+
+    def __init__(self, image_text: ImageText, calibration: Calibration) -> None:
+        """Judge with CLIP, by this calibration."""
+        self._image_text = image_text
+        self._calibration = calibration
+        self._embedded: OrderedDict[str, Tensor] = OrderedDict()
+
+    def by_paper(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        caption: str,
+        image_similarity: float,
+        text_similarity: float,
+    ) -> NDArray[np.float32]:
+        """Run the paper's filter on one image.
+
+        Args:
+            pixels: uint8 (Y, X, 3).
+            labels: L of them, at least one.
+            caption: the captioner's free caption of the image.
+            image_similarity: share of the best label's similarity, 0.97 in the paper.
+            text_similarity: similarity to a caption word, 0.8 in the paper.
+
+        Returns:
+            float32 (L,) in [0, 1]: 0.5 at a source's limit, in proportion above and
+            below it, by the source that says most; 1 for a label that the caption
+            names.
+        """
+        embeddings = self._embed(labels)
+        by_image = embeddings @ embed_image(self._image_text, pixels)
+        relative = (by_image / by_image.max().clamp(min=1e-6)).clamp(0, 1)
+        words = sorted(set(_WORD.findall(caption.lower())))
+        by_text = torch.zeros(len(labels))
+        if words:
+            by_text = (embeddings @ self._embed(words).T).amax(dim=1).clamp(0, 1)
+        named = torch.tensor([_names(words, label) for label in labels])
+        nearest = torch.maximum(relative / image_similarity, by_text / text_similarity)
+        scores = torch.where(named, 1.0, nearest / 2)
+        return scores.numpy().astype(np.float32)
+
+    def by_calibration(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        evidence: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """The probability that each label is in the picture: float32 (L,).
+
+        Args:
+            pixels: uint8 (Y, X, 3).
+            labels: L of them, at least one.
+            evidence: float32 (L,) in [0, 1], `fast.FastReading.evidence`; None
+                judges by the image-text model alone.
+        """
+        margins = self.margins(pixels, labels)
+        weights = self._calibration.by_text_and_maps
+        if evidence is None or weights is None:
+            bias, slope = self._calibration.by_text
+            logits = bias + slope * margins
+        else:
+            features = np.column_stack([margins, log_odds(evidence)])
+            logits = weights[0] + features @ np.array(weights[1:])
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+    def margins(
+        self, pixels: NDArray[np.uint8], labels: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """How far each label is behind the best word: float64 (L,), 0 or less, nats.
+
+        The best of all labels and of the negatives that do not mean the same as the
+        label itself.
+        """
+        model = self._image_text.model
+        image = embed_image(self._image_text, pixels)
+        scale = float(model.logit_scale.detach().exp())
+        own = self._embed(labels)
+        label_logits = scale * (own @ image)
+        best = label_logits.max().expand(len(labels))
+        if self._calibration.negatives:
+            negatives = self._embed(self._calibration.negatives)
+            others = (scale * (negatives @ image)).expand(len(labels), -1)
+            means_label = own @ negatives.T > _SYNONYM
+            best = torch.maximum(
+                best, others.masked_fill(means_label, -torch.inf).amax(dim=1)
+            )
+        return np.asarray((label_logits - best).numpy(), np.float64)
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit embeddings, float32 (len(texts), D); each text is encoded once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._embedded]
+        if new:
+            for text, row in zip(new, embed_texts(self._image_text, new), strict=True):
+                self._embedded[text] = row
+        found = torch.stack([self._embedded[text] for text in texts])
+        while len(self._embedded) > _KEPT_EMBEDDINGS:
+            self._embedded.popitem(last=False)
+        return found
+
+
+def log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """log(p / (1 - p)), of probabilities kept from 0 and 1 by a thousandth."""
+    p = np.clip(probabilities.astype(np.float64), 0.001, 0.999)
+    return np.asarray(np.log(p / (1 - p)))
 
 
 @torch.no_grad()
-def paper_filter(
-    image_text: ImageText,
-    pixels: NDArray[np.uint8],
-    labels: Sequence[str],
-    *,
-    caption: str,
-    image_similarity: float,
-    text_similarity: float,
-) -> NDArray[np.float32]:
-    """Run the paper's filter on one image.
-
-    Args:
-        image_text: CLIP.
-        pixels: uint8 (Y, X, 3).
-        labels: L of them.
-        caption: the captioner's free caption of the image.
-        image_similarity: share of the best label's similarity, 0.97 in the paper.
-        text_similarity: similarity to a caption word, 0.8 in the paper.
-
-    Returns:
-        float32 (L,) in [0, 1]: 1 for the labels that any source keeps, otherwise
-        the share of the way to the nearest source's limit.
-    """
-    label_embeddings = embed_texts(image_text, labels)
-    by_image = label_embeddings @ embed_image(image_text, pixels)
-    relative = (by_image / by_image.max().clamp(min=1e-6)).clamp(0, 1)
-    words = sorted(set(_WORD.findall(caption.lower())))
-    by_text = torch.zeros(len(labels))
-    if words:
-        by_text = (label_embeddings @ embed_texts(image_text, words).T).amax(dim=1)
-    named = torch.tensor([_names(words, label) for label in labels])
-    nearest = torch.maximum(relative / image_similarity, by_text / text_similarity)
-    scores = torch.where(named, 1.0, nearest.clamp(0, 1))
-    return scores.numpy().astype(np.float32)
-
-
 def embed_texts(image_text: ImageText, texts: Sequence[str]) -> Tensor:
     """Unit CLIP embeddings of "a photo of a {text}": float32 (L, D) on the CPU."""
     tokens = image_text.tokenizer(
@@ -77,6 +166,7 @@ def embed_texts(image_text: ImageText, texts: Sequence[str]) -> Tensor:
     return F.normalize(_pooled(features).float(), dim=-1).cpu()
 
 
+@torch.no_grad()
 def embed_image(image_text: ImageText, pixels: NDArray[np.uint8]) -> Tensor:
     """Unit CLIP embedding of an image: float32 (D,) on the CPU."""
     prepared = image_text.image_processor(Image.fromarray(pixels), return_tensors="pt")

@@ -7,13 +7,14 @@ pieces is found wherever it stands; the published code reads fixed index 4.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from segmenter.errors import BadLabel
+from segmenter.text_encoding import TextEncoders, TextEncoding
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
     emphasised = torch.zeros(offsets.shape[:2], dtype=torch.bool)
     read = torch.zeros(offsets.shape[:2])
     for row, prompt in enumerate(prompts):
-        on_label = _tokens_in(offsets[row], prompt.label_span)
+        on_label = tokens_in(offsets[row], prompt.label_span)
         if not on_label.any():
             raise BadLabel(prompt.text[slice(*prompt.label_span)])
         # The last place of a full window is the end-of-text token's.
@@ -137,7 +138,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
         emphasised[row] = on_label
         groups = [on_label]
         if prompt.participle_span is not None:
-            groups.append(_tokens_in(offsets[row], prompt.participle_span))
+            groups.append(tokens_in(offsets[row], prompt.participle_span))
         groups = [group for group in groups if group.any()]
         for group in groups:
             read[row, group] = 1 / (len(groups) * int(group.sum()))
@@ -146,34 +147,24 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
     )
 
 
-@torch.no_grad()
 def embed_prompts(
-    text_encoder: Any, tokenizer: Any, encoded: EncodedPrompts, *, emphasis: float
-) -> Tensor:
+    text: TextEncoders, encoded: EncodedPrompts, *, emphasis: float
+) -> TextEncoding:
     """Token embeddings with the label's tokens moved away from the empty prompt.
 
     compel's rule for weights above 1 (`++` is 1.1 squared): z <- z_empty +
     weight * (z - z_empty) at the emphasised positions, the others untouched.
-
-    Returns:
-        float (B, K, D) in the text encoder's dtype and on its device.
     """
-    device = text_encoder.device
-    hidden: Tensor = text_encoder(encoded.token_ids.to(device)).last_hidden_state
+    plain = text.encode(encoded.token_ids)
     if emphasis == 1:
-        return hidden
-    empty_ids = tokenizer(
-        "",
-        padding="max_length",
-        max_length=encoded.token_ids.shape[1],
-        return_tensors="pt",
-    )["input_ids"]
-    empty = text_encoder(empty_ids.to(device)).last_hidden_state
-    moved = empty + emphasis * (hidden - empty)
-    return torch.where(encoded.emphasised.to(device)[..., None], moved, hidden)
+        return plain
+    empty = text.encode_texts([""]).context
+    moved = empty + emphasis * (plain.context - empty)
+    emphasised = encoded.emphasised.to(moved.device)[..., None]
+    return replace(plain, context=torch.where(emphasised, moved, plain.context))
 
 
-def _tokens_in(offsets: Tensor, span: tuple[int, int]) -> Tensor:
+def tokens_in(offsets: Tensor, span: tuple[int, int]) -> Tensor:
     """Mark the tokens that overlap the characters of `span`: bool (K,)."""
     start, end = span
     return (

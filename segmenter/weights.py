@@ -1,6 +1,7 @@
 """A model's source in, its parts in memory out. The only caller of from_pretrained.
 
-Every model loads the same way: diffusers layout, safetensors only. A directory may
+Stable Diffusion 1, 2 and XL load the same way: diffusers layout, safetensors only;
+what they are is read from their configurations, not from their names. A directory may
 bring its own captioner and image-text model (`captioner/`, `image_text/`, as the
 pocket model does); otherwise the paper's are taken from the hub, and only when an
 option needs them.
@@ -20,12 +21,14 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPTokenizer,
 )
 from transformers.utils import logging as transformers_logging
 
-from segmenter.errors import WeightsNotFound
+from segmenter.errors import UnsupportedModel, WeightsNotFound
 from segmenter.source import ModelSource
+from segmenter.text_encoding import TextEncoders
 
 CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
 IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"
@@ -52,8 +55,7 @@ class DiffusionParts:
 
     vae: Any
     unet: Any
-    text_encoder: Any
-    tokenizer: Any
+    text: TextEncoders
     scheduler: Any
 
 
@@ -75,6 +77,38 @@ class ImageText:
     image_processor: Any
 
 
+DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def pick_dtype(device: torch.device, wanted: str) -> torch.dtype:
+    """Choose the precision of the diffusion model.
+
+    Args:
+        device: where it will run.
+        wanted: "float32", "bfloat16", "float16", or "auto": float16 on CUDA, as
+            published, and float32 elsewhere, where half precision is slower on most
+            machines.
+
+    Raises:
+        ValueError: if it is none of these, or float16 on a CPU, which computes it
+            slowly or not at all.
+    """
+    if wanted == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if wanted not in DTYPES:
+        raise ValueError(f"dtype is {wanted!r}, not auto, {', '.join(DTYPES)}")
+    if wanted == "float16" and device.type == "cpu":
+        raise ValueError(
+            "dtype is float16, which CPUs do not compute in; use float32, or bfloat16 "
+            "where the processor has it."
+        )
+    return DTYPES[wanted]
+
+
 def load_diffusion(
     source: ModelSource, *, device: torch.device, dtype: torch.dtype
 ) -> DiffusionParts:
@@ -82,19 +116,44 @@ def load_diffusion(
 
     Raises:
         WeightsNotFound: if a part is missing, damaged or out of reach.
+        UnsupportedModel: if the U-Net takes more than a latent, as those made for
+            inpainting do.
     """
 
-    def weights(loader: Any, folder: str) -> Any:
-        model = _load(loader, source, folder, torch_dtype=dtype, use_safetensors=True)
+    def weights(loader: Any, folder: str, precision: torch.dtype = dtype) -> Any:
+        model = _load(
+            loader, source, folder, torch_dtype=precision, use_safetensors=True
+        )
         return model.to(device).eval().requires_grad_(False)
 
-    text_encoder = weights(CLIPTextModel, "text_encoder")
+    unet = weights(UNet2DConditionModel, "unet")
+    vae = weights(AutoencoderKL, "vae")
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise UnsupportedModel(
+            f"{source.location} has a U-Net of {unet.config.in_channels} input "
+            f"channels for latents of {vae.config.latent_channels}: it was made for "
+            f"inpainting or editing. Use a text-to-image model such as Stable "
+            f"Diffusion 1.5, 2.1 or XL."
+        )
+    has_two = unet.config.addition_embed_type == "text_time"
+    # SDXL's VAE overflows in float16, and says so; diffusers says it of all others.
+    if dtype == torch.float16 and has_two and vae.config.force_upcast:
+        vae = weights(AutoencoderKL, "vae", torch.float32)
+    encoder = weights(CLIPTextModel, "text_encoder")
     return DiffusionParts(
-        vae=weights(AutoencoderKL, "vae"),
-        unet=weights(UNet2DConditionModel, "unet"),
-        text_encoder=text_encoder,
-        tokenizer=_load_tokenizer(
-            CLIPTokenizer, source, "tokenizer", text_encoder.config.vocab_size
+        vae=vae,
+        unet=unet,
+        text=TextEncoders(
+            _load_tokenizer(
+                CLIPTokenizer, source, "tokenizer", encoder.config.vocab_size
+            ),
+            encoder,
+            second_encoder=weights(CLIPTextModelWithProjection, "text_encoder_2")
+            if has_two
+            else None,
+            second_padding_id=_load(CLIPTokenizer, source, "tokenizer_2").pad_token_id
+            if has_two
+            else 0,
         ),
         # Only the noise schedule is used; DDIM reads any scheduler's file.
         scheduler=_load(DDIMScheduler, source, "scheduler"),

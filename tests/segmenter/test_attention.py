@@ -164,7 +164,14 @@ def test_attention_of_the_tiny_models_prefers_something(unet: Any) -> None:
 
 def test_rows_are_those_rows_of_the_whole() -> None:
     query, key = torch.randn(2, 3, 10, 4), torch.randn(2, 3, 6, 4)
-    call = AttentionCall(layer="x", kind="self", query=query, key=key, scale=0.5)
+    call = AttentionCall(
+        layer="x",
+        kind="self",
+        query=query,
+        key=key,
+        scale=0.5,
+        project=lambda source: source,
+    )
 
     some = call.rows(slice(7, 12)).probabilities()
 

@@ -25,6 +25,8 @@ def photo(tmp_path: Path, picture: NDArray[np.uint8]) -> Path:
 def run(model_dir: Path, *arguments: str | Path) -> Result:
     """The command with the tiny model; a failure must be an exit, not an exception."""
     whole = [*map(str, arguments), "--model", str(model_dir), "--device", "cpu"]
+    if "--presence" not in whole:
+        whole += ["--presence", "off"]
     result = CliRunner().invoke(app, whole)
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
@@ -58,15 +60,16 @@ def test_every_label_has_a_line_with_score_share_and_presence(
     )
 
     for label in ("cat", "traffic light"):
-        square, *_, score, share, present = line_of(result, label).split()
+        square, *_, presence, score, share, painted = line_of(result, label).split()
         assert square == "■"
+        assert presence == "1.00"
         assert 0 <= float(score) <= 1
         assert share.endswith("%")
         assert 0 <= float(share[:-1]) <= 100
-        assert present == ("yes" if float(share[:-1]) > 0 else "no")
+        assert painted == ("yes" if float(share[:-1]) > 0 else "no")
 
 
-def test_a_threshold_that_no_score_passes_leaves_nothing_present(
+def test_a_threshold_that_no_score_passes_leaves_nothing_painted(
     model_dir: Path, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "overlay.png"
@@ -95,11 +98,44 @@ def test_presence_and_captions_can_be_switched(
 ) -> None:
     out = tmp_path / "overlay.png"
 
-    result = run(
+    paper = run(
         model_dir, photo, "cat", "--out", out, "--presence", "paper", "--no-caption"
     )
+    captioned = run(model_dir, photo, "cat", "--out", out, "--caption")
 
-    assert result.exit_code == 0, result.output
+    assert paper.exit_code == captioned.exit_code == 0, paper.output
+
+
+def test_a_label_that_is_not_in_the_picture_enough_is_not_painted(
+    model_dir: Path, photo: Path, tmp_path: Path
+) -> None:
+    arguments = [model_dir, photo, "cat", "dog", "--out", tmp_path / "overlay.png"]
+    calibrated = ["--presence", "calibrated"]
+
+    sure = run(*arguments, *calibrated, "--presence-threshold", "1")
+    easy = run(*arguments, *calibrated, "--presence-threshold", "0")
+
+    for label in ("cat", "dog"):
+        *_, presence, score, share, painted = line_of(sure, label).split()
+        assert 0 < float(presence) < 1
+        assert (score, share, painted) == ("0.00", "0.0%", "no")
+    assert {line_of(easy, label).split()[-1] for label in ("cat", "dog")} == {"yes"}
+
+
+def test_the_mode_and_the_edges_reach_the_overlay(
+    model_dir: Path, photo: Path, tmp_path: Path
+) -> None:
+    pictures = set()
+    for name, *arguments in (
+        ("a.png",),
+        ("b.png", "--mode", "paper"),
+        ("c.png", "--boundaries", "off"),
+    ):
+        result = run(model_dir, photo, "cat", "--out", tmp_path / name, *arguments)
+        assert result.exit_code == 0, result.output
+        pictures.add((tmp_path / name).read_bytes())
+
+    assert len(pictures) == 3
 
 
 def test_a_turned_photo_is_painted_upright(

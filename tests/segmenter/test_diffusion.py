@@ -4,11 +4,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from segmenter.attention import AttentionCall, capture
-from segmenter.diffusion import forward_unet, noised_latent, to_model_input
+from segmenter.diffusion import draw_noise, noised_latents, to_model_input
 from segmenter.options import LatentKind
 from segmenter.weights import DiffusionParts
-from tests.segmenter.tiny_models import IMAGE_SIDE_PX, LATENT_SIDE, TEXT_WIDTH
+from tests.segmenter.tiny_models import IMAGE_SIDE_PX
 
 
 def noised(
@@ -19,17 +18,23 @@ def noised(
     seed: int = 0,
 ) -> torch.Tensor:
     pixels = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
-    return noised_latent(
-        parts.vae, parts.scheduler, pixels, timestep=timestep, kind=kind, seed=seed
+    noise = draw_noise((4, 16, 16), seed=seed, draws=2)[:, None]
+    return noised_latents(
+        parts.vae,
+        parts.scheduler,
+        pixels,
+        timestep=timestep,
+        noise=noise[0],
+        jitter=noise[1] if kind == "sample" else None,
     )
 
 
 def test_to_model_input_enlarges_as_published(picture: NDArray[np.uint8]) -> None:
-    found = to_model_input(picture, side_px=100)
+    found = to_model_input(picture, size_yx=(100, 100))
 
     plain = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
     expected = F.interpolate(plain, (100, 100), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(found, expected * 2 - 1, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected[0] * 2 - 1, rtol=0, atol=1e-5)
 
 
 def test_to_model_input_keeps_rows_columns_and_channels_apart() -> None:
@@ -37,7 +42,7 @@ def test_to_model_input_keeps_rows_columns_and_channels_apart() -> None:
     pixels[:3, :, 0] = 255
     pixels[:, 5:, 2] = 255
 
-    found = to_model_input(pixels, side_px=32)[0]
+    found = to_model_input(pixels, size_yx=(32, 32))
 
     assert found.dtype == torch.float32
     assert found.shape == (3, 32, 32)
@@ -52,17 +57,17 @@ def test_to_model_input_averages_over_all_pixels_when_it_shrinks() -> None:
     pixels = np.zeros((64, 96, 3), np.uint8)
     pixels[::4] = 255
 
-    found = to_model_input(pixels, side_px=16)
+    found = to_model_input(pixels, size_yx=(16, 16))
 
-    inner = found[:, :, 1:-1]
+    inner = found[:, 1:-1]
     torch.testing.assert_close(inner, torch.full_like(inner, -0.5), rtol=0, atol=0.15)
 
 
 @pytest.mark.parametrize("size_yx", [(1, 1), (1, 300), (300, 1)])
 def test_to_model_input_takes_the_narrowest_images(size_yx: tuple[int, int]) -> None:
-    found = to_model_input(np.full((*size_yx, 3), 255, np.uint8), side_px=8)
+    found = to_model_input(np.full((*size_yx, 3), 255, np.uint8), size_yx=(8, 8))
 
-    torch.testing.assert_close(found, torch.ones(1, 3, 8, 8))
+    torch.testing.assert_close(found, torch.ones(3, 8, 8))
 
 
 def test_to_model_input_takes_an_image_that_cannot_be_written_to(
@@ -70,7 +75,7 @@ def test_to_model_input_takes_an_image_that_cannot_be_written_to(
 ) -> None:
     picture.setflags(write=False)
 
-    assert to_model_input(picture, side_px=8).shape == (1, 3, 8, 8)
+    assert to_model_input(picture, size_yx=(8, 8)).shape == (3, 8, 8)
 
 
 def test_noised_latent_is_the_forward_process_on_the_posterior_mean(
@@ -121,36 +126,6 @@ def test_a_sampled_latent_is_the_mean_and_a_draw_of_the_posterior(
     assert float((sample - mean).abs().mean()) < float(
         (noised(parts, seed=2) - mean).abs().mean()
     )
-
-
-def test_forward_runs_one_sample_per_label_on_one_latent(parts: DiffusionParts) -> None:
-    latent = torch.randn(1, 4, LATENT_SIDE, LATENT_SIDE)
-    context = torch.randn(3, 77, TEXT_WIDTH)
-    calls: list[AttentionCall] = []
-
-    with capture(parts.unet, calls.append):
-        forward_unet(parts.unet, latent, 100, context)
-
-    assert {call.query.shape[0] for call in calls} == {3}
-    with capture(parts.unet, calls.append):
-        parts.unet(latent, 100, context[1:2])
-    alone = calls[len(calls) // 2 :]
-    for together, single in zip(calls, alone, strict=False):
-        torch.testing.assert_close(
-            together.query[1:2], single.query, rtol=1e-4, atol=1e-4
-        )
-
-
-def test_forward_tells_the_unet_its_timestep(parts: DiffusionParts) -> None:
-    latent = torch.randn(1, 4, 8, 8)
-    context = torch.randn(1, 77, TEXT_WIDTH)
-    queries: list[torch.Tensor] = []
-
-    with capture(parts.unet, lambda call: queries.append(call.query)):
-        forward_unet(parts.unet, latent, 100, context)
-        forward_unet(parts.unet, latent, 900, context)
-
-    assert not torch.allclose(queries[0], queries[len(queries) // 2])
 
 
 def test_the_tiny_vae_halves_as_often_as_its_side_says(parts: DiffusionParts) -> None:

@@ -53,7 +53,7 @@ def test_iter_masks_lets_independent_masks_overlap() -> None:
 
 @pytest.mark.parametrize("overlap", ["exclusive", "independent"])
 def test_iter_masks_leaves_out_what_has_no_pixel(overlap: str) -> None:
-    maps = score_maps(FLAT, FIRST, SECOND, presence=[1, 1, 0.9])
+    maps = score_maps(FLAT, FIRST, SECOND, presence=[1, 0.5, 0.49])
 
     (found,) = iter_masks(maps, threshold=0.55, overlap=overlap)  # type: ignore[arg-type]
 

@@ -8,118 +8,105 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from segmenter.attention import AttentionCall, capture
-from segmenter.errors import UnsupportedModel
+from segmenter.attention import AttentionCall
 from segmenter.maps import (
-    MapCollector,
+    compete,
     fuse_levels,
-    level_grids,
+    keep_off_background,
     spread_by_self_attention,
     stretch,
 )
+from segmenter.reading import SampleReading
 from tests.segmenter.tiny_models import (
-    FOUR_LEVELS,
-    NO_LATENT_LEVEL,
-    THREE_LEVELS,
-    collect,
     draw_inputs,
     make_unet,
+    paper_style_maps,
+    whole,
 )
 
-PAPER_WEIGHTS = (0.3, 0.5, 0.1, 0.1)
+
+def reading(levels: dict[int, Tensor]) -> SampleReading:
+    return SampleReading(levels=levels, spreading=[])
 
 
-@pytest.mark.parametrize(
-    ("down_blocks", "grids"),
-    [
-        pytest.param(FOUR_LEVELS, [(2, 3), (4, 6), (8, 12), (15, 23)], id="four"),
-        pytest.param(THREE_LEVELS, [(4, 6), (8, 12), (15, 23)], id="three"),
-        pytest.param(NO_LATENT_LEVEL, [(8, 12)], id="no-latent-level"),
-    ],
-)
-def test_levels_come_coarsest_first_and_keep_rows_and_columns_apart(
-    down_blocks: tuple[str, ...], grids: list[tuple[int, int]]
-) -> None:
-    collector = collect(make_unet(down_blocks), *draw_inputs((15, 23), batch=2))
+def test_fuse_levels_weighs_each_depth_on_the_canvas() -> None:
+    levels = {depth: torch.zeros(1, 8 >> depth, 8 >> depth) for depth in (2, 1, 0)}
+    levels[2][0, 0, 0] = levels[1][0, -1, 0] = levels[0][0, 0, -1] = 7.0
 
-    assert [tuple(level.shape) for level in collector.levels()] == [
-        (2, *grid) for grid in grids
-    ]
-
-
-def test_levels_average_over_heads_and_layers_alike() -> None:
-    read = torch.tensor([[0.0, 1.0]])
-    collector = MapCollector(read, latent_yx=(1, 2))
-    # Two layers of one and of three heads; a bias on the key of token 1 sets its odds.
-    heads = [0.9, 0.1, 0.2, 0.4]
-    for chosen in (heads[:1], heads[1:]):
-        odds = torch.tensor(chosen).logit()
-        key = torch.stack([torch.zeros_like(odds), odds], dim=1)[None, :, :, None]
-        query = torch.ones(1, len(chosen), 2, 1)
-        collector.read(
-            AttentionCall(layer="x", kind="cross", query=query, key=key, scale=1.0)
-        )
-
-    (level,) = collector.levels()
-
-    torch.testing.assert_close(level, torch.full((1, 1, 2), sum(heads) / 4))
-
-
-def test_levels_refuse_a_unet_that_reads_no_text() -> None:
-    collector = MapCollector(torch.ones(1, 1), latent_yx=(2, 2))
-
-    with pytest.raises(UnsupportedModel, match="no cross-attention"):
-        collector.levels()
-
-
-def test_levels_refuse_a_grid_that_is_not_the_latent_halved() -> None:
-    unet = make_unet()
-    latent, context, read = draw_inputs((8, 12), batch=1)
-    collector = MapCollector(read, latent_yx=(9, 12))
-    with capture(unet, collector.read):
-        unet(latent, 100, context)
-
-    with pytest.raises(UnsupportedModel, match=r"96.*\(9, 12\)"):
-        collector.levels()
-
-
-def test_maps_refuse_a_product_where_self_attention_starts_below_the_latent() -> None:
-    collector = collect(make_unet(NO_LATENT_LEVEL), *draw_inputs((8, 12), batch=1))
-
-    with pytest.raises(UnsupportedModel, match="self_attention_products to 0"):
-        collector.maps(level_weights=PAPER_WEIGHTS, self_attention_products=1)
-    bare = collector.maps(level_weights=PAPER_WEIGHTS, self_attention_products=0)
-
-    assert bare.shape == (1, 8, 12)
-
-
-def test_fuse_levels_weighs_from_coarse_to_fine() -> None:
-    levels = [torch.zeros(1, 2, 2), torch.zeros(1, 4, 4), torch.zeros(1, 8, 8)]
-    for corner, level in enumerate(levels):
-        level[0, -(corner % 2), -(corner // 2)] = 1.0
-
-    fused = fuse_levels(levels, grid_yx=(8, 8), weights=PAPER_WEIGHTS)
+    fused = fuse_levels(
+        [reading(levels)],
+        whole((8, 8)),
+        weights={2: 0.3, 1: 0.5, 0: 0.1},
+        stretches=True,
+    )
 
     corners = [fused[0, 0, 0], fused[0, -1, 0], fused[0, 0, -1]]
     torch.testing.assert_close(torch.stack(corners), torch.tensor([0.3, 0.5, 0.1]))
 
 
-def test_fuse_levels_leaves_out_the_finest_when_weights_run_out() -> None:
-    levels = [torch.rand(1, side, side) for side in (2, 4, 8)]
+def test_fuse_levels_without_stretching_is_their_weighted_mean() -> None:
+    levels = {1: torch.full((2, 3, 4), 0.2), 0: torch.full((2, 6, 8), 0.6)}
 
-    found = fuse_levels(levels, grid_yx=(8, 8), weights=(0.3, 0.5))
+    fused = fuse_levels(
+        [reading(levels)], whole((6, 8)), weights={1: 3.0, 0: 1.0}, stretches=False
+    )
 
-    expected = fuse_levels(levels[:2], grid_yx=(8, 8), weights=(0.3, 0.5, 0.1, 0.1))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(fused, torch.full((2, 6, 8), 0.3))
 
 
 def test_fuse_levels_takes_half_precision_and_gives_float32() -> None:
-    level = torch.rand(2, 3, 5).half()
-
-    fused = fuse_levels([level], grid_yx=(6, 10), weights=(1.0,))
+    fused = fuse_levels(
+        [reading({1: torch.rand(2, 3, 5).half()})],
+        whole((6, 10)),
+        weights={1: 1.0},
+        stretches=True,
+    )
 
     assert fused.dtype == torch.float32
     assert fused.shape == (2, 6, 10)
+
+
+def test_compete_gives_each_label_its_share_of_every_cell() -> None:
+    rows = torch.tensor([0.2, 0.4, 0.1, 0.1]).view(4, 1, 1).expand(4, 2, 3)
+
+    found = compete(rows, torch.ones(2))
+
+    expected = torch.tensor([0.25, 0.5]).view(2, 1, 1).expand(2, 2, 3)
+    torch.testing.assert_close(found, expected)
+
+
+def test_compete_lets_a_label_that_is_not_there_take_nothing() -> None:
+    rows = torch.tensor([0.2, 0.4, 0.2]).view(3, 1, 1)
+
+    found = compete(rows, torch.tensor([1.0, 0.0]))
+
+    torch.testing.assert_close(found.flatten(), torch.tensor([0.5, 0.0]))
+
+
+def test_compete_survives_a_cell_that_nothing_attends_to() -> None:
+    found = compete(torch.zeros(3, 2, 2), torch.ones(2))
+
+    assert torch.equal(found, torch.zeros(2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("label", "word", "kept"),
+    [(0.7, 0.6, 0.7), (0.7, 0.7, 0.7), (0.7, 0.9, 0.0), (0.7, 0.71, 0.62)],
+)
+def test_a_label_keeps_its_score_where_no_background_word_has_more(
+    label: float, word: float, kept: float
+) -> None:
+    words = torch.tensor([0.1, word]).view(2, 1, 1)
+
+    found = keep_off_background(torch.full((1, 1, 1), label), words)
+
+    assert float(found) == pytest.approx(kept, abs=1e-6)
+
+
+def test_no_background_words_change_nothing() -> None:
+    labels = torch.rand(2, 3, 4)
+
+    assert keep_off_background(labels, torch.zeros(0, 3, 4)) is labels
 
 
 def test_stretch_turns_constant_maps_to_zeros() -> None:
@@ -153,53 +140,40 @@ def test_stretch_reaches_both_ends_and_keeps_the_order(
     assert (found.gather(1, order).diff(dim=1) >= 0).all()
 
 
-@given(size_yx=st.tuples(st.integers(1, 200), st.integers(1, 200)))
-def test_level_grids_hold_the_latent_and_every_convolved_half(
-    size_yx: tuple[int, int],
-) -> None:
-    grids = level_grids(size_yx)
-
-    assert grids[size_yx[0] * size_yx[1]] == size_yx
-    assert (1, 1) in grids.values()
-    rows, columns = size_yx
-    # Stride 2, kernel 3, padding 1: what the U-Net's downsamplers do.
-    halved = ((rows + 2 - 3) // 2 + 1, (columns + 2 - 3) // 2 + 1)
-    assert halved in grids.values()
-
-
-def random_calls(n_layers: int, batch: int, cells: int) -> list[AttentionCall]:
+def random_calls(n_layers: int, cells: int) -> list[AttentionCall]:
     generator = torch.Generator().manual_seed(3)
     return [
         AttentionCall(
             layer=str(layer),
             kind="self",
-            query=3 * torch.randn(batch, 2, cells, 4, generator=generator),
-            key=torch.randn(batch, 2, cells, 4, generator=generator),
+            query=3 * torch.randn(1, 2, cells, 4, generator=generator),
+            key=torch.randn(1, 2, cells, 4, generator=generator),
             scale=0.5,
+            project=lambda source: source,
         )
         for layer in range(n_layers)
     ]
 
 
 @pytest.mark.parametrize(
-    "size_yx", [(1, 1), (3, 5), (16, 16), (1, 257), (17, 30), (32, 16)]
+    "size_yx", [(1, 1), (3, 5), (16, 16), (1, 257), (17, 30), (40, 64)]
 )
 def test_spread_is_the_product_with_the_whole_matrix(size_yx: tuple[int, int]) -> None:
     cells = size_yx[0] * size_yx[1]
-    calls = random_calls(2, batch=3, cells=cells)
+    calls = random_calls(2, cells=cells)
     maps = torch.rand(3, *size_yx, generator=torch.Generator().manual_seed(4))
 
     found = spread_by_self_attention(maps, calls)
 
-    whole = torch.cat([call.probabilities() for call in calls], dim=1).mean(dim=1)
-    expected = (whole @ maps.flatten(1)[..., None]).view_as(maps)
+    matrix = torch.cat([call.probabilities()[0] for call in calls]).mean(dim=0)
+    expected = (maps.flatten(1) @ matrix.T).view_as(maps)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_spread_leaves_a_constant_map_alone() -> None:
     maps = torch.full((1, 20, 20), 0.25)
 
-    found = spread_by_self_attention(maps, random_calls(1, batch=1, cells=400))
+    found = spread_by_self_attention(maps, random_calls(1, cells=400))
 
     torch.testing.assert_close(found, maps)
 
@@ -227,12 +201,9 @@ def test_no_step_forms_the_cells_by_cells_matrix() -> None:
     latent, context, read = draw_inputs((64, 64), batch=1)
 
     with LargestTensor() as whole_run:
-        collector = collect(unet, latent, context, read)
-        collector.maps(level_weights=PAPER_WEIGHTS, self_attention_products=1)
+        paper_style_maps(unet, latent, context, read)
     with LargestTensor() as product_alone:
-        spread_by_self_attention(
-            torch.rand(1, 64, 64), random_calls(1, batch=1, cells=cells)
-        )
+        spread_by_self_attention(torch.rand(1, 64, 64), random_calls(1, cells=cells))
 
     # Two heads of 256 rows at once, an eighth of one head's matrix.
     assert 0 < product_alone.numel <= cells**2 // 8

@@ -79,7 +79,7 @@ def test_thresholds_of_another_number_than_the_labels_are_refused() -> None:
 
 
 def test_an_absent_label_takes_no_pixel_and_has_no_score() -> None:
-    maps = score_maps([FIRST, SECOND], presence=[0.99, 1.0])
+    maps = score_maps([FIRST, SECOND], presence=[0.49, 0.5])
 
     found = cut_masks(maps, threshold=0.4)
 
@@ -89,9 +89,9 @@ def test_an_absent_label_takes_no_pixel_and_has_no_score() -> None:
 
 
 def test_a_lower_presence_threshold_lets_a_label_back_in() -> None:
-    maps = score_maps([FIRST, SECOND], presence=[0.99, 1.0])
+    maps = score_maps([FIRST, SECOND], presence=[0.49, 0.5])
 
-    found = cut_masks(maps, threshold=0.4, presence_threshold=0.9)
+    found = cut_masks(maps, threshold=0.4, presence_threshold=0.4)
 
     assert found.label_map.tolist() == [[1, 1, 0, 0]]
 
@@ -189,7 +189,7 @@ def maps_and_limits(draw: st.DrawFn) -> tuple[ScoreMaps, list[float | None]]:
     # Few distinct values, so that ties are frequent.
     values = rng.integers(0, 5, (n_labels, *size)) / 4
     values[:, 0, 0], values[:, 0, 1] = 0, 1
-    presence = draw(st.lists(st.sampled_from([0.5, 1.0]), min_size=n_labels))
+    presence = draw(st.lists(st.sampled_from([0.25, 0.5]), min_size=n_labels))
     limit = st.sampled_from([None, 0.2, 0.25, 0.6, 0.9])
     limits = draw(st.lists(limit, min_size=n_labels, max_size=n_labels))
     return score_maps(values, presence=presence[:n_labels]), limits
@@ -205,7 +205,7 @@ def test_cut_is_argmax_with_a_constant_background(
     found = cut_masks(maps, threshold=0.5, label_thresholds=limits)
 
     own = np.array([0.5 if limit is None else limit for limit in limits], np.float32)
-    present = maps.presence >= 1
+    present = maps.presence >= 0.5
     scores = np.where(present[:, None, None], maps.maps.astype(np.float32), 0)
     winner: NDArray[np.intp] = scores.argmax(axis=0)
     expected = np.where(scores.max(axis=0) > own[winner], winner, -1)

@@ -11,7 +11,16 @@ OTHER = {
     "seed": 1,
     "latent": "sample",
     "template": "a photo of {label}",
-    "caption": False,
+    "caption": True,
+    "aspect": "keep",
+    "max_windows": 4,
+    "background_words": ("sky",),
+    "competition": False,
+    "self_attention_layers": "all",
+    "boundaries": "off",
+    "presence_threshold": 0.3,
+    "images_per_pass": 1,
+    "mode": "paper",
     "emphasis": 1.0,
     "read_participle": False,
     "level_weights": (0.3, 0.5, 0.1, 0.0),
@@ -22,19 +31,17 @@ OTHER = {
     "threshold": 0.4,
     "labels_per_pass": 1,
 }
-# "paper" is the only mode yet.
-ONE_VALUE_ONLY = {"mode"}
+AFTER_THE_MAPS = {"threshold", "boundaries", "presence_threshold"}
+NO_EFFECT = {"labels_per_pass", "images_per_pass"}
 
 
 def test_other_values_cover_every_field() -> None:
     names = {field.name for field in fields(SegmenterOptions)}
 
-    assert OTHER.keys() | ONE_VALUE_ONLY == names
+    assert OTHER.keys() == names
 
 
-@pytest.mark.parametrize(
-    "name", sorted(OTHER.keys() - {"threshold", "labels_per_pass"})
-)
+@pytest.mark.parametrize("name", sorted(OTHER.keys() - AFTER_THE_MAPS - NO_EFFECT))
 def test_fingerprints_change_with_what_changes_a_score_map(name: str) -> None:
     default = SegmenterOptions()
 
@@ -44,18 +51,36 @@ def test_fingerprints_change_with_what_changes_a_score_map(name: str) -> None:
     assert other.fingerprint() != default.fingerprint()
 
 
-def test_threshold_changes_the_masks_and_not_the_score_maps() -> None:
-    default, other = SegmenterOptions(), SegmenterOptions(threshold=0.4)
+@pytest.mark.parametrize("name", sorted(AFTER_THE_MAPS))
+def test_what_comes_after_the_maps_changes_masks_alone(name: str) -> None:
+    default, other = SegmenterOptions(), SegmenterOptions(**{name: OTHER[name]})
 
     assert other.maps_fingerprint() == default.maps_fingerprint()
     assert other.fingerprint() != default.fingerprint()
 
 
-def test_labels_per_pass_changes_neither() -> None:
-    default, other = SegmenterOptions(), SegmenterOptions(labels_per_pass=1)
+def test_in_paper_mode_the_presence_threshold_decides_what_maps_are_made() -> None:
+    default = SegmenterOptions(mode="paper")
+    other = SegmenterOptions(mode="paper", presence_threshold=0.3)
+
+    assert other.maps_fingerprint() != default.maps_fingerprint()
+
+
+@pytest.mark.parametrize("name", sorted(NO_EFFECT))
+def test_the_size_of_a_pass_changes_neither(name: str) -> None:
+    default, other = SegmenterOptions(), SegmenterOptions(**{name: 1})
 
     assert other.maps_fingerprint() == default.maps_fingerprint()
     assert other.fingerprint() == default.fingerprint()
+
+
+def test_a_mode_brings_its_own_defaults_and_takes_what_is_given() -> None:
+    paper = SegmenterOptions(mode="paper", threshold=0.3)
+
+    assert paper.caption
+    assert paper.level_weights == (0.3, 0.5, 0.1, 0.1)
+    assert paper.threshold == 0.3
+    assert not SegmenterOptions().caption
 
 
 def test_fingerprints_are_12_hex_digits_and_repeat() -> None:
@@ -73,9 +98,17 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("name", "value", "limit"),
     [
-        ("mode", "quick", "paper"),
+        ("mode", "quick", "fast, paper"),
+        ("aspect", "crop", "'squash' or 'keep'"),
+        ("boundaries", "sharp", "'off' or 'guided'"),
+        ("self_attention_layers", "first", "'all' or 'decoder'"),
+        ("background_words", ("sky", " "), "blank"),
+        ("presence_threshold", 1.5, "0 to 1"),
+        ("presence_threshold", NAN, "0 to 1"),
+        ("images_per_pass", 0, "below 1"),
+        ("max_windows", 0, "below 1"),
         ("latent", "median", "'mean' or 'sample'"),
-        ("presence", "on", "'off' or 'paper'"),
+        ("presence", "on", "'off' or 'paper' or 'calibrated'"),
         ("timestep", -1, "0 to 999"),
         ("timestep", 1000, "0 to 999"),
         ("template", "a photo", "{label} once"),

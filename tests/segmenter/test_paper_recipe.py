@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from tests.segmenter.tiny_models import (
     FOUR_LEVELS,
+    PAPER_WEIGHTS,
     THREE_LEVELS,
-    collect,
     draw_inputs,
     make_unet,
+    paper_style_maps,
 )
 
-PAPER_WEIGHTS = (0.3, 0.5, 0.1, 0.1)
 # The self-attention product takes 256 rows at a time: the first two grids fit into
 # one such block, the others need a second that they do not fill.
 LATENTS = [
@@ -124,9 +124,7 @@ def test_maps_are_those_of_the_published_recipe(
     unet = make_unet(down_blocks)
     latent, context, read = draw_inputs(latent_yx, batch=3)
 
-    found = collect(unet, latent, context, read).maps(
-        level_weights=PAPER_WEIGHTS, self_attention_products=1
-    )
+    found = paper_style_maps(unet, latent, context, read)
 
     expected = [
         paper_map(unet, latent, context[row, None], range(4, 5 + row), PAPER_WEIGHTS)
@@ -141,9 +139,7 @@ def test_maps_apply_as_many_products_as_asked(products: int) -> None:
     unet = make_unet()
     latent, context, read = draw_inputs((15, 23), batch=1)
 
-    found = collect(unet, latent, context, read, products).maps(
-        level_weights=PAPER_WEIGHTS, self_attention_products=products
-    )
+    found = paper_style_maps(unet, latent, context, read, products=products)
 
     expected = paper_map(unet, latent, context, [4], PAPER_WEIGHTS, products=products)
     torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=1e-4)
@@ -152,11 +148,10 @@ def test_maps_apply_as_many_products_as_asked(products: int) -> None:
 def test_maps_of_a_batch_are_those_of_each_label_alone() -> None:
     unet = make_unet()
     latent, context, read = draw_inputs((8, 12), batch=3)
-    recipe = {"level_weights": PAPER_WEIGHTS, "self_attention_products": 1}
 
-    together = collect(unet, latent, context, read).maps(**recipe)
+    together = paper_style_maps(unet, latent, context, read)
 
     for row in range(3):
         one = slice(row, row + 1)
-        alone = collect(unet, latent, context[one], read[one]).maps(**recipe)
+        alone = paper_style_maps(unet, latent, context[one], read[one])
         torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-4)

@@ -21,7 +21,7 @@ from transformers import CLIPTokenizer
 
 from segmenter import SegmenterOptions, load_segmenter
 from segmenter.captions import continue_texts
-from segmenter.evaluate import IouCounts, to_class_map
+from segmenter.evaluation.counts import IouCounts, to_class_map
 from segmenter.pocket.scenes import TEST_SEED_START, Scene, render_scene
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmenter.presence import embed_image, embed_texts, paper_filter
+from segmenter.calibration import Calibration
+from segmenter.presence import PresenceJudge, embed_image, embed_texts, log_odds
 from segmenter.weights import ImageText
 
 LABELS = ("cat", "dog", "sofa", "traffic light")
@@ -19,8 +22,7 @@ def presence(
     image_similarity: float = 1.0,
     text_similarity: float = 1.0,
 ) -> NDArray[np.float32]:
-    return paper_filter(
-        image_text,
+    return PresenceJudge(image_text, Calibration()).by_paper(
         pixels,
         labels,
         caption=caption,
@@ -74,8 +76,8 @@ def test_the_best_label_by_image_is_always_kept(
     found = presence(image_text, picture)
 
     assert found.dtype == np.float32
-    assert found[relative.argmax()] == 1
-    assert (np.delete(found, relative.argmax()) < 1).all()
+    assert found[relative.argmax()] == 0.5
+    assert (np.delete(found, relative.argmax()) < 0.5).all()
 
 
 def test_labels_near_enough_to_the_best_are_kept(
@@ -86,10 +88,10 @@ def test_labels_near_enough_to_the_best_are_kept(
 
     found = presence(image_text, picture, image_similarity=between)
 
-    assert sorted(found >= 1) == [False, False, True, True]
+    assert sorted(found >= 0.5) == [False, False, True, True]
     # The others say how much of the way to the limit they made.
     np.testing.assert_allclose(
-        np.sort(found)[:2], relative[:2] / between, rtol=1e-4, atol=1e-6
+        np.sort(found)[:2], relative[:2] / between / 2, rtol=1e-4, atol=1e-6
     )
 
 
@@ -100,7 +102,7 @@ def test_a_label_in_the_caption_is_kept_whatever_clip_thinks(
 
     found = presence(image_text, picture, caption="Traffic LIGHT, and a sofa.")
 
-    assert {LABELS[i] for i in np.flatnonzero(found >= 1)} == {
+    assert {LABELS[i] for i in np.flatnonzero(found >= 0.5)} == {
         "traffic light",
         "sofa",
         LABELS[best],
@@ -116,7 +118,7 @@ def test_part_of_a_word_or_of_a_name_does_not_name_the_label(
     # Text similarity stays out of it: nothing but the same word reaches 1.
     found = presence(image_text, picture, caption=caption)
 
-    assert np.flatnonzero(found >= 1).tolist() == [best]
+    assert np.flatnonzero(found >= 0.5).tolist() == [best]
 
 
 def test_a_label_near_enough_to_a_word_of_the_caption_is_kept(
@@ -130,7 +132,7 @@ def test_a_label_near_enough_to_a_word_of_the_caption_is_kept(
 
     found = presence(image_text, picture, caption="Horse.", text_similarity=between)
 
-    assert set(np.flatnonzero(found >= 1)) == {best, nearest}
+    assert set(np.flatnonzero(found >= 0.5)) == {best, nearest}
 
 
 def test_an_empty_caption_leaves_the_verdict_to_the_picture(
@@ -138,7 +140,7 @@ def test_an_empty_caption_leaves_the_verdict_to_the_picture(
 ) -> None:
     found = presence(image_text, picture, caption="", text_similarity=0.01)
 
-    assert (found >= 1).sum() == 1
+    assert (found >= 0.5).sum() == 1
 
 
 @pytest.mark.parametrize("label", ["🐈", "!!!", "—"])
@@ -151,4 +153,89 @@ def test_a_label_without_a_word_is_not_named_by_every_caption(
 
     found = presence(image_text, picture, labels, caption="horse")
 
-    assert np.flatnonzero(found >= 1).tolist() == [best]
+    assert np.flatnonzero(found >= 0.5).tolist() == [best]
+
+
+WITHOUT_NEGATIVES = Calibration(negatives=(), by_text=(1.0, 2.0))
+
+
+def test_margins_count_from_the_best_label_in_nats_of_the_model(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    similarity = embed_texts(image_text, LABELS) @ embed_image(image_text, picture)
+    logits = similarity.double() * float(image_text.model.logit_scale.exp())
+
+    found = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(picture, LABELS)
+
+    np.testing.assert_allclose(found, (logits - logits.max()).numpy(), atol=1e-4)
+
+
+def test_a_negative_that_fits_better_puts_all_labels_behind_it(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    words = ("cat", "dog", "sofa", "horse", "tree", "house")
+    similarity = embed_texts(image_text, words) @ embed_image(image_text, picture)
+    *others, best = (words[i] for i in similarity.argsort())
+    calibration = replace(WITHOUT_NEGATIVES, negatives=(best,))
+
+    found = PresenceJudge(image_text, calibration).margins(picture, others)
+
+    assert (found < 0).all()
+    alone = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(picture, others)
+    assert alone.max() == 0
+
+
+def test_a_negative_that_is_the_label_itself_says_nothing_against_it(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    calibration = replace(WITHOUT_NEGATIVES, negatives=("cat",))
+
+    found = PresenceJudge(image_text, calibration).margins(picture, ["cat"])
+
+    np.testing.assert_array_equal(found, [0])
+
+
+def test_by_calibration_is_the_logistic_of_its_evidence(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    evidence = np.array([0.9, 0.5, 0.1, 0.0], np.float32)
+    calibration = replace(WITHOUT_NEGATIVES, by_text_and_maps=(0.5, 2.0, 3.0))
+    judge = PresenceJudge(image_text, calibration)
+    margins = judge.margins(picture, LABELS)
+
+    by_text = judge.by_calibration(picture, LABELS)
+    by_both = judge.by_calibration(picture, LABELS, evidence=evidence)
+
+    np.testing.assert_allclose(by_text, 1 / (1 + np.exp(-1 - 2 * margins)), rtol=1e-5)
+    logits = 0.5 + 2 * margins + 3 * log_odds(evidence)
+    np.testing.assert_allclose(by_both, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+
+
+def test_maps_that_were_not_calibrated_say_nothing(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    judge = PresenceJudge(image_text, WITHOUT_NEGATIVES)
+
+    found = judge.by_calibration(picture, LABELS, evidence=np.ones(4, np.float32))
+
+    np.testing.assert_array_equal(found, judge.by_calibration(picture, LABELS))
+
+
+def test_a_text_is_encoded_once(
+    image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    judge = PresenceJudge(image_text, Calibration())
+    texts: list[int] = []
+    handle = image_text.model.text_model.register_forward_pre_hook(
+        lambda module, args, kwargs: texts.append(len(kwargs["input_ids"])),
+        with_kwargs=True,
+    )
+    try:
+        judge.by_calibration(picture, ["cat", "zeppelin"])
+        judge.by_calibration(picture, ["zeppelin", "anvil"])
+    finally:
+        handle.remove()
+
+    # Labels first, all negatives once, then the one word that is new.
+    assert texts[-1] == 1
+    assert sum(texts) <= 2 + len(Calibration().negatives) + 1

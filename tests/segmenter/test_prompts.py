@@ -296,11 +296,11 @@ def test_every_pocket_word_is_one_token() -> None:
 
 
 def hidden_states(parts: DiffusionParts, texts: list[str]) -> Tensor:
-    tokens: Any = parts.tokenizer(
+    tokens: Any = parts.text.tokenizer(
         texts, padding="max_length", max_length=77, return_tensors="pt"
     )
     with torch.no_grad():
-        return parts.text_encoder(tokens["input_ids"]).last_hidden_state
+        return parts.text.encoder(tokens["input_ids"]).last_hidden_state
 
 
 def test_embed_moves_only_the_label_away_from_the_empty_prompt(
@@ -309,7 +309,7 @@ def test_embed_moves_only_the_label_away_from_the_empty_prompt(
     prompts = [prompt_for("cat", caption="running"), prompt_for("zebra")]
     encoded = encode(*prompts)
 
-    found = embed_prompts(parts.text_encoder, parts.tokenizer, encoded, emphasis=1.21)
+    found = embed_prompts(parts.text, encoded, emphasis=1.21).context
 
     plain = hidden_states(parts, [prompt.text for prompt in prompts])
     empty = hidden_states(parts, [""])
@@ -327,6 +327,6 @@ def test_embed_without_emphasis_is_the_text_encoder_s_own_word(
 ) -> None:
     encoded = encode(prompt_for("cat"))
 
-    found = embed_prompts(parts.text_encoder, parts.tokenizer, encoded, emphasis=1.0)
+    found = embed_prompts(parts.text, encoded, emphasis=1.0).context
 
     assert torch.equal(found, hidden_states(parts, ["a photograph of cat"]))

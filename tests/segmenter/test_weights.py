@@ -21,7 +21,7 @@ from segmenter.weights import (
 )
 
 CPU = torch.device("cpu")
-BARE = SegmenterOptions(caption=False)
+BARE = SegmenterOptions(presence="off")
 
 WEIGHT_FILES = [
     "vae/diffusion_pytorch_model.safetensors",
@@ -59,7 +59,9 @@ def copied_dir(model_dir: Path, tmp_path: Path) -> Path:
 
 def load_all(folder: Path) -> None:
     """Load every part, the companions too."""
-    load_segmenter(str(folder), SegmenterOptions(presence="paper"), device="cpu")
+    load_segmenter(
+        str(folder), SegmenterOptions(caption=True, presence="paper"), device="cpu"
+    )
 
 
 def test_load_diffusion_gives_back_what_was_saved(
@@ -69,14 +71,17 @@ def test_load_diffusion_gives_back_what_was_saved(
         ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float32
     )
 
-    for name in ("vae", "unet", "text_encoder"):
-        saved, loaded = getattr(parts, name), getattr(found, name)
+    for saved, loaded in (
+        (parts.vae, found.vae),
+        (parts.unet, found.unet),
+        (parts.text.encoder, found.text.encoder),
+    ):
         assert type(loaded) is type(saved)
         assert not loaded.training
         for key, tensor in loaded.state_dict().items():
             assert torch.equal(tensor, saved.state_dict()[key]), key
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    assert found.tokenizer("cat 猫") == parts.tokenizer("cat 猫")
+    assert found.text.tokenizer("cat 猫") == parts.text.tokenizer("cat 猫")
     torch.testing.assert_close(
         found.scheduler.alphas_cumprod, parts.scheduler.alphas_cumprod
     )
@@ -88,7 +93,7 @@ def test_load_diffusion_takes_the_dtype_asked_for(model_dir: Path) -> None:
     )
 
     assert found.vae.dtype == found.unet.dtype == torch.float16
-    assert found.text_encoder.dtype == torch.float16
+    assert found.text.encoder.dtype == torch.float16
 
 
 def test_companions_load_from_the_directory(model_dir: Path) -> None:

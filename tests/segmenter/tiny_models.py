@@ -4,19 +4,34 @@ What a test can learn from them is what does not depend on training: shapes,
 order, determinism, and that our arithmetic is the models' own.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+)
 
-from segmenter.attention import capture
-from segmenter.maps import MapCollector
+from segmenter.layers import LayerPlan, plan_layers, scan_layers
+from segmenter.maps import fuse_levels, spread_over_windows, stretch
 from segmenter.pocket.train import blip, clip
 from segmenter.pocket.train.text import build_tokenizer
+from segmenter.reading import (
+    OwnRows,
+    Sample,
+    SampleReading,
+    grid_at,
+    read_samples,
+)
+from segmenter.text_encoding import TextEncoders, TextEncoding
 from segmenter.weights import Captioner, DiffusionParts, ImageText
+from segmenter.windows import Layout
 
 TEXT_WIDTH = 16
 LATENT_SIDE = 16
@@ -25,6 +40,8 @@ IMAGE_SIDE_PX = 4 * LATENT_SIDE
 # Fresh projections attend almost evenly, and min-max would then blow up rounding;
 # larger ones give attention something to prefer, as training does.
 _CONTRAST = 5.0
+
+PAPER_WEIGHTS = (0.3, 0.5, 0.1, 0.1)
 
 FOUR_LEVELS = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 """Stable Diffusion's shape: latent, 1/2, 1/4, and 1/8 in the middle block."""
@@ -46,6 +63,10 @@ def make_unet(down_blocks: tuple[str, ...] = FOUR_LEVELS, seed: int = 0) -> Any:
         attention_head_dim=2,
         norm_num_groups=4,
     )
+    return _with_contrast(unet)
+
+
+def _with_contrast(unet: Any) -> Any:
     with torch.no_grad():
         for name, parameter in unet.named_parameters():
             if ".to_q." in name or ".to_k." in name:
@@ -67,15 +88,59 @@ def draw_inputs(
     return latent, context, read
 
 
-def collect(
-    unet: Any, latent: Tensor, context: Tensor, read: Tensor, products: int = 1
-) -> MapCollector:
-    """Run the U-Net once, with a collector that reads it."""
-    grid = (latent.shape[2], latent.shape[3])
-    collector = MapCollector(read, latent_yx=grid, wants_self=products > 0)
-    with capture(unet, collector.read):
-        unet(latent.expand(len(read), -1, -1, -1), 100, context)
-    return collector
+def read_passes(
+    unet: Any,
+    latent: Tensor,
+    context: Tensor,
+    read: Tensor,
+    *,
+    level_weights: Sequence[float] = PAPER_WEIGHTS,
+    products: int = 1,
+) -> tuple[list[SampleReading], LayerPlan]:
+    """One pass per row of `context`, all on one latent, as paper mode makes them."""
+    plan = plan_layers(
+        scan_layers(unet, context[:1], None),
+        level_weights=level_weights,
+        self_attention_products=products,
+        self_attention_layers="all",
+    )
+    samples = [
+        Sample(
+            latent=latent[0],
+            text=TextEncoding(context=context[row : row + 1]),
+            rows=OwnRows(read[row : row + 1]),
+        )
+        for row in range(len(read))
+    ]
+    return read_samples(unet, samples, plan, timestep=100, cell_px=4), plan
+
+
+def paper_style_maps(
+    unet: Any,
+    latent: Tensor,
+    context: Tensor,
+    read: Tensor,
+    *,
+    level_weights: Sequence[float] = PAPER_WEIGHTS,
+    products: int = 1,
+) -> Tensor:
+    """The maps of `read_passes`: float32 (B, h, w)."""
+    readings, plan = read_passes(
+        unet, latent, context, read, level_weights=level_weights, products=products
+    )
+    layout = whole(grid_at((latent.shape[2], latent.shape[3]), plan.depth))
+    results = []
+    for reading in readings:
+        maps = fuse_levels([reading], layout, weights=plan.weights, stretches=True)
+        for _ in range(products):
+            maps = spread_over_windows(maps, [reading], layout)
+        results.append(stretch(maps)[0])
+    return torch.stack(results)
+
+
+def whole(grid_yx: tuple[int, int]) -> Layout:
+    """One window that covers all."""
+    return Layout(canvas_yx=grid_yx, window_yx=grid_yx, origins_yx=((0, 0),))
 
 
 def make_vae(seed: int = 0) -> Any:
@@ -109,17 +174,95 @@ def make_text_encoder(tokenizer: Any, seed: int = 0) -> Any:
     return CLIPTextModel(config).eval().requires_grad_(False)
 
 
+def make_scheduler(**config: Any) -> DDIMScheduler:
+    """Stable Diffusion's noise schedule."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        clip_sample=False,
+        **config,
+    )
+
+
 def make_parts(down_blocks: tuple[str, ...] = FOUR_LEVELS) -> DiffusionParts:
     tokenizer = build_tokenizer()
     return DiffusionParts(
         vae=make_vae(),
         unet=make_unet(down_blocks),
-        text_encoder=make_text_encoder(tokenizer),
-        tokenizer=tokenizer,
-        scheduler=DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
-        ),
+        text=TextEncoders(tokenizer, make_text_encoder(tokenizer)),
+        scheduler=make_scheduler(),
     )
+
+
+def make_sd21_parts() -> DiffusionParts:
+    """Stable Diffusion 2.1 scaled down: linear projections, heads by level, v."""
+    parts = make_parts()
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(8, 16, 32, 32),
+        down_block_types=FOUR_LEVELS,
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        cross_attention_dim=TEXT_WIDTH,
+        # Heads of one width, hence more of them where there are more channels.
+        attention_head_dim=(1, 2, 4, 4),
+        use_linear_projection=True,
+        norm_num_groups=4,
+    )
+    return replace(
+        parts,
+        unet=_with_contrast(unet),
+        scheduler=make_scheduler(prediction_type="v_prediction"),
+    )
+
+
+def make_sdxl_parts() -> DiffusionParts:
+    """SDXL scaled down: two encoders, no attention at latent resolution."""
+    parts = make_parts()
+    second = _make_second_text_encoder(parts.text.tokenizer)
+    pooled_width = second.config.projection_dim
+    torch.manual_seed(2)
+    unet = UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(8, 16, 32),
+        down_block_types=(
+            "DownBlock2D",
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+        ),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=2,
+        transformer_layers_per_block=(1, 2, 3),
+        cross_attention_dim=TEXT_WIDTH + second.config.hidden_size,
+        attention_head_dim=(1, 2, 4),
+        use_linear_projection=True,
+        norm_num_groups=4,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=pooled_width + 6 * 8,
+    )
+    text = TextEncoders(parts.text.tokenizer, parts.text.encoder, second_encoder=second)
+    return replace(parts, unet=_with_contrast(unet), text=text)
+
+
+def _make_second_text_encoder(tokenizer: Any) -> Any:
+    torch.manual_seed(3)
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=0,
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        projection_dim=20,
+        initializer_factor=20.0,
+    )
+    return CLIPTextModelWithProjection(config).eval().requires_grad_(False)
 
 
 def make_captioner() -> Captioner:
@@ -162,12 +305,22 @@ def save_model(
     folder: Path, parts: DiffusionParts, captioner: Captioner, image_text: ImageText
 ) -> None:
     """Write a model with its companions, in the layout that `load_segmenter` reads."""
-    parts.vae.save_pretrained(folder / "vae")
-    parts.unet.save_pretrained(folder / "unet")
-    parts.text_encoder.save_pretrained(folder / "text_encoder")
-    parts.tokenizer.save_pretrained(folder / "tokenizer")
-    parts.scheduler.save_pretrained(folder / "scheduler")
+    save_parts(folder, parts)
     for name, companion in (("captioner", captioner), ("image_text", image_text)):
         companion.model.save_pretrained(folder / name)
         companion.tokenizer.save_pretrained(folder / name)
         companion.image_processor.save_pretrained(folder / name)
+
+
+def save_parts(folder: Path, parts: DiffusionParts) -> None:
+    """Write a model alone."""
+    parts.vae.save_pretrained(folder / "vae")
+    parts.unet.save_pretrained(folder / "unet")
+    parts.text.encoder.save_pretrained(folder / "text_encoder")
+    parts.text.tokenizer.save_pretrained(folder / "tokenizer")
+    if parts.text.second_encoder is not None:
+        parts.text.second_encoder.save_pretrained(folder / "text_encoder_2")
+        padded = build_tokenizer()
+        padded.pad_token = padded.convert_ids_to_tokens(0)
+        padded.save_pretrained(folder / "tokenizer_2")
+    parts.scheduler.save_pretrained(folder / "scheduler")

@@ -1,0 +1,103 @@
+"""A coarse score map and its image in, the map at image size out, edges on edges.
+
+A fast guided filter (He & Sun, arXiv 1505.00996, after He et al., ECCV 2010): in
+every neighbourhood the map is fitted as a linear function of the image's colours;
+the coefficients are smooth and may be computed small, the image then brings back
+its edges. A neighbourhood of one colour says nothing, and the map is only smoothed.
+Pure; no torch. Axis letters: Y, X image pixels; y, x pixels of the small image.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Longest side of the small image, on which coefficients are computed.
+_SMALL_PX: Final = 512
+# Radius of a neighbourhood, in cells of the map.
+_RADIUS_CELLS: Final = 1.5
+# Variance of colour, in [0, 1] each channel, below which a neighbourhood counts as
+# of one colour: texture is not painted into the map.
+_EPSILON: Final = 1e-3
+
+_Floats = NDArray[np.float32]
+
+
+class Guide:
+    """An image whose edges maps are to follow; what all maps share is computed once."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        """Take the image: uint8 (Y, X, 3)."""
+        self._pixels = pixels
+        rows, columns = pixels.shape[:2]
+        shrink = min(1.0, _SMALL_PX / max(rows, columns))
+        self._small_yx = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
+        small = cv2.resize(pixels, self._small_yx[::-1], interpolation=cv2.INTER_AREA)
+        self._small = np.asarray(small, np.float32).reshape(
+            *self._small_yx, 3
+        ) / np.float32(255)
+        self._box_yx = (0, 0)
+
+    def follow(self, score_map: NDArray[np.float16]) -> _Floats:
+        """Bring a map to image size along the image's edges: float32 (Y, X).
+
+        Args:
+            score_map: (h, w); all maps of one guide have one size.
+        """
+        self._prepare((score_map.shape[0], score_map.shape[1]))
+        values = _resize(score_map.astype(np.float32), self._small_yx)
+        mean = self._mean(values)
+        covariance = self._mean(self._small * values[..., None]) - (
+            self._colour * mean[..., None]
+        )
+        slope = np.einsum("yxab,yxb->yxa", self._inverse, covariance)
+        offset = mean - (slope * self._colour).sum(axis=-1)
+        return self._apply(self._mean(slope), self._mean(offset))
+
+    def _prepare(self, grid_yx: tuple[int, int]) -> None:
+        """Statistics of the image alone, for maps of this size."""
+        rows, columns = (
+            2 * max(1, round(_RADIUS_CELLS * px / cells)) + 1
+            for px, cells in zip(self._small_yx, grid_yx, strict=True)
+        )
+        if self._box_yx == (rows, columns):
+            return
+        self._box_yx = (rows, columns)
+        self._colour = self._mean(self._small)
+        second = self._mean(self._small[..., :, None] * self._small[..., None, :])
+        covariance = second - self._colour[..., :, None] * self._colour[..., None, :]
+        self._inverse: _Floats = np.linalg.inv(
+            covariance + _EPSILON * np.eye(3, dtype=np.float32)
+        )
+
+    def _mean(self, values: _Floats) -> _Floats:
+        """Mean over the neighbourhood, mirrored at the edges: shape kept."""
+        channels = values.reshape(*values.shape[:2], -1)
+        blurred = [
+            cv2.blur(
+                np.ascontiguousarray(channels[..., i]),
+                self._box_yx[::-1],
+                borderType=cv2.BORDER_REFLECT,
+            )
+            for i in range(channels.shape[2])
+        ]
+        return np.stack(blurred, axis=-1, dtype=np.float32).reshape(values.shape)
+
+    def _apply(self, slope: _Floats, offset: _Floats) -> _Floats:
+        """Coefficients to image size, and the image through them."""
+        size_yx = (self._pixels.shape[0], self._pixels.shape[1])
+        result = _resize(offset, size_yx)
+        for channel in range(3):
+            factor = _resize(slope[..., channel] / np.float32(255), size_yx)
+            factor *= self._pixels[..., channel]
+            result += factor
+        return result
+
+
+def _resize(values: _Floats, size_yx: tuple[int, int]) -> _Floats:
+    """Bilinear: float32 (Y, X)."""
+    resized = cv2.resize(
+        np.ascontiguousarray(values), size_yx[::-1], interpolation=cv2.INTER_LINEAR
+    )
+    return np.array(resized, np.float32).reshape(size_yx)

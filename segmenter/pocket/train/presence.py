@@ -1,0 +1,110 @@
+"""Fit the pocket model's `presence.json`: `python -m segmenter.pocket.train.presence`.
+
+Training scenes, each asked for its own words, for its own words among five others,
+and for five others alone; two logistic regressions, fitted by Newton's method.
+"""
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from segmenter.calibration import Calibration
+from segmenter.fast import FastMode, Request
+from segmenter.layers import scan_layers
+from segmenter.options import SegmenterOptions
+from segmenter.passes import Passes
+from segmenter.pocket.scenes import Scene, render_scene
+from segmenter.pocket.words import WORDS
+from segmenter.presence import PresenceJudge, log_odds
+from segmenter.source import POCKET_DIR, ModelSource
+from segmenter.weights import load_diffusion, load_image_text
+
+# Behind those that the models were trained on, and far before the test split's.
+_FIRST_SEED: Final = 30_000
+_ABSENT: Final = 5
+# Keeps the weights finite where the classes part cleanly.
+_RIDGE: Final = 1e-3
+
+_Data = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+
+
+def main() -> None:
+    """Gather evidence, fit, write."""
+    parser = argparse.ArgumentParser(prog="python -m segmenter.pocket.train.presence")
+    parser.add_argument("--out", type=Path, default=POCKET_DIR)
+    parser.add_argument("--scenes", type=int, default=400)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    margins, peaks, present = gather(arguments.scenes)
+    by_text = fit(margins[:, None], present)
+    by_both = fit(np.column_stack([margins, peaks]), present)
+    for name, weights, evidence in (
+        ("by text", by_text, margins[:, None]),
+        ("by text and maps", by_both, np.column_stack([margins, peaks])),
+    ):
+        right = ((weights[0] + evidence @ weights[1:] > 0) == present).mean()
+        logging.info("%s: %s, right for %.3f", name, weights.round(3), right)
+    (arguments.out / "presence.json").write_text(
+        json.dumps(
+            {
+                "negatives": WORDS,
+                "by_text": by_text.round(4).tolist(),
+                "by_text_and_maps": by_both.round(4).tolist(),
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def gather(n_scenes: int) -> _Data:
+    """Margins (N,), log-odds of the peaks (N,) and truth (N,), N asked labels."""
+    source, cpu = ModelSource.parse("pocket"), torch.device("cpu")
+    parts = load_diffusion(source, device=cpu, dtype=torch.float32)
+    judge = PresenceJudge(
+        load_image_text(source, device=cpu), replace(Calibration(), negatives=WORDS)
+    )
+    options = SegmenterOptions(presence="off")
+    layers = scan_layers(parts.unet, parts.text.encode_texts([""]).context, None)
+    fast = FastMode(Passes(parts, options, layers))
+    margins, peaks, present = [], [], []
+    for number in track(range(n_scenes), transient=True):
+        scene = render_scene(_FIRST_SEED + number)
+        for labels in _label_lists(scene, number):
+            (reading,) = fast.read([Request(image=scene.image, labels=labels)])
+            margins.append(judge.margins(scene.image, labels))
+            peaks.append(log_odds(reading.evidence))
+            present.append([label in scene.words for label in labels])
+    return np.concatenate(margins), np.concatenate(peaks), np.concatenate(present)
+
+
+def fit(evidence: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Bias and weights of a logistic regression: float64 (1 + F,)."""
+    features = np.column_stack([np.ones(len(evidence)), evidence])
+    weights = np.zeros(features.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-features @ weights))
+        slope = features.T @ (truth - p) - _RIDGE * weights
+        bend = (features.T * (p * (1 - p))) @ features + _RIDGE * np.eye(len(weights))
+        weights += np.linalg.solve(bend, slope)
+    return weights
+
+
+def _label_lists(scene: Scene, seed: int) -> list[tuple[str, ...]]:
+    rng = np.random.default_rng(seed)
+    others = [str(word) for word in rng.permutation(WORDS) if word not in scene.words]
+    absent = others[:_ABSENT]
+    mixed = [str(word) for word in rng.permutation([*scene.words, *absent])]
+    return [scene.words, tuple(mixed), tuple(absent)]
+
+
+if __name__ == "__main__":
+    main()
