@@ -92,7 +92,7 @@ def create_app(parts: Parts) -> Flask:
         # A project may get its labels after its backend; refusing here would keep
         # it from being connected at all.
         try:
-            config = read_label_config(told.label_config, parts.annotator.cut)
+            config = read_label_config(told.label_config, parts.annotator.defaults)
         except BadLabelConfig as error:
             logger.warning(
                 "Project %s cannot be predicted yet: %s", told.project, error

@@ -4,7 +4,7 @@ Knows which of a task's fields hold images, and nothing of what is done with the
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -12,16 +12,16 @@ from typing import Any, Final, Self
 from backend.errors import BackendError, BadTask, ImageNotFound
 from backend.task_data import read_value
 from backend.values import Control, FetchedImage, ImageTag, Task
-from segmenter import SegmenterError
+from segmenter import Mode, SegmenterError
 
 logger = logging.getLogger(__name__)
 
-# Images that are fetched, or wait for the model, at a time; with those that are
-# handed out, it bounds memory.
-_AHEAD: Final = 12
-# Images that are handed out together, to share one cache lookup.
+# Images that are fetched, or wait for the model, beyond those that are handed out
+# together; with them, it bounds memory.
+_AHEAD: Final = 8
+# Images that are handed out together at least, to share one cache lookup.
 _AT_ONCE: Final = 4
-# How long the first image waits for others, to share one cache lookup with them.
+# How long the first image waits for others, to share the lookup and a pass with them.
 _GATHER_S: Final = 0.01
 
 
@@ -64,16 +64,14 @@ class Job:
     item_index: int | None
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        """Each prompt once, in the order of the config."""
-        return tuple(
-            dict.fromkeys(
-                prompt
-                for control in self.controls
-                for label in control.labels
-                for prompt in label.prompts
-            )
-        )
+    def prompts(self) -> Mapping[Mode, tuple[str, ...]]:
+        """For each mode of its controls, each prompt once, in the config's order."""
+        found: dict[Mode, dict[str, None]] = {}
+        for control in self.controls:
+            of_mode = found.setdefault(control.mode, {})
+            for label in control.labels:
+                of_mode.update(dict.fromkeys(label.prompts))
+        return {mode: tuple(prompts) for mode, prompts in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,6 +90,8 @@ class Intake:
         tasks: Sequence[Task],
         controls_of: Callable[[Task], tuple[Control, ...]],
         fetch: Callable[[Job], FetchedImage],
+        *,
+        at_once: int = _AT_ONCE,
     ) -> None:
         """Take tasks in; nothing is fetched before the `with` block.
 
@@ -99,13 +99,16 @@ class Intake:
             tasks: of one request, in the order to begin with them.
             controls_of: a task's controls; may raise `BackendError`.
             fetch: reads one image, in another thread; may raise `BackendError`.
+            at_once: images that are best handed out together.
         """
+        self._at_once = max(_AT_ONCE, at_once)
+        self._ahead = _AHEAD + self._at_once
         self._controls_of = controls_of
         self._fetch = fetch
         self._entries = self._open(tasks)
         self._fetching: dict[Future[FetchedImage], Job] = {}
         self._broken: list[OpenTask] = []
-        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="fetch")
+        self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
 
     def __enter__(self) -> Self:
         self._refill()
@@ -135,13 +138,13 @@ class Intake:
         if not done and timeout_s > 0:
             done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
         arrivals = []
-        for future in [f for f in self._fetching if f in done][:_AT_ONCE]:
+        for future in [f for f in self._fetching if f in done][: self._at_once]:
             arrivals.append(Arrival(job=self._fetching.pop(future), image=_of(future)))
         self._refill()
         return arrivals
 
     def _refill(self) -> None:
-        while len(self._fetching) < _AHEAD:
+        while len(self._fetching) < self._ahead:
             entry = next(self._entries, None)
             if entry is None:
                 return

@@ -21,11 +21,12 @@ from backend.tag_attributes import (
     EXAMPLE,
     is_skipped,
     read_cut_options,
+    read_mode,
     refusal,
     unknown_attributes,
 )
 from backend.task_data import refers_to_data
-from backend.values import Control, CutOptions, ImageTag, Label, Shape
+from backend.values import Control, ControlDefaults, ImageTag, Label, Shape
 
 __all__ = ["EXAMPLE", "LabelConfig", "read_label_config"]
 
@@ -104,7 +105,7 @@ class LabelConfig:
         return tuple(control for control in controls if control.labels)
 
 
-def read_label_config(label_config: str, defaults: CutOptions) -> LabelConfig:
+def read_label_config(label_config: str, defaults: ControlDefaults) -> LabelConfig:
     """Find every control that draws regions on an `Image`.
 
     That is `BrushLabels`, `BitmaskLabels`, `PolygonLabels` and `RectangleLabels`,
@@ -113,7 +114,7 @@ def read_label_config(label_config: str, defaults: CutOptions) -> LabelConfig:
 
     Args:
         label_config: labeling XML of the project.
-        defaults: how regions are cut where the config does not say.
+        defaults: what holds for what a control does not say.
 
     Raises:
         BadLabelConfig: if the XML cannot be read, there is nothing to segment, or
@@ -149,7 +150,7 @@ class _Reader:
         self,
         interface: LabelInterface,
         root: ElementTree.Element,
-        defaults: CutOptions,
+        defaults: ControlDefaults,
     ) -> None:
         self.notes: list[str] = []
         self._defaults = defaults
@@ -218,15 +219,18 @@ class _Reader:
             if to_name in self._repeated:
                 self._note(tag, f"draws on {to_name!r}, which is in a <Repeater>")
                 continue
-            yield Control(
+            control = Control(
                 from_name=drawing.name,
                 image=_checked(image),
                 shape={**_SHAPES_WITH_LABELS, **_SHAPES_WITHOUT}[_kind(drawing.tag)],
                 labels=labels,
-                cut=self._read_cut(tag, drawing, labels),
                 labels_from_name=None if drawing is tag else tag.name,
                 labels_value=labels_value,
+                **self._read_attributes(tag, drawing),
             )
+            if control.cut.overlap == "exclusive":
+                self._note_twins(tag, labels)
+            yield control
 
     def _labels_value(self, tag: Any) -> str | None:
         """Where the labels are in a task's data, None if the config holds them."""
@@ -243,16 +247,16 @@ class _Reader:
         )
         return None
 
-    def _read_cut(self, tag: Any, drawing: Any, labels: Sequence[Label]) -> CutOptions:
-        """How the control's regions are cut; notes what its attributes do in vain."""
+    def _read_attributes(self, tag: Any, drawing: Any) -> dict[str, Any]:
+        """The control's mode and cut; notes what its attributes do in vain."""
         own_labels = [of for tags in self._labels[tag.name].values() for of in tags]
         for name in unknown_attributes([tag.attr, drawing.attr, *own_labels]):
             self._note(tag, f"has an attribute that is not known: {name}")
         where = f"<{drawing.tag} name={drawing.name!r}>"
-        cut = read_cut_options({**tag.attr, **drawing.attr}, self._defaults, where)
-        if cut.overlap == "exclusive":
-            self._note_twins(tag, labels)
-        return cut
+        attributes = {**tag.attr, **drawing.attr}
+        mode = read_mode(attributes, self._defaults.mode, where)
+        cut = read_cut_options(attributes, self._defaults.cuts[mode], where)
+        return {"mode": mode, "cut": cut}
 
     def _drawing_tag(self, tag: Any, to_name: str) -> Any:
         """The tag itself, or what draws for a <Labels>; None if nothing does."""

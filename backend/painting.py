@@ -31,9 +31,11 @@ class Canvas:
     Attributes:
         task_id: None when the request held none.
         item_index: page of a multi-page image, counted from 0; else None.
+        pixels: uint8 (Y, X, 3), the image, whose edges masks may follow.
     """
 
     task_id: int | None
+    pixels: NDArray[np.uint8]
     item_index: int | None = None
 
 
@@ -60,14 +62,24 @@ def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, A
         Regions in the order of the labels, the largest of each first. Two results
         with one id for every region of a `<Labels>` control.
     """
-    own = merge_prompts(maps, [(label.name, label.prompts) for label in control.labels])
+    cut, labels = control.cut, control.labels
+    presence_thresholds = [label.presence_threshold_01 for label in labels]
+    own = merge_prompts(
+        maps,
+        [(label.name, label.prompts) for label in labels],
+        presence_threshold=cut.presence_threshold_01,
+        label_presence_thresholds=presence_thresholds,
+    )
     found = [
         region
         for mask in iter_masks(
             own,
-            threshold=control.cut.threshold_01,
-            label_thresholds=[label.threshold_01 for label in control.labels],
-            overlap=control.cut.overlap,
+            threshold=cut.threshold_01,
+            label_thresholds=[label.threshold_01 for label in labels],
+            presence_threshold=cut.presence_threshold_01,
+            label_presence_thresholds=presence_thresholds,
+            pixels=canvas.pixels if cut.boundaries == "guided" else None,
+            overlap=cut.overlap,
         )
         for region in _regions_of(control, mask)
     ]
@@ -166,18 +178,27 @@ def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> Non
         if (prompts := label.prompts)
     ]
     more = len(control.labels) - len(asked)
-    best = int(maps.peaks.argmax())
+    # Of those that are there, if any is: what is not there has a best spot as well.
+    lines = [_presence_line(label, control) for label in control.labels]
+    best = int(np.where(maps.presence >= lines, maps.peaks + 1, maps.presence).argmax())
     label = control.labels[best]
     logger.info(
-        "Task %s: nothing found for %s. Asked for %s%s. Best was %r with %.2f, "
-        "presence %.2f; the threshold is %.2f, the smallest area %.4f of the image.",
+        "Task %s: nothing found for %s. Asked for %s%s. Best was %r, in the picture "
+        "with %.2f (needs %.2f), at its best spot with %.2f (needs %.2f); the smallest "
+        "area is %.4f of the image.",
         canvas.task_id,
         control.from_name,
         ", ".join(asked),
         f" and {more} more" if more else "",
         label.name,
-        maps.peaks[best],
         maps.presence[best],
+        lines[best],
+        maps.peaks[best],
         control.cut.threshold_01 if label.threshold_01 is None else label.threshold_01,
         control.cut.min_area_01,
     )
+
+
+def _presence_line(label: Label, control: Control) -> float:
+    own = label.presence_threshold_01
+    return control.cut.presence_threshold_01 if own is None else own

@@ -18,12 +18,13 @@ from backend.errors import BadLabelConfig
 from backend.intake import Arrival, Intake, Job, OpenTask, without_traceback
 from backend.label_config import LabelConfig, read_label_config
 from backend.metrics import Metrics
+from backend.micro_batches import OutOfTime
 from backend.painting import Canvas, paint
 from backend.regions import prediction
-from backend.scoring import MapMaker, OutOfTime, Query, Scorer
+from backend.scoring import MapMaker, Query, Scorer
 from backend.tasks import PredictRequest
-from backend.values import CutOptions, FetchedImage, LabelStudioAccess, Task
-from segmenter import ScoreMaps
+from backend.values import ControlDefaults, FetchedImage, LabelStudioAccess, Task
+from segmenter import Mode, ScoreMaps
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class PreAnnotator:
         scorer: makes score maps.
         metrics: counters.
         version_of: the model version of a label config's fingerprint, "" for none.
-        cut: how regions are cut where the label config does not say.
+        defaults: what holds for a control of a label config that does not say.
         budget_s: seconds after which the rest of a request's tasks is left.
         clock: monotonic seconds.
         slots: how many requests are answered at a time. The others wait for as long
@@ -78,7 +79,7 @@ class PreAnnotator:
     scorer: Scorer
     metrics: Metrics
     version_of: Callable[[str], str]
-    cut: CutOptions
+    defaults: ControlDefaults
     budget_s: float
     clock: Callable[[], float] = time.monotonic
     slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
@@ -90,7 +91,7 @@ class PreAnnotator:
         anew. A config that cannot be predicted has the version of none.
         """
         try:
-            config = read_label_config(label_config, self.cut)
+            config = read_label_config(label_config, self.defaults)
         except BadLabelConfig:
             return self.version_of("")
         return self.version_of(config.fingerprint)
@@ -107,7 +108,7 @@ class PreAnnotator:
         # Before the segmenter, which may have to load first: the caller waits for
         # that as well.
         deadline = self.clock() + self.budget_s
-        config = read_label_config(request.label_config, self.cut)
+        config = read_label_config(request.label_config, self.defaults)
         for note in config.notes:
             logger.info("Project %s: %s", request.project, note)
         answers: list[Answer | None] = [None] * len(request.tasks)
@@ -142,7 +143,10 @@ class PreAnnotator:
             )
 
         with Intake(
-            tasks, lambda task: run.config.for_task(task.data), fetch
+            tasks,
+            lambda task: run.config.for_task(task.data),
+            fetch,
+            at_once=run.segmenter.images_per_pass,
         ) as intake:
             while not intake.is_empty:
                 for task in intake.take_broken():
@@ -156,32 +160,46 @@ class PreAnnotator:
 
     def _work_off(self, arrivals: Sequence[Arrival], run: _Run) -> Iterator[OpenTask]:
         """Score and paint what has arrived; tasks whose last image that was."""
-        queries: dict[Job, Query] = {}
+        queries: dict[tuple[Job, Mode], Query] = {}
         for arrival in arrivals:
             job = arrival.job
             if isinstance(arrival.image, Exception):
                 job.task.failures.append(arrival.image)
             elif not job.task.failures:
-                queries[job] = Query(image=arrival.image, prompts=job.prompts)
+                queries |= {
+                    (job, mode): Query(image=arrival.image, prompts=prompts, mode=mode)
+                    for mode, prompts in job.prompts.items()
+                }
         scored = self.scorer.score(list(queries.values()), run.segmenter, run.deadline)
-        for job, maps in zip(queries, scored, strict=True):
-            self._paint(job, maps, run)
+        for (job, mode), maps in zip(queries, scored, strict=True):
+            self._paint(job, mode, queries[job, mode].image, maps, run)
         for arrival in arrivals:
             task = arrival.job.task
             task.jobs_left -= 1
             if not task.jobs_left:
                 yield task
 
-    def _paint(self, job: Job, maps: ScoreMaps | Exception, run: _Run) -> None:
-        """Draw what all controls of the job find."""
+    def _paint(
+        self,
+        job: Job,
+        mode: Mode,
+        image: FetchedImage,
+        maps: ScoreMaps | Exception,
+        run: _Run,
+    ) -> None:
+        """Draw what all controls of this mode find on the job's image."""
         task = job.task
         if isinstance(maps, Exception):
             task.failures.append(without_traceback(maps))
             return
-        canvas = Canvas(task_id=task.task.id, item_index=job.item_index)
+        canvas = Canvas(
+            task_id=task.task.id, item_index=job.item_index, pixels=image.pixels
+        )
         regions = task.regions.setdefault(job.number, [])
         try:
             for control in job.controls:
+                if control.mode != mode:
+                    continue
                 if self.clock() >= run.deadline + _GRACE_01 * self.budget_s:
                     task.failures.append(OutOfTime())
                     return

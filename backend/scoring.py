@@ -5,9 +5,8 @@ in its place, so that the others go on.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from backend.cache import Cache, score_key
 from backend.metrics import Metrics
+from backend.micro_batches import MicroBatcher, Ticket
 from backend.score_codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.values import FetchedImage
-from segmenter import ScoreMaps
+from segmenter import Mode, ScoreMaps, SegmenterOptions
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,18 @@ logger = logging.getLogger(__name__)
 class MapMaker(Protocol):
     """What this file needs of a segmenter."""
 
+    @property
+    def images_per_pass(self) -> int:
+        """Images that are best given together."""
+
     def score(
-        self, images: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        labels: Sequence[Sequence[str]],
+        *,
+        options: SegmenterOptions | None = None,
     ) -> list[ScoreMaps]:
         """Score maps of every image."""
-
-
-class OutOfTime(Exception):
-    """The deadline came before the image's turn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,10 +47,12 @@ class Query:
     Attributes:
         image: upright.
         prompts: each once.
+        mode: how they are to be read.
     """
 
     image: FetchedImage
     prompts: tuple[str, ...]
+    mode: Mode
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,17 +62,21 @@ class Scorer:
     Attributes:
         cache: score maps between requests.
         metrics: counters.
-        maps_fingerprint: of weights and all options that change a score map.
+        weights_fingerprint: of the model.
+        options: of each mode.
         clock: monotonic seconds.
     """
 
     cache: Cache
     metrics: Metrics
-    maps_fingerprint: str
+    weights_fingerprint: str
+    options: Mapping[Mode, SegmenterOptions]
     clock: Callable[[], float] = time.monotonic
-    # The model computes for one request at a time; whoever waits for it does so
-    # here, where the deadline is known.
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share one line for the model between all requests."""
+        object.__setattr__(self, "_batches", MicroBatcher(self.clock))
 
     def score(
         self, queries: Sequence[Query], segmenter: MapMaker, deadline: float
@@ -75,7 +85,8 @@ class Scorer:
 
         Args:
             queries: answered in order; the cache is asked for all of them at once.
-            segmenter: for those that the cache does not hold.
+            segmenter: for those that the cache does not hold, which share passes
+                with each other and with those of other requests.
             deadline: on `clock`; the segmenter is not started after it, which
                 gives `OutOfTime`.
         """
@@ -87,40 +98,56 @@ class Scorer:
             maps = _unpack(packed, query)
             if maps is not None:
                 known[key] = maps
-        for key, query in zip(keys, queries, strict=True):
-            if key not in known:
-                known[key] = self._segment(query, key, segmenter, deadline)
-            yield known[key]
+        tickets = self._line_up(
+            {k: q for k, q in zip(keys, queries, strict=True) if k not in known},
+            deadline,
+        )
+        try:
+            for key in keys:
+                if key not in known:
+                    known[key] = self._batches.result(
+                        tickets[key],
+                        lambda batch: self._segment(batch, segmenter),
+                        most=segmenter.images_per_pass,
+                    )
+                yield known[key]
+        finally:
+            self._batches.withdraw(list(tickets.values()))
 
     def _key(self, query: Query) -> str:
+        maps_fingerprint = self.options[query.mode].maps_fingerprint()
         return score_key(
             image_digest=query.image.digest,
             prompts=query.prompts,
-            model=self.maps_fingerprint,
+            model=f"{self.weights_fingerprint}:{maps_fingerprint}",
         )
 
-    def _segment(
-        self, query: Query, key: str, segmenter: MapMaker, deadline: float
-    ) -> ScoreMaps | Exception:
-        left_s = deadline - self.clock()
-        if left_s <= 0 or not self._turn.acquire(timeout=left_s):
-            return OutOfTime()
-        try:
-            if self.clock() >= deadline:
-                return OutOfTime()
-            (maps,) = segmenter.score([query.image.pixels], [query.prompts])
-        # The border to the model: running out of GPU memory, or a fault in a library
-        # below, cost this image and not its batch.
-        except Exception as error:
-            return error
-        finally:
-            self._turn.release()
-        self.metrics.images_segmented.inc()
-        return self._remember(key, maps, query)
+    def _line_up(
+        self, missing: Mapping[str, Query], deadline: float
+    ) -> dict[str, Ticket[Query, ScoreMaps]]:
+        tickets = [
+            Ticket[Query, ScoreMaps](work=query, kind=query.mode, deadline=deadline)
+            for query in missing.values()
+        ]
+        self._batches.submit(tickets)
+        return dict(zip(missing, tickets, strict=True))
 
-    def _remember(
-        self, key: str, maps: ScoreMaps, query: Query
-    ) -> ScoreMaps | Exception:
+    def _segment(
+        self, batch: Sequence[Query], segmenter: MapMaker
+    ) -> list[ScoreMaps | Exception]:
+        """Ask the model, and store what it says even if nobody waits any longer."""
+        scored = segmenter.score(
+            [query.image.pixels for query in batch],
+            [query.prompts for query in batch],
+            options=self.options[batch[0].mode],
+        )
+        self.metrics.images_segmented.inc(len(batch))
+        return [
+            self._remember(maps, query)
+            for maps, query in zip(scored, batch, strict=True)
+        ]
+
+    def _remember(self, maps: ScoreMaps, query: Query) -> ScoreMaps | Exception:
         """Store, and go on with what was stored.
 
         Packing rounds. Cutting the packed copy now makes today's answer and the
@@ -135,7 +162,7 @@ class Scorer:
         except ValueError as error:
             logger.warning("Scores are not cached and cost the model again: %s", error)
             return maps
-        self.cache.put(key, packed)
+        self.cache.put(self._key(query), packed)
         return _unpack(packed, query) or maps
 
 

@@ -9,11 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+)
 from pydantic_settings import NoDecode
 
 from backend.addresses import HostRule
 from backend.image_decoding import FORMATS
+
+
+def variable(*names: str, expects: str, default: Any = None, **limits: Any) -> Any:
+    """A field read from the first of `names`; `expects` completes "Use ..."."""
+    if "default_factory" not in limits:
+        limits["default"] = default
+    return Field(validation_alias=AliasChoices(*names), description=expects, **limits)
 
 
 def check_redis_url(value: SecretStr | None) -> SecretStr | None:
@@ -105,6 +118,7 @@ Token = Annotated[SecretStr | None, AfterValidator(check_token)]
 UserName = Annotated[str | None, AfterValidator(check_user)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_hosts)]
 Formats = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_formats)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(raise_case),

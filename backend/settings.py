@@ -10,11 +10,9 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Self, get_args
 
 from pydantic import (
-    AliasChoices,
-    Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -29,6 +27,7 @@ from pydantic_settings import (
 
 from backend.errors import SettingsError
 from backend.image_decoding import FORMATS, MOST_PIXELS
+from backend.segmentation_settings import SegmentationSettings
 from backend.setting_types import (
     FilesRoot,
     Folder,
@@ -39,11 +38,10 @@ from backend.setting_types import (
     RedisUrl,
     Token,
     UserName,
+    variable,
 )
-from backend.values import CutOptions, LabelStudioAccess
+from backend.values import LabelStudioAccess
 
-# Of the defaults only; the threshold's is the segmenter's.
-_CUT: Final = CutOptions(threshold_01=0.5)
 _MEBIBYTE: Final = 1024 * 1024
 _LONGEST_SHOWN: Final = 80
 
@@ -55,22 +53,15 @@ def _user_cache_dir() -> Path:
         return Path(tempfile.gettempdir()) / "diffsegmenter"
 
 
-def _variable(*names: str, expects: str, default: Any = None, **limits: Any) -> Any:
-    """A field read from the first of `names`; `expects` completes "Use ..."."""
-    if "default_factory" not in limits:
-        limits["default"] = default
-    return Field(validation_alias=AliasChoices(*names), description=expects, **limits)
-
-
-class Settings(BaseSettings):
+class Settings(SegmentationSettings):
     """Everything an operator may decide. Units are in the names.
 
     A variable that is unset or blank has its default. `description` of a field is
     what an error tells the operator to use.
 
+    What it decides about masks stands in `SegmentationSettings`.
+
     Attributes:
-        model: weights, with an optional `@revision`.
-        device: where the model runs.
         host: address to listen on. The default is this machine alone; a Label
             Studio in a container, or on another machine, needs "0.0.0.0".
         port: port to listen on.
@@ -82,15 +73,6 @@ class Settings(BaseSettings):
             slash, the sub-path kept.
         label_studio_api_key: personal access token or legacy token.
         basic_auth_user: with `basic_auth_pass`, what Label Studio must send.
-        score_threshold_01: default of every control, None for the segmenter's.
-        overlap: see `CutOptions`, as are the next four.
-        regions: see there.
-        min_area_01: see there.
-        max_regions: see there.
-        polygon_tolerance_01: see there.
-        mode: how the segmenter reads labels.
-        presence: "paper" leaves out labels that the picture does not show.
-        caption: let a captioner, where the model has one, continue the prompts.
         image_hosts: the only hosts to read images from besides Label Studio, as
             `host`, `host:port` or `*.suffix`; they may be private. Empty: any
             public host.
@@ -115,146 +97,97 @@ class Settings(BaseSettings):
         str_strip_whitespace=True,
     )
 
-    model: str = _variable(
-        "MODEL",
-        default="pocket",
-        min_length=1,
-        expects="'pocket', a Hugging Face model id or a folder",
-    )
-    device: str = _variable(
-        "DEVICE",
-        default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        expects="auto, cpu, mps, cuda or cuda:N",
-    )
-    host: str = _variable(
+    host: str = variable(
         "HOST",
         default="127.0.0.1",
         pattern=r"^[\w.:-]+$",
         expects="an address to listen on, such as 127.0.0.1 or 0.0.0.0",
     )
-    port: int = _variable(
+    port: int = variable(
         "PORT", default=9090, ge=1, le=65535, expects="a port from 1 to 65535"
     )
-    threads: int = _variable(
+    threads: int = variable(
         "THREADS", default=8, ge=1, le=128, expects="a whole number from 1 to 128"
     )
-    redis_url: RedisUrl = _variable(
+    redis_url: RedisUrl = variable(
         "REDIS_URL",
         expects="redis://host:6379/0, rediss://... or unix:///path",
     )
-    cache_dir: Folder = _variable(
+    cache_dir: Folder = variable(
         "CACHE_DIR", default_factory=_user_cache_dir, expects="a folder"
     )
-    cache_ttl_s: int = _variable(
+    cache_ttl_s: int = variable(
         "CACHE_TTL_S",
         default=30 * 24 * 3600,
         ge=1,
         expects="a whole number of seconds above 0",
     )
-    label_studio_url: LabelStudioUrl = _variable(
+    label_studio_url: LabelStudioUrl = variable(
         "LABEL_STUDIO_URL",
         "LABEL_STUDIO_HOST",
         expects="the address of Label Studio, such as http://localhost:8080",
     )
-    label_studio_api_key: Token = _variable(
+    label_studio_api_key: Token = variable(
         "LABEL_STUDIO_API_KEY",
         "LABEL_STUDIO_ACCESS_TOKEN",
         expects="a token as Label Studio shows it, in one line",
     )
-    basic_auth_user: UserName = _variable(
+    basic_auth_user: UserName = variable(
         "BASIC_AUTH_USER", expects="a user name without a colon"
     )
-    basic_auth_pass: SecretStr | None = _variable(
+    basic_auth_pass: SecretStr | None = variable(
         "BASIC_AUTH_PASS",
         expects="BASIC_AUTH_USER and BASIC_AUTH_PASS together, or neither",
     )
-    score_threshold_01: float | None = _variable(
-        "MODEL_SCORE_THRESHOLD",
-        gt=0,
-        lt=1,
-        expects="a number between 0 and 1, both excluded",
-    )
-    overlap: Literal["exclusive", "independent"] = _variable(
-        "OVERLAP", default=_CUT.overlap, expects="exclusive or independent"
-    )
-    regions: Literal["label", "part"] = _variable(
-        "REGIONS", default=_CUT.regions, expects="label or part"
-    )
-    min_area_01: float = _variable(
-        "MIN_AREA",
-        default=_CUT.min_area_01,
-        ge=0,
-        lt=1,
-        expects="a share of the image from 0 to 1, 1 excluded, such as 0.001",
-    )
-    max_regions: int = _variable(
-        "MAX_REGIONS",
-        default=_CUT.max_regions,
-        ge=1,
-        expects="a whole number above 0",
-    )
-    polygon_tolerance_01: float = _variable(
-        "POLYGON_TOLERANCE",
-        default=_CUT.polygon_tolerance_01,
-        gt=0,
-        lt=1,
-        expects="a share of the image's diagonal between 0 and 1, such as 0.002",
-    )
-    mode: Literal["paper"] = _variable("MODEL_MODE", default="paper", expects="paper")
-    presence: Literal["off", "paper"] = _variable(
-        "PRESENCE", default="off", expects="off or paper"
-    )
-    caption: bool = _variable("CAPTION", default=True, expects="on or off")
-    image_hosts: Hosts = _variable(
+    image_hosts: Hosts = variable(
         "IMAGE_HOSTS",
         default=(),
         expects="hosts with commas between: images.example.org, minio:9000, *.my.org",
     )
-    image_formats: Formats = _variable(
+    image_formats: Formats = variable(
         "IMAGE_FORMATS",
         default=FORMATS,
         expects=f"formats with commas between, out of {', '.join(FORMATS)}",
     )
-    image_max_redirects: int = _variable(
+    image_max_redirects: int = variable(
         "IMAGE_MAX_REDIRECTS",
         default=5,
         ge=0,
         le=20,
         expects="a whole number from 0 to 20",
     )
-    local_files_root: FilesRoot = _variable(
+    local_files_root: FilesRoot = variable(
         "LOCAL_FILES_DOCUMENT_ROOT",
         expects="the folder that Label Studio serves local files from, as seen here",
     )
-    image_max_bytes: int = _variable(
+    image_max_bytes: int = variable(
         "IMAGE_MAX_BYTES",
         default=64 * _MEBIBYTE,
         ge=1,
         expects="a whole number of bytes above 0",
     )
-    image_max_pixels: int = _variable(
+    image_max_pixels: int = variable(
         "IMAGE_MAX_PIXELS",
         default=100_000_000,
         ge=1,
         le=MOST_PIXELS,
         expects=f"a whole number from 1 to {MOST_PIXELS}",
     )
-    fetch_timeout_s: float = _variable(
+    fetch_timeout_s: float = variable(
         "FETCH_TIMEOUT_S",
         default=20.0,
         gt=0,
         le=3600,
         expects="seconds above 0 and up to 3600",
     )
-    predict_budget_s: float = _variable(
+    predict_budget_s: float = variable(
         "PREDICT_BUDGET_S",
         default=80.0,
         gt=0,
         le=86_400,
         expects="seconds above 0 and up to 86400, less than Label Studio waits",
     )
-    log_level: LogLevel = _variable(
+    log_level: LogLevel = variable(
         "LOG_LEVEL", default="INFO", expects="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
 
@@ -289,17 +222,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing behind the caller's back: `from_env` passes everything."""
         return (init_settings,)
-
-    def cut_options(self, default_threshold_01: float) -> CutOptions:
-        """How regions are cut where a label config does not say."""
-        return CutOptions(
-            threshold_01=self.score_threshold_01 or default_threshold_01,
-            overlap=self.overlap,
-            regions=self.regions,
-            min_area_01=self.min_area_01,
-            max_regions=self.max_regions,
-            polygon_tolerance_01=self.polygon_tolerance_01,
-        )
 
     @property
     def trusts_setup(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from backend.errors import BadLabelConfig
 from backend.values import CutOptions, Label
-from segmenter import MODES
+from segmenter import MODES, Mode
 
 EXAMPLE: Final = """<View>
   <Image name="image" value="$image"/>
@@ -26,6 +26,8 @@ EXAMPLE: Final = """<View>
 _SKIPS: Final = frozenset({"true", "1", "yes", "on"})
 # The second spelling is other backends' fallback, which projects may hold.
 _THRESHOLD_ATTRIBUTES: Final = ("model_score_threshold", "score_threshold")
+_PRESENCE_ATTRIBUTE: Final = "model_presence_threshold"
+_JUST_ABOVE_1: Final = math.nextafter(1, 2)
 
 
 def refusal(what: str) -> BadLabelConfig:
@@ -67,8 +69,26 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
         return None
     prompts = tuple(dict.fromkeys(readable))
     return Label(
-        name=name, prompts=prompts, threshold_01=_read_threshold(attributes, where)
+        name=name,
+        prompts=prompts,
+        threshold_01=_read_threshold(attributes, where),
+        presence_threshold_01=_read_presence_threshold(attributes, where),
     )
+
+
+def read_mode(attributes: Mapping[str, Any], default: Mode, where: str) -> Mode:
+    """Read how the segmenter is to read a control's labels (`model_mode`).
+
+    Raises:
+        BadLabelConfig: if there is no such mode.
+    """
+    asked = str(attributes.get("model_mode") or "").strip()
+    for mode in MODES:
+        if asked == mode:
+            return mode
+    if asked:
+        raise _bad("model_mode", asked, where, " or ".join(MODES))
+    return default
 
 
 def read_cut_options(
@@ -84,9 +104,6 @@ def read_cut_options(
     Raises:
         BadLabelConfig: naming the attribute, its value and what it may be.
     """
-    mode = str(attributes.get("model_mode") or "").strip()
-    if mode and mode not in MODES:
-        raise _bad("model_mode", mode, where, " or ".join(MODES))
     changes: dict[str, Any] = {}
     for attribute, (field, read, expects) in _CUT_ATTRIBUTES.items():
         text = str(attributes.get(attribute) or "").strip()
@@ -98,12 +115,20 @@ def read_cut_options(
     threshold = _read_threshold(attributes, where)
     if threshold is not None:
         changes["threshold_01"] = threshold
+    presence_threshold = _read_presence_threshold(attributes, where)
+    if presence_threshold is not None:
+        changes["presence_threshold_01"] = presence_threshold
     return replace(defaults, **changes)
 
 
 def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
     """Attributes that look like ours and are not, each with what may be meant."""
-    known = {*_CUT_ATTRIBUTES, *_THRESHOLD_ATTRIBUTES, *_OTHER_ATTRIBUTES}
+    known = {
+        *_CUT_ATTRIBUTES,
+        *_THRESHOLD_ATTRIBUTES,
+        _PRESENCE_ATTRIBUTE,
+        *_OTHER_ATTRIBUTES,
+    }
     named = {str(name) for attributes in tags for name in attributes}
     strange = sorted(name for name in named - known if name.startswith("model_"))
     found = []
@@ -125,6 +150,18 @@ def _read_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
             )
         return threshold
     return None
+
+
+def _read_presence_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
+    value = attributes.get(_PRESENCE_ATTRIBUTE)
+    if value is None or not str(value).strip():
+        return None
+    threshold = _number(0, _JUST_ABOVE_1)(str(value))
+    if threshold is None:
+        raise _bad(
+            _PRESENCE_ATTRIBUTE, value, where, "a probability from 0 to 1, such as 0.5"
+        )
+    return threshold
 
 
 def _number(least: float, below: float) -> Callable[[str], float | None]:
@@ -157,6 +194,7 @@ _CUT_ATTRIBUTES: Final[
         _one_of("exclusive", "independent"),
         "exclusive or independent",
     ),
+    "model_boundaries": ("boundaries", _one_of("off", "guided"), "off or guided"),
     "model_regions": ("regions", _one_of("label", "part"), "label or part"),
     "model_min_area": (
         "min_area_01",

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter import Mode
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -30,11 +32,14 @@ class Label:
         prompts: the texts that drive the segmenter, at least one; what any of them
             finds is the label's.
         threshold_01: score threshold of this label alone, None for the control's.
+        presence_threshold_01: how sure it must be that the label is in the picture,
+            None for the control's.
     """
 
     name: str
     prompts: tuple[str, ...]
     threshold_01: float | None = None
+    presence_threshold_01: float | None = None
 
 
 Shape = Literal["brush", "polygon", "rectangle", "bitmask"]
@@ -46,6 +51,10 @@ class CutOptions:
 
     Attributes:
         threshold_01: background score, in (0, 1).
+        presence_threshold_01: labels that are in the picture with less probability
+            are not drawn; in [0, 1].
+        boundaries: "guided" lets the edges of masks follow the image's, "off" leaves
+            them as the score maps have them.
         overlap: "exclusive" gives each pixel to its best label, "independent" lets
             labels of one control overlap.
         regions: "label" draws one region per label, "part" one per connected part.
@@ -58,11 +67,27 @@ class CutOptions:
     """
 
     threshold_01: float
+    presence_threshold_01: float = 0.5
+    boundaries: Literal["off", "guided"] = "off"
     overlap: Literal["exclusive", "independent"] = "exclusive"
     regions: Literal["label", "part"] = "label"
     min_area_01: float = 0.0002
     max_regions: int = 50
     polygon_tolerance_01: float = 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlDefaults:
+    """What holds for a control that does not say.
+
+    Attributes:
+        mode: how the segmenter reads labels.
+        cuts: how regions are cut, by the mode that the control has; one per mode,
+            because the scores of modes differ.
+    """
+
+    mode: Mode
+    cuts: Mapping[Mode, CutOptions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +115,7 @@ class Control:
         shape: what it draws.
         labels: the labels in the config's order.
         cut: how its regions are cut.
+        mode: how the segmenter is to read its labels.
         labels_from_name: name of the `<Labels>` tag that holds the labels where the
             drawing tag has none of its own, else None.
         labels_value: where a task's data holds further labels ("$labels"), None for
@@ -101,6 +127,7 @@ class Control:
     shape: Shape
     labels: tuple[Label, ...]
     cut: CutOptions
+    mode: Mode
     labels_from_name: str | None = None
     labels_value: str | None = None
 

@@ -8,7 +8,7 @@ import atexit
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,10 @@ from backend.predict import PreAnnotator
 from backend.projects import ProjectAccess
 from backend.scoring import MapMaker, Scorer
 from backend.settings import Settings
+from backend.values import ControlDefaults
 from segmenter import (
+    MODES,
+    Mode,
     ModelSource,
     SegmenterError,
     SegmenterOptions,
@@ -34,7 +37,7 @@ from segmenter import (
 logger = logging.getLogger(__name__)
 
 # Raise it when the same score maps are cut or encoded in another way.
-_CUT_REVISION = 2
+_CUT_REVISION = 3
 _THREADS_FOR_HEALTH = 2
 # How long a stop waits for a model that is being loaded.
 _STOP_WAITS_S = 8.0
@@ -97,14 +100,33 @@ class SegmenterOnDemand:
         return segmenter
 
 
-def segmenter_options(settings: Settings) -> SegmenterOptions:
-    """The part of the settings that changes masks."""
-    defaults = SegmenterOptions()
-    return SegmenterOptions(
+def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
+    """How to segment in each mode; what is unset is the mode's own."""
+    given = {
+        "aspect": settings.aspect,
+        "background_words": settings.background_words,
+        "boundaries": settings.boundaries,
+        "caption": settings.caption,
+        "images_per_pass": settings.batch_size,
+        "max_windows": settings.max_windows,
+        "presence": settings.presence,
+        "presence_threshold": settings.presence_threshold_01,
+        "threshold": settings.score_threshold_01,
+    }
+    chosen: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    return {mode: SegmenterOptions(mode=mode, **chosen) for mode in MODES}
+
+
+def control_defaults(settings: Settings) -> ControlDefaults:
+    """What holds for a control of a label config that does not say."""
+    return ControlDefaults(
         mode=settings.mode,
-        presence=settings.presence,
-        caption=settings.caption,
-        threshold=settings.score_threshold_01 or defaults.threshold,
+        cuts={
+            mode: settings.cut_options(
+                threshold_01=options.threshold, boundaries=options.boundaries
+            )
+            for mode, options in segmenter_options(settings).items()
+        },
     )
 
 
@@ -146,7 +168,10 @@ def server_options(settings: Settings) -> dict[str, Any]:
 
 
 def model_version(
-    source: ModelSource, options: SegmenterOptions, config_fingerprint: str = ""
+    source: ModelSource,
+    options: Mapping[Mode, SegmenterOptions],
+    mode: Mode,
+    config_fingerprint: str = "",
 ) -> str:
     """A readable name and a hash of everything that changes a prediction.
 
@@ -155,29 +180,38 @@ def model_version(
 
     Args:
         source: of the weights.
-        options: of the segmenter.
-        config_fingerprint: of the label config; "" where there is none.
+        options: of each mode, because each control may ask for its own.
+        mode: of the controls that do not.
+        config_fingerprint: of the label config, its controls' modes among it; ""
+            where there is none.
     """
     parts = (
         source.fingerprint(),
-        options.maps_fingerprint(),
+        *(own.maps_fingerprint() for own in options.values()),
         config_fingerprint,
         str(_CUT_REVISION),
     )
     digest = hashlib.sha256(":".join(parts).encode()).hexdigest()[:8]
-    return f"diffsegmenter-{source.name}-{options.mode}-{digest}"
+    return f"diffsegmenter-{source.name}-{mode}-{digest}"
 
 
 def _load(settings: Settings, options: SegmenterOptions) -> MapMaker:
     try:
-        return load_segmenter(settings.model, options, device=settings.device)
-    # What torch says of a device that is not there, or too small.
-    except (RuntimeError, AssertionError) as error:
+        return load_segmenter(
+            settings.model,
+            options,
+            device=settings.device,
+            dtype=settings.dtype,
+            compile_unet=settings.compile,
+        )
+    # What torch says of a device that is not there, too small, or of a precision that
+    # it does not compute in.
+    except (RuntimeError, AssertionError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsNotFound(
             settings.model,
-            f"DEVICE={settings.device} does not take it ({reason}); DEVICE=auto uses "
-            f"what there is",
+            f"DEVICE={settings.device} with DTYPE={settings.dtype} does not take it "
+            f"({reason}); DEVICE=auto and DTYPE=auto use what there is",
         ) from error
 
 
@@ -209,18 +243,21 @@ def build_engine(settings: Settings) -> Engine:
     options = segmenter_options(settings)
     cache = settings_cache(settings)
     metrics = Metrics(lambda: cache.stats)
-    on_demand = SegmenterOnDemand(lambda: _load(settings, options))
+    on_demand = SegmenterOnDemand(lambda: _load(settings, options[settings.mode]))
     annotator = PreAnnotator(
         segmenter=on_demand.get,
         fetcher=image_fetcher(settings),
         scorer=Scorer(
             cache=cache,
             metrics=metrics,
-            maps_fingerprint=f"{source.fingerprint()}:{options.maps_fingerprint()}",
+            weights_fingerprint=source.fingerprint(),
+            options=options,
         ),
         metrics=metrics,
-        version_of=lambda fingerprint: model_version(source, options, fingerprint),
-        cut=settings.cut_options(options.threshold),
+        version_of=lambda fingerprint: model_version(
+            source, options, settings.mode, fingerprint
+        ),
+        defaults=control_defaults(settings),
         budget_s=settings.predict_budget_s,
         # Label Studio takes a backend for dead whose `/health` is not answered within
         # a second, whatever it is busy with.

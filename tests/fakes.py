@@ -19,13 +19,21 @@ from backend.images import ImageFetcher
 from backend.metrics import Metrics
 from backend.predict import PreAnnotator
 from backend.scoring import Scorer
-from backend.values import CutOptions
-from segmenter import ScoreMaps
+from backend.values import ControlDefaults, CutOptions
+from segmenter import MODES, Mode, ScoreMaps, SegmenterOptions
 
 Pixels = NDArray[np.uint8]
 
 COLOURS: Final = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 MODEL_VERSION: Final = "diffsegmenter-colours-0"
+
+
+OPTIONS: Final = {mode: SegmenterOptions(mode=mode) for mode in MODES}
+
+
+def defaults_of(cut: CutOptions, mode: Mode = "fast") -> ControlDefaults:
+    """Defaults that cut in the same way whatever the mode."""
+    return ControlDefaults(mode=mode, cuts=dict.fromkeys(MODES, cut))
 
 
 def _do_nothing(pixels: Pixels) -> None:
@@ -49,6 +57,9 @@ class ColourSegmenter:
         self.before = before
         self.presence = presence or {}
         self.asked: list[tuple[str, ...]] = []
+        self.images_per_pass = 1
+        self.modes: list[Mode] = []
+        self.batches: list[int] = []
 
     @property
     def calls(self) -> int:
@@ -56,8 +67,14 @@ class ColourSegmenter:
         return len(self.asked)
 
     def score(
-        self, images: Sequence[Pixels], labels: Sequence[Sequence[str]]
+        self,
+        images: Sequence[Pixels],
+        labels: Sequence[Sequence[str]],
+        *,
+        options: SegmenterOptions | None = None,
     ) -> list[ScoreMaps]:
+        self.batches.append(len(images))
+        self.modes += [(options or SegmenterOptions()).mode] * len(images)
         return [
             self._score_one(pixels, tuple(names))
             for pixels, names in zip(images, labels, strict=True)
@@ -121,7 +138,8 @@ def make_annotator(segmenter: ColourSegmenter, /, **parts: Any) -> PreAnnotator:
     scorer = Scorer(
         cache=cache,
         metrics=metrics,
-        maps_fingerprint=parts.pop("maps_fingerprint", "colours"),
+        weights_fingerprint=parts.pop("weights_fingerprint", "colours"),
+        options=parts.pop("options", OPTIONS),
         clock=clock,
     )
     defaults: dict[str, Any] = {
@@ -131,7 +149,7 @@ def make_annotator(segmenter: ColourSegmenter, /, **parts: Any) -> PreAnnotator:
         "metrics": metrics,
         "version_of": lambda fingerprint: MODEL_VERSION,
         # Pictures of a few pixels: every one of them counts.
-        "cut": CutOptions(threshold_01=0.5, min_area_01=0),
+        "defaults": defaults_of(CutOptions(threshold_01=0.5, min_area_01=0)),
         "budget_s": 80.0,
         "clock": clock,
     }

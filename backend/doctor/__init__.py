@@ -27,8 +27,8 @@ from backend.doctor.sample import check_prediction, check_sample
 from backend.images import ImageFetcher
 from backend.predict import PreAnnotator
 from backend.settings import Settings
-from backend.wsgi import build_engine, image_fetcher
-from segmenter import SegmenterError, SegmenterOptions
+from backend.wsgi import build_engine, control_defaults, image_fetcher
+from segmenter import SegmenterError
 
 
 def examine(
@@ -75,9 +75,11 @@ def _all_checks(
                 expected_version=lambda: _expected_version(build, project),
             ),
         )
-        cut = settings.cut_options(SegmenterOptions().threshold)
         config = yield from _guard(
-            "label config", check_label_config(project, cut, no_project=no_project)
+            "label config",
+            check_label_config(
+                project, control_defaults(settings), no_project=no_project
+            ),
         )
         has_weights = yield from _guard("weights", check_weights(settings))
         has_device = yield from _guard("device", check_device(settings))

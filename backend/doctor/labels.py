@@ -11,27 +11,27 @@ from backend.doctor.project import NO_PROJECT, Project
 from backend.errors import BadLabelConfig
 from backend.label_config import LabelConfig, read_label_config
 from backend.tag_attributes import is_skipped
-from backend.values import Control, CutOptions, Label
+from backend.values import Control, ControlDefaults, Label
 
 _LABELS_SHOWN: Final = 60
 EDITOR: Final = "Settings > Labeling Interface > Code"
 
 
 def check_label_config(
-    project: Project | None, cut: CutOptions, *, no_project: str = NO_PROJECT
+    project: Project | None, defaults: ControlDefaults, *, no_project: str = NO_PROJECT
 ) -> Check[LabelConfig | None]:
     """Say what each control will draw and what each label is looked for as.
 
     Args:
         project: whose config it is.
-        cut: how regions are cut where the config does not say.
+        defaults: what holds for what a control does not say.
         no_project: why there is none.
     """
     if project is None:
         yield skipped("label config", no_project)
         return None
     try:
-        config = read_label_config(project.label_config, cut)
+        config = read_label_config(project.label_config, defaults)
     except BadLabelConfig as error:
         reason, _, example = str(error).partition(" One that works:\n")
         yield problem(
@@ -92,7 +92,8 @@ def _describe_control(control: Control) -> str:
         shape = "one per connected part"
     return (
         f"{control.from_name!r} draws {control.shape} regions on "
-        f"{control.image.name!r} ({control.image.value}), {shape}, {cut.overlap}"
+        f"{control.image.name!r} ({control.image.value}), {shape}, {cut.overlap}, "
+        f"read in {control.mode} mode"
     )
 
 

@@ -63,7 +63,7 @@ def check_device(settings: Settings) -> Check[bool]:
         yield warning(
             "device",
             f"auto takes the CPU, as torch {devices.torch_version} sees no CUDA "
-            f"device: expect 7 or more seconds for each label of an image",
+            f"device: with Stable Diffusion expect 10 seconds or so for each image",
             "For speed run the backend where there is an NVIDIA GPU, with a torch "
             "built for CUDA.",
         )

@@ -169,7 +169,7 @@ def test_serve_answers_from_the_start_without_a_model(server: Server) -> None:
         setup = httpx.post(f"{server.url}/setup", json={}, timeout=1)
 
         assert health.json()["status"] == "UP"
-        assert setup.json()["model_version"].startswith("diffsegmenter-model-paper-")
+        assert setup.json()["model_version"].startswith("diffsegmenter-model-fast-")
         time.sleep(0.2)
 
 

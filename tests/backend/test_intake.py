@@ -25,6 +25,7 @@ def control(
         shape="brush",
         labels=labels or (CAT,),
         cut=CutOptions(threshold_01=0.5),
+        mode="fast",
     )
 
 
@@ -72,7 +73,7 @@ def test_intake_makes_one_job_of_all_controls_on_an_image() -> None:
     (arrival,) = all_arrivals(intake({"image": "x.png"}, controls=controls))
 
     assert arrival.job.controls == controls
-    assert arrival.job.prompts == ("cat", "kitten", "dog")
+    assert arrival.job.prompts == {"fast": ("cat", "kitten", "dog")}
     assert arrival.job.item_index is None
 
 

@@ -6,9 +6,10 @@ import pytest
 from backend.errors import BadLabelConfig
 from backend.label_config import EXAMPLE, LabelConfig, read_label_config
 from backend.values import Control, CutOptions, ImageTag, Label
-from tests.fakes import brush_config
+from tests.fakes import brush_config, defaults_of
 
-DEFAULTS = CutOptions(threshold_01=0.5)
+CUT = CutOptions(threshold_01=0.5)
+DEFAULTS = defaults_of(CUT)
 
 CHINESE = "斑马"
 FAMILY = "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}\N{ZERO WIDTH JOINER}\N{GIRL}"
@@ -44,7 +45,8 @@ def test_read_label_config_reads_names_key_and_labels_in_order() -> None:
     assert control.image == ImageTag(name="photo", value="$picture")
     assert control.shape == "brush"
     assert [label.name for label in control.labels] == ["zebra", "apple"]
-    assert control.cut == DEFAULTS
+    assert control.cut == CUT
+    assert control.mode == "fast"
 
 
 def test_read_label_config_reads_its_own_example() -> None:

@@ -5,8 +5,10 @@ import pytest
 from backend.errors import BadLabelConfig, BadTask
 from backend.label_config import LabelConfig, read_label_config
 from backend.values import Control, CutOptions, ImageTag, Label
+from tests.fakes import defaults_of
 
-DEFAULTS = CutOptions(threshold_01=0.5)
+CUT = CutOptions(threshold_01=0.5)
+DEFAULTS = defaults_of(CUT)
 IMAGE = '<Image name="image" value="$image"/>'
 CAT = Label(name="cat", prompts=("cat",))
 DOG = Label(name="dog", prompts=("dog",))
@@ -42,7 +44,8 @@ def test_read_label_config_reads_every_kind_of_region(kind: str, shape: str) -> 
         image=ImageTag(name="image", value="$image"),
         shape=shape,  # type: ignore[arg-type]
         labels=(CAT,),
-        cut=DEFAULTS,
+        mode="fast",
+        cut=CUT,
     )
 
 

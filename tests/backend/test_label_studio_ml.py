@@ -51,6 +51,8 @@ def join_loading() -> None:
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The bundled model, and a Label Studio that nobody named."""
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
+    # Stripes of colours are none of the things that the pocket model knows.
+    monkeypatch.setenv("PRESENCE", "off")
     for name in ("MODEL", "REDIS_URL", "IMAGE_HOSTS", "MODEL_SCORE_THRESHOLD"):
         monkeypatch.delenv(name, raising=False)
     for name in ("URL", "HOST", "API_KEY", "ACCESS_TOKEN"):

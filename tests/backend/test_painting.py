@@ -17,7 +17,7 @@ from segmenter import ScoreMaps
 SIZE_YX = (20, 30)
 RED = Label(name="red", prompts=("red",))
 BLUE = Label(name="blue", prompts=("blue",))
-CANVAS = Canvas(task_id=7)
+CANVAS = Canvas(task_id=7, pixels=np.zeros((1, 1, 3), np.uint8))
 
 
 def box(top: int, left: int, bottom: int, right: int) -> NDArray[np.float16]:
@@ -43,6 +43,7 @@ def control(*labels: Label, shape: Any = "brush", **cut: Any) -> Control:
         shape=shape,
         labels=labels or (RED,),
         cut=CutOptions(threshold_01=0.5, **cut),
+        mode="fast",
     )
 
 
@@ -63,6 +64,29 @@ def boxes_of(regions: Sequence[dict[str, Any]]) -> list[tuple[int, int, int, int
         )
         for value in values
     ]
+
+
+def test_paint_lets_edges_follow_the_image_where_the_control_says_so() -> None:
+    # Cells of 8 pixels know an edge at column 16; in the picture it is at 19.
+    cells = np.zeros((4, 5), np.float16)
+    cells[:, :2] = 1
+    pixels = np.zeros((32, 40, 3), np.uint8)
+    pixels[:, :19] = 200
+    maps = ScoreMaps(
+        labels=("red",),
+        maps=cells[None],
+        presence=np.ones(1, np.float32),
+        size_yx=(32, 40),
+    )
+    canvas = Canvas(task_id=7, pixels=pixels)
+
+    def columns(**cut: Any) -> set[int]:
+        (region,) = paint(control(**cut), maps, canvas)
+        mask = decode_rle(region["value"]["rle"], size_yx=(32, 40))
+        return set(mask.sum(axis=1).tolist())
+
+    assert columns(boundaries="guided") == {19}
+    assert columns(boundaries="off") == {16}
 
 
 TWO_BOXES = np.maximum(box(2, 3, 6, 9), box(10, 15, 19, 29))
@@ -156,7 +180,7 @@ def test_paint_keeps_the_largest_regions_in_their_order(
 
 
 def test_paint_names_the_page_and_tells_pages_apart() -> None:
-    pages = [Canvas(task_id=7, item_index=index) for index in (0, 1)]
+    pages = [replace(CANVAS, item_index=index) for index in (0, 1)]
 
     regions = [paint(control(), maps_of(red=TWO_BOXES), page)[0] for page in pages]
 
@@ -198,5 +222,7 @@ def test_paint_says_what_was_asked_when_nothing_is_found(
 
     assert regions == []
     assert "Asked for 'n0' as 'red', " in caplog.text
-    assert " and 2 more. Best was 'n0' with 1.00, presence 1.00" in caplog.text
-    assert "the smallest area 0.9000 of the image" in caplog.text
+    assert (
+        " and 2 more. Best was 'n0', in the picture with 1.00 (needs 0.50), at its "
+        "best spot with 1.00 (needs 0.50); the smallest area is 0.9000 of the image."
+    ) in caplog.text

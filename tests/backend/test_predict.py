@@ -179,11 +179,35 @@ def test_predict_cuts_at_the_nearest_threshold(
 
 
 def test_predict_leaves_out_a_label_that_is_not_present() -> None:
-    annotator = make_annotator(ColourSegmenter(presence={"red": 0.9}))
+    annotator = make_annotator(ColourSegmenter(presence={"red": 0.4}))
 
     regions = ask_one(annotator, PICTURE, RED_AND_BLUE)
 
     assert names_of(regions) == ["blue"]
+
+
+@pytest.mark.parametrize(
+    ("label_line", "control_line", "is_drawn"),
+    [
+        pytest.param(None, None, False, id="of-the-settings"),
+        pytest.param(None, "0.3", True, id="of-the-control"),
+        pytest.param("0.3", "1", True, id="of-the-label-before-the-control"),
+        pytest.param("0.5", "0", False, id="of-the-label-alone"),
+    ],
+)
+def test_predict_draws_what_is_present_by_the_nearest_line(
+    label_line: str | None, control_line: str | None, is_drawn: bool
+) -> None:
+    def attribute(value: str | None) -> str:
+        return f'model_presence_threshold="{value}"' if value else ""
+
+    config = brush_config(
+        f'<Label value="red" {attribute(label_line)}/>',
+        control=attribute(control_line),
+    )
+    annotator = make_annotator(ColourSegmenter(presence={"red": 0.4}))
+
+    assert names_of(ask_one(annotator, PICTURE, config)) == ["red"] * is_drawn
 
 
 def test_predict_names_regions_uniquely_and_the_same_on_a_repeat(

@@ -115,7 +115,7 @@ def test_predict_segments_anew_for_other_weights(
 ) -> None:
     ask(make_annotator(segmenter, cache=cache), PICTURE)
 
-    ask(make_annotator(segmenter, cache=cache, maps_fingerprint="new"), PICTURE)
+    ask(make_annotator(segmenter, cache=cache, weights_fingerprint="new"), PICTURE)
 
     assert segmenter.calls == 2
 

@@ -259,8 +259,8 @@ def test_predict_says_how_near_it_came_when_nothing_is_found(
     (line,) = [r.getMessage() for r in caplog.records if "nothing found" in r.msg]
     assert line == (
         "Task 1: nothing found for tag. Asked for 'cat' as 'kitten', 'puss', 'dog'. "
-        "Best was 'cat' with 0.00, presence 1.00; the threshold is 0.50, the smallest "
-        "area 0.0000 of the image."
+        "Best was 'cat', in the picture with 1.00 (needs 0.50), at its best spot with "
+        "0.00 (needs 0.50); the smallest area is 0.0000 of the image."
     )
 
 

@@ -41,6 +41,7 @@ def control_of(shape: Shape, *, in_labels: bool = False) -> Control:
         shape=shape,
         labels=(DOG, GRASS),
         cut=CUT,
+        mode="fast",
         labels_from_name="names" if in_labels else None,
     )
 

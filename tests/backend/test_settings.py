@@ -30,9 +30,9 @@ def test_from_env_gives_every_default_for_an_empty_environment() -> None:
     assert settings.image_max_pixels == 100_000_000
     assert settings.predict_budget_s == 80
     assert (settings.mode, settings.presence, settings.caption) == (
-        "paper",
-        "off",
-        True,
+        "fast",
+        None,
+        None,
     )
 
 
@@ -54,7 +54,15 @@ def test_from_env_reads_every_variable() -> None:
             "MODEL_SCORE_THRESHOLD": "0.4",
             "MODEL_MODE": "paper",
             "PRESENCE": "paper",
+            "PRESENCE_THRESHOLD": "0.3",
             "CAPTION": "off",
+            "BOUNDARIES": "guided",
+            "BACKGROUND_WORDS": "sky, open sea,",
+            "ASPECT": "keep",
+            "MAX_WINDOWS": "6",
+            "DTYPE": "bfloat16",
+            "COMPILE": "on",
+            "BATCH_SIZE": "16",
             "OVERLAP": "independent",
             "REGIONS": "part",
             "MIN_AREA": "0",
@@ -90,7 +98,15 @@ def test_from_env_reads_every_variable() -> None:
         "score_threshold_01": 0.4,
         "mode": "paper",
         "presence": "paper",
+        "presence_threshold_01": 0.3,
         "caption": False,
+        "boundaries": "guided",
+        "background_words": ("sky", "open sea"),
+        "aspect": "keep",
+        "max_windows": 6,
+        "dtype": "bfloat16",
+        "compile": True,
+        "batch_size": 16,
         "image_hosts": ("images.example.org", "minio:9000", "*.my.org"),
         "overlap": "independent",
         "regions": "part",
@@ -109,10 +125,16 @@ def test_from_env_reads_every_variable() -> None:
 
 
 def test_cut_options_are_what_the_environment_says_of_regions() -> None:
-    settings = Settings.from_env({"MODEL_SCORE_THRESHOLD": "0.4", "REGIONS": "part"})
+    settings = Settings.from_env({"PRESENCE_THRESHOLD": "0.2", "REGIONS": "part"})
 
-    assert settings.cut_options(0.6) == CutOptions(threshold_01=0.4, regions="part")
-    assert Settings.from_env({}).cut_options(0.6) == CutOptions(threshold_01=0.6)
+    found = settings.cut_options(threshold_01=0.6, boundaries="guided")
+
+    assert found == CutOptions(
+        threshold_01=0.6,
+        presence_threshold_01=0.2,
+        boundaries="guided",
+        regions="part",
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from backend.tag_attributes import (
     is_skipped,
     read_cut_options,
     read_label,
+    read_mode,
 )
 from backend.values import CutOptions, Label
 
@@ -30,7 +31,8 @@ def test_read_cut_options_reads_every_attribute() -> None:
         model_min_area="0.01",
         model_max_regions="7",
         model_polygon_tolerance="0.005",
-        model_mode="paper",
+        model_boundaries="guided",
+        model_presence_threshold="1",
     ) == CutOptions(
         threshold_01=0.4,
         overlap="independent",
@@ -38,7 +40,18 @@ def test_read_cut_options_reads_every_attribute() -> None:
         min_area_01=0.01,
         max_regions=7,
         polygon_tolerance_01=0.005,
+        boundaries="guided",
+        presence_threshold_01=1.0,
     )
+
+
+def test_read_mode_reads_it_or_keeps_the_default() -> None:
+    where = "<BrushLabels name='tag'>"
+
+    assert read_mode({"model_mode": " paper "}, "fast", where) == "paper"
+    assert read_mode({"model_mode": ""}, "paper", where) == "paper"
+    with pytest.raises(BadLabelConfig, match=r"quick.*BrushLabels.*fast or paper"):
+        read_mode({"model_mode": "quick"}, "fast", where)
 
 
 def test_read_cut_options_takes_the_other_spelling_of_the_threshold_last() -> None:
@@ -61,7 +74,9 @@ def test_read_cut_options_takes_the_other_spelling_of_the_threshold_last() -> No
         ("model_max_regions", "²", "a whole number above 0"),
         ("model_polygon_tolerance", "0", "image's diagonal"),
         ("model_polygon_tolerance", "nan", "image's diagonal"),
-        ("model_mode", "quick", "paper"),
+        ("model_presence_threshold", "1.1", "probability from 0 to 1"),
+        ("model_presence_threshold", "-0.1", "probability from 0 to 1"),
+        ("model_boundaries", "on", "off or guided"),
     ],
 )
 def test_read_cut_options_names_attribute_value_place_and_remedy(

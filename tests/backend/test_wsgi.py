@@ -13,11 +13,24 @@ from backend.wsgi import (
     SegmenterOnDemand,
     app_from_environment,
     build_app,
+    control_defaults,
     model_version,
     segmenter_options,
 )
-from segmenter import ModelSource, SegmenterError, SegmenterOptions, WeightsNotFound
-from tests.fakes import RED_AND_BLUE, ColourSegmenter, brush_config, picture
+from segmenter import (
+    MODES,
+    ModelSource,
+    SegmenterError,
+    SegmenterOptions,
+    WeightsNotFound,
+)
+from tests.fakes import (
+    OPTIONS,
+    RED_AND_BLUE,
+    ColourSegmenter,
+    brush_config,
+    picture,
+)
 
 BODY = {
     "tasks": [{"id": 1, "data": {"image": picture("red", "blue", size_yx=(24, 32))}}],
@@ -57,7 +70,7 @@ def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> No
     version = version_with(tmp_path, model, schema="")
 
     assert isinstance(version, str)
-    assert version.startswith("diffsegmenter-my-model-paper-")
+    assert version.startswith("diffsegmenter-my-model-fast-")
     assert len(version.rpartition("-")[2]) == 8
     app = build_app(settings_for(tmp_path, model), preload=False)
     assert app.test_client().get("/versions").json == {"versions": [version]}
@@ -69,7 +82,13 @@ def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> No
     [
         pytest.param({"MODEL_SCORE_THRESHOLD": "0.4"}, id="threshold"),
         pytest.param({"PRESENCE": "paper"}, id="presence"),
-        pytest.param({"CAPTION": "off"}, id="caption"),
+        pytest.param({"CAPTION": "on"}, id="caption"),
+        pytest.param({"MODEL_MODE": "paper"}, id="mode"),
+        pytest.param({"PRESENCE_THRESHOLD": "0.3"}, id="presence-threshold"),
+        pytest.param({"BOUNDARIES": "off"}, id="boundaries"),
+        pytest.param({"BACKGROUND_WORDS": "sky"}, id="background-words"),
+        pytest.param({"ASPECT": "keep"}, id="aspect"),
+        pytest.param({"MAX_WINDOWS": "4"}, id="windows"),
         pytest.param({"OVERLAP": "independent"}, id="overlap"),
         pytest.param({"REGIONS": "part"}, id="regions"),
         pytest.param({"MIN_AREA": "0.1"}, id="smallest-area"),
@@ -89,7 +108,8 @@ def test_model_version_changes_with_what_changes_a_mask(
     [
         pytest.param({"PORT": "9999", "THREADS": "2"}, id="server"),
         pytest.param({"CACHE_TTL_S": "5"}, id="cache"),
-        pytest.param({"DEVICE": "cpu"}, id="device"),
+        pytest.param({"DEVICE": "cpu", "DTYPE": "bfloat16"}, id="device"),
+        pytest.param({"BATCH_SIZE": "2", "COMPILE": "on"}, id="speed"),
         pytest.param(
             {"MODEL_SCORE_THRESHOLD": str(SegmenterOptions().threshold)},
             id="default-threshold",
@@ -116,9 +136,8 @@ def test_model_version_changes_with_the_weights_and_not_with_their_place(
 
 
 def test_model_version_changes_with_the_revision() -> None:
-    options = SegmenterOptions()
     versions = {
-        model_version(ModelSource.parse(name), options)
+        model_version(ModelSource.parse(name), OPTIONS, "fast")
         for name in ("org/sd@abc", "org/sd@def", "org/sd", "other/sd@abc")
     }
 
@@ -130,14 +149,29 @@ def test_segmenter_options_takes_over_what_the_operator_set() -> None:
         {"MODEL_SCORE_THRESHOLD": "0.4", "PRESENCE": "paper", "CAPTION": "off"}
     )
 
-    options = segmenter_options(settings)
+    found = segmenter_options(settings)
 
-    assert (options.threshold, options.presence, options.caption) == (
-        0.4,
-        "paper",
-        False,
-    )
-    assert segmenter_options(Settings.from_env({})) == SegmenterOptions()
+    assert found == {
+        mode: SegmenterOptions(
+            mode=mode, threshold=0.4, presence="paper", caption=False
+        )
+        for mode in MODES
+    }
+    assert segmenter_options(Settings.from_env({})) == OPTIONS
+
+
+def test_control_defaults_are_each_mode_s_own_where_nothing_is_set() -> None:
+    untouched = control_defaults(Settings.from_env({"MODEL_MODE": "paper"}))
+
+    assert untouched.mode == "paper"
+    for mode, options in OPTIONS.items():
+        cut = untouched.cuts[mode]
+        assert (cut.threshold_01, cut.boundaries) == (
+            options.threshold,
+            options.boundaries,
+        )
+    same = control_defaults(Settings.from_env({"MODEL_SCORE_THRESHOLD": "0.3"}))
+    assert {cut.threshold_01 for cut in same.cuts.values()} == {0.3}
 
 
 def test_build_app_loads_nothing_when_told_so(tmp_path: Path, model: Path) -> None:
@@ -268,12 +302,10 @@ def test_load_in_background_logs_a_failure_and_leaves_the_next_try_to_a_request(
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in the layout of a real model, without companions."""
-    from tests.segmenter.tiny_models import make_parts
+    from tests.segmenter.tiny_models import make_parts, save_parts
 
     folder = tmp_path_factory.mktemp("tiny")
-    parts = make_parts()
-    for name in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
-        getattr(parts, name).save_pretrained(folder / name)
+    save_parts(folder, make_parts())
     return folder
 
 
@@ -282,7 +314,7 @@ def test_predict_answers_503_until_the_weights_are_there(
 ) -> None:
     model = tmp_path / "arriving"
     model.mkdir()
-    settings = settings_for(tmp_path, model, CAPTION="off")
+    settings = settings_for(tmp_path, model, PRESENCE="off")
     client = build_app(settings, preload=False).test_client()
     version = client.post("/setup", json={"schema": RED_AND_BLUE}).json["model_version"]
 
@@ -308,11 +340,14 @@ def test_predict_answers_503_until_the_weights_are_there(
 def test_predict_answers_503_when_the_device_is_not_there(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    settings = settings_for(tmp_path, tiny_model, DEVICE="cuda:99", CAPTION="off")
+    settings = settings_for(tmp_path, tiny_model, DEVICE="cuda:99", PRESENCE="off")
     client = build_app(settings, preload=False).test_client()
 
     answer = client.post("/predict", json=BODY)
 
     assert answer.status_code == 503
-    assert "DEVICE=cuda:99 does not take it" in answer.json["error"]["message"]
+    assert (
+        "DEVICE=cuda:99 with DTYPE=auto does not take it"
+        in answer.json["error"]["message"]
+    )
     assert client.get("/health").json["model"].startswith("failed: ")

@@ -32,6 +32,7 @@ CONTROL = Control(
     shape="brush",
     labels=(Label(name="cat", prompts=("cat",)),),
     cut=CutOptions(threshold_01=0.5),
+    mode="fast",
 )
 
 

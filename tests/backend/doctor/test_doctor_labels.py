@@ -8,7 +8,7 @@ from backend.doctor.project import Project
 from backend.label_config import LabelConfig
 from backend.values import CutOptions
 from tests.backend.doctor.checks import outcome
-from tests.fakes import brush_config
+from tests.fakes import brush_config, defaults_of
 
 PROJECT = Project(
     id=7,
@@ -17,7 +17,7 @@ PROJECT = Project(
     shows_predictions=True,
     predicts_when_listed=False,
 )
-CUT = CutOptions(threshold_01=0.6)
+CUT = defaults_of(CutOptions(threshold_01=0.6))
 
 
 def check(label_config: str) -> tuple[list[Finding], LabelConfig | None]:
@@ -36,7 +36,8 @@ def test_check_label_config_says_how_each_label_is_looked_for() -> None:
     assert config is not None
     assert finding.level == "ok"
     assert finding.seen == (
-        "'tag' draws brush regions on 'image' ($image), one per label, exclusive"
+        "'tag' draws brush regions on 'image' ($image), one per label, exclusive, read "
+        "in fast mode"
     )
     assert finding.details == (
         "'Katze' is looked for as 'cat' and 'kitten', threshold 0.4",

@@ -18,6 +18,7 @@ from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
     brush_config,
+    defaults_of,
     encoded,
     make_annotator,
     picture,
@@ -42,7 +43,9 @@ def web() -> Iterator[WebServer]:
 
 
 def config_of(project: Project) -> Any:
-    _, config = outcome(check_label_config(project, CutOptions(threshold_01=0.5)))
+    _, config = outcome(
+        check_label_config(project, defaults_of(CutOptions(threshold_01=0.5)))
+    )
     return config
 
 
@@ -204,7 +207,7 @@ def test_check_prediction_says_how_near_nothing_came(
 
     assert finding.level == "warning"
     assert finding.seen.startswith("nothing was found, in ")
-    assert any("the threshold is 0.50" in line for line in finding.details)
+    assert any("(needs 0.50)" in line for line in finding.details)
     assert finding.remedy is not None
     assert "model_score_threshold" in finding.remedy
     # It is told once, in the finding.

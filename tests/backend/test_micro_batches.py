@@ -1,0 +1,180 @@
+"""Threads that share batches; what is computed is a number's double."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backend.micro_batches import MicroBatcher, OutOfTime, Ticket
+from tests.clock import Clock
+
+LATER = 1e9
+
+Doubler = Callable[[Sequence[int]], list[int]]
+
+
+def ticket(work: int, *, kind: str = "a", deadline: float = LATER) -> Ticket[int, int]:
+    return Ticket(work=work, kind=kind, deadline=deadline)
+
+
+def noting(batches: list[list[int]]) -> Doubler:
+    def double(work: Sequence[int]) -> list[int]:
+        batches.append(list(work))
+        return [2 * one for one in work]
+
+    return double
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        pause.wait(0.005)
+    pytest.fail("it never came to that")
+
+
+def test_what_stands_in_line_goes_in_batches_first_come_first_served() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    tickets = [ticket(number) for number in range(5)]
+    line.submit(tickets)
+
+    results = [line.result(one, noting(batches), most=2) for one in tickets]
+
+    assert results == [0, 2, 4, 6, 8]
+    assert batches == [[0, 1], [2, 3], [4]]
+
+
+def test_work_of_another_kind_waits_for_a_batch_of_its_own() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    tickets = [ticket(n, kind=kind) for n, kind in enumerate("abaab")]
+    line.submit(tickets)
+
+    results = [line.result(one, noting(batches), most=8) for one in tickets]
+
+    assert results == [0, 2, 4, 6, 8]
+    assert batches == [[0, 2, 3], [1, 4]]
+
+
+def test_threads_that_wait_share_the_next_batch() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    is_busy, go_on = threading.Event(), threading.Event()
+
+    def double(work: Sequence[int]) -> list[int]:
+        is_busy.set()
+        assert go_on.wait(30)
+        return noting(batches)(work)
+
+    def ask(number: int) -> int | Exception:
+        own = ticket(number)
+        line.submit([own])
+        return line.result(own, double, most=8)
+
+    with ThreadPoolExecutor(7) as pool:
+        first = pool.submit(ask, 0)
+        assert is_busy.wait(30)
+        others = [pool.submit(ask, number) for number in range(1, 7)]
+        wait_until(lambda: len(line._waiting) == 6)
+        go_on.set()
+        results = [future.result(30) for future in (first, *others)]
+
+    assert results == [0, 2, 4, 6, 8, 10, 12]
+    assert batches[0] == [0]
+    assert sorted(batches[1]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_one_that_fails_costs_the_others_of_its_batch_nothing() -> None:
+    def double(work: Sequence[int]) -> list[int]:
+        if 1 in work:
+            raise RuntimeError("out of memory")
+        return [2 * one for one in work]
+
+    line = MicroBatcher[int, int]()
+    tickets = [ticket(number) for number in range(3)]
+    line.submit(tickets)
+
+    found = [line.result(one, double, most=3) for one in tickets]
+
+    assert (found[0], found[2]) == (0, 4)
+    assert isinstance(found[1], RuntimeError)
+
+
+def test_work_whose_deadline_has_come_is_not_begun(clock: Clock) -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int](clock)
+    late, in_time = ticket(1, deadline=clock.now), ticket(2, deadline=clock.now + 5)
+    line.submit([late, in_time])
+
+    assert line.result(in_time, noting(batches), most=8) == 4
+    assert isinstance(line.result(late, noting(batches), most=8), OutOfTime)
+    assert batches == [[2]]
+
+
+def test_what_was_begun_in_time_is_answered_however_long_it_takes(
+    clock: Clock,
+) -> None:
+    line = MicroBatcher[int, int](clock)
+    own = ticket(1, deadline=clock.now + 5)
+    line.submit([own])
+
+    def take_long(work: Sequence[int]) -> list[int]:
+        clock.now += 60
+        return [2 * one for one in work]
+
+    assert line.result(own, take_long, most=1) == 2
+
+
+def test_who_waits_for_another_s_batch_waits_no_longer_than_the_deadline() -> None:
+    line = MicroBatcher[int, int]()
+    is_busy, go_on = threading.Event(), threading.Event()
+
+    def block(work: Sequence[int]) -> list[int]:
+        is_busy.set()
+        assert go_on.wait(30)
+        return [2 * one for one in work]
+
+    first = ticket(1)
+    line.submit([first])
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(line.result, first, block, most=1)
+        assert is_busy.wait(30)
+        impatient = ticket(2, deadline=line._clock() + 0.05)
+        line.submit([impatient])
+        found = line.result(impatient, block, most=1)
+        go_on.set()
+
+    assert isinstance(found, OutOfTime)
+    assert answer.result(30) == 2
+    assert not line._waiting
+
+
+def test_what_is_withdrawn_is_not_computed() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    kept, withdrawn = ticket(1), ticket(2)
+    line.submit([withdrawn, kept])
+    line.withdraw([withdrawn])
+
+    assert line.result(kept, noting(batches), most=8) == 2
+    assert batches == [[1]]
+
+
+def test_an_interrupted_batch_leaves_nobody_waiting() -> None:
+    line = MicroBatcher[int, int]()
+    tickets = [ticket(number) for number in range(2)]
+    line.submit(tickets)
+
+    def interrupt(work: Sequence[int]) -> list[int]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        line.result(tickets[0], interrupt, most=2)
+
+    assert isinstance(line.result(tickets[1], interrupt, most=2), OutOfTime)
+    next_one = ticket(3)
+    line.submit([next_one])
+    assert line.result(next_one, noting([]), most=2) == 6
