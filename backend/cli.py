@@ -18,6 +18,7 @@ from backend.wsgi import (
 )
 from segmenter import ModelSource, SegmenterError
 from segmenter.commands import segment_picture
+from segmenter.evaluation.command import evaluate_folder
 
 app = typer.Typer(
     help="Open-vocabulary masks for Label Studio.",
@@ -29,6 +30,7 @@ _output = Console()
 _errors = Console(stderr=True)
 
 app.command(name="segment")(segment_picture)
+app.command(name="evaluate")(evaluate_folder)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

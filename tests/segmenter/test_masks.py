@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from segmenter.masks import cut_masks, upsample
+from segmenter.masks import cut_masks, find_winners, upsample
 from segmenter.values import ScoreMaps
 
 
@@ -210,6 +210,38 @@ def test_cut_is_argmax_with_a_constant_background(
     winner: NDArray[np.intp] = scores.argmax(axis=0)
     expected = np.where(scores.max(axis=0) > own[winner], winner, -1)
     np.testing.assert_array_equal(found.label_map, expected)
+
+
+def test_winners_are_the_best_present_labels_whatever_their_score() -> None:
+    maps = score_maps([FIRST, SECOND, [[1, 1, 0, 1]]], presence=[1, 0.5, 0.4])
+
+    label_map, scores = find_winners(maps)
+
+    assert label_map.tolist() == [[1, 1, 0, 0]]
+    assert label_map.dtype == np.int16
+    assert scores.tolist() == [[1, 0.5, 0.75, 1]]
+
+
+def test_there_is_no_winner_where_no_label_scores() -> None:
+    label_map, scores = find_winners(score_maps([[[0, 1]]]))
+
+    assert label_map.tolist() == [[-1, 0]]
+    assert scores.tolist() == [[0, 1]]
+
+
+@settings(deadline=None)
+@given(case=maps_and_limits(), threshold=st.sampled_from([0.1, 0.25, 0.5, 0.75]))
+def test_winners_above_a_threshold_are_the_cut_along_edges_too(
+    case: tuple[ScoreMaps, list[float | None]], threshold: float
+) -> None:
+    maps, _ = case
+    pixels = np.random.default_rng(0).integers(0, 256, (*maps.size_yx, 3), np.uint8)
+
+    label_map, scores = find_winners(maps, pixels=pixels)
+
+    cut = cut_masks(maps, threshold=threshold, pixels=pixels)
+    above = np.where(scores > np.float32(threshold), label_map, -1)
+    np.testing.assert_array_equal(above, cut.label_map)
 
 
 def test_300_labels_need_no_more_memory_than_a_few_and_little_time() -> None:

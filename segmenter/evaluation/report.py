@@ -1,0 +1,133 @@
+"""A summary in, JSON and tables to read out."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from segmenter.evaluation.class_lists import ClassList
+from segmenter.evaluation.counts import THRESHOLDS
+from segmenter.evaluation.job import Job
+from segmenter.evaluation.published import PUBLISHED, SOURCE, objections
+from segmenter.evaluation.tally import Summary
+
+ORACLE_NOTE: Final = "threshold chosen on this very split, as papers do"
+# More failures are in the JSON only.
+_MOST_FAILURES: Final = 10
+
+
+def to_json(summary: Summary, job: Job) -> str:
+    """The whole report as indented JSON, shares in [0, 1], unknown ones null."""
+    threshold, miou = summary.oracle
+    report: dict[str, Any] = {
+        "run": job.describe(),
+        "images": {
+            "counted": summary.n_counted,
+            "failed": len(summary.failures),
+            "seconds_per_image": summary.seconds_per_image,
+        },
+        "miou": summary.miou,
+        "oracle": {"threshold": threshold, "miou": miou, "note": ORACLE_NOTE},
+        "boundary_f": summary.boundary_f,
+        "presence": asdict(summary.presence),
+        "published": _published(summary, job),
+        "classes": [
+            {"name": name, "iou": iou, "boundary_f": boundary_f}
+            for name, iou, boundary_f in zip(
+                job.classes.names, summary.iou_of, summary.boundary_f_of, strict=True
+            )
+        ],
+        "sweep": [
+            {"threshold": threshold, "miou": miou}
+            for threshold, miou in zip(THRESHOLDS, summary.sweep, strict=True)
+        ],
+        "failures": [asdict(failure) for failure in summary.failures],
+    }
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+
+
+def print_report(console: Console, summary: Summary, job: Job) -> None:
+    """Print the classes, and last, where a reader looks, the figures."""
+    figures = _figures(summary, job.options.threshold)
+    console.print(Group(_class_table(summary, job.classes), "", figures))
+    for line in _comparison(summary, job):
+        console.print(line, markup=False, highlight=False)
+
+
+def failure_lines(summary: Summary) -> Iterator[str]:
+    """One line per image that was not counted, the first of many."""
+    n_failed = len(summary.failures)
+    if n_failed:
+        yield f"{n_failed} of {n_failed + summary.n_counted} images were not counted:"
+    for failure in summary.failures[:_MOST_FAILURES]:
+        yield f"  {failure.name}: {failure.reason}"
+    if n_failed > _MOST_FAILURES:
+        yield f"  and {n_failed - _MOST_FAILURES} more, which the report lists."
+
+
+def _published(summary: Summary, job: Job) -> dict[str, Any] | None:
+    published = PUBLISHED.get(job.classes.title)
+    if published is None:
+        return None
+    problems = objections(published, n_counted=summary.n_counted, plan=job.plan)
+    return {
+        "miou": published.miou,
+        "source": SOURCE,
+        "comparable": not problems,
+        "objections": problems,
+    }
+
+
+def _class_table(summary: Summary, classes: ClassList) -> Table:
+    table = Table("class", box=None)
+    table.add_column("IoU", justify="right")
+    table.add_column("boundary F", justify="right")
+    for name, iou, boundary_f in zip(
+        classes.names, summary.iou_of, summary.boundary_f_of, strict=True
+    ):
+        table.add_row(Text(name), _percent(iou), _percent(boundary_f))
+    return table
+
+
+def _figures(summary: Summary, threshold: float) -> Table:
+    best, miou = summary.oracle
+    presence = summary.presence
+    table = Table("figure", box=None)
+    table.add_column("%", justify="right")
+    table.add_column("")
+    rows = [
+        ("mIoU", summary.miou, f"threshold {threshold:g}, background included"),
+        ("oracle mIoU", miou, f"threshold {best:g}: {ORACLE_NOTE}"),
+        ("boundary F", summary.boundary_f, "mean over classes"),
+        ("presence precision", presence.precision, "labels called present that are"),
+        ("presence recall", presence.recall, "labels there that were called present"),
+        ("presence F1", presence.f1, ""),
+        ("presence exact", presence.exact, "images with every label judged rightly"),
+    ]
+    for name, value, note in rows:
+        table.add_row(name, _percent(value), note)
+    return table
+
+
+def _comparison(summary: Summary, job: Job) -> Iterator[str]:
+    """Lines below the tables: images, time, and the paper's figure."""
+    seconds = summary.seconds_per_image
+    time = "" if seconds is None else f", median {seconds:.3g} s per image"
+    yield f"{summary.n_counted} images counted{time}."
+    published = PUBLISHED.get(job.classes.title)
+    if published is None:
+        return
+    yield f"Published: {_percent(published.miou)} % mIoU. {SOURCE}."
+    problems = objections(published, n_counted=summary.n_counted, plan=job.plan)
+    if problems:
+        yield f"Not comparable: {'; '.join(problems)}."
+    else:
+        yield "Comparable with the oracle mIoU above, if the model is the same."
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,43 @@
+"""Fixtures for tests of evaluations: the pocket world as a data set, and its model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from segmenter import load_segmenter
+from segmenter.evaluation.voc_folder import VocFolder, open_voc_folder
+from segmenter.pocket.voc import write_voc_folder
+from segmenter.predictor import Segmenter
+
+N_SCENES = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine, threads of so small a model wait longest for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def pocket_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six scenes, wider than high, in VOC layout; nobody changes the files."""
+    root = tmp_path_factory.mktemp("pocket")
+    write_voc_folder(root, n_scenes=N_SCENES, size_yx=(96, 160))
+    return root
+
+
+@pytest.fixture(scope="session")
+def pocket_folder(pocket_root: Path) -> VocFolder:
+    """The same, opened."""
+    return open_voc_folder(pocket_root)
+
+
+@pytest.fixture(scope="session")
+def pocket() -> Segmenter:
+    """The bundled model in fast mode."""
+    return load_segmenter("pocket", device="cpu")
