@@ -6,7 +6,7 @@ from pydantic_settings import BaseSettings
 
 from backend.setting_types import Words, variable
 from backend.values import CutOptions
-from segmenter import MODES, Mode
+from segmenter import MODES, Mode, SegmenterOptions
 
 # Of the defaults only; the threshold's is the segmenter's.
 _CUT: Final = CutOptions(threshold_01=0.5)
@@ -26,12 +26,13 @@ class SegmentationSettings(BaseSettings):
         polygon_tolerance_01: see there.
         mode: how the segmenter reads labels where a control does not say.
         presence: which labels are left out because the picture does not show them;
-            None, here and in the next two, for what the mode has.
+            None, here and in the next three, for what the mode has.
+        presence_threshold_01: see `CutOptions`.
         caption: let a captioner, where the model has one, speak.
         boundaries: see `CutOptions`.
-        presence_threshold_01: see `CutOptions`.
         background_words: what may be in pictures and is no label.
-        aspect: "squash" images to the model's square or "keep" their shape.
+        aspect: "squash" images to the model's square or "keep" their shape; None for
+            what the mode has.
         max_windows: most windows that a large image is read through.
         dtype: precision of the diffusion model.
         compile: let torch compile the U-Net; the first images take minutes then.
@@ -87,12 +88,11 @@ class SegmentationSettings(BaseSettings):
     presence: Literal["off", "paper", "calibrated"] | None = variable(
         "PRESENCE", expects="off, paper or calibrated"
     )
-    presence_threshold_01: float = variable(
+    presence_threshold_01: float | None = variable(
         "PRESENCE_THRESHOLD",
-        default=_CUT.presence_threshold_01,
         ge=0,
         le=1,
-        expects="a probability from 0 to 1, such as 0.5",
+        expects="a probability from 0 to 1, such as 0.3",
     )
     caption: bool | None = variable("CAPTION", expects="on or off")
     boundaries: Literal["off", "guided"] | None = variable(
@@ -101,8 +101,8 @@ class SegmentationSettings(BaseSettings):
     background_words: Words = variable(
         "BACKGROUND_WORDS", default=(), expects="words with commas between: sky, grass"
     )
-    aspect: Literal["squash", "keep"] = variable(
-        "ASPECT", default="squash", expects="squash or keep"
+    aspect: Literal["squash", "keep"] | None = variable(
+        "ASPECT", expects="squash or keep"
     )
     max_windows: int = variable(
         "MAX_WINDOWS", default=1, ge=1, le=64, expects="a whole number from 1 to 64"
@@ -115,19 +115,16 @@ class SegmentationSettings(BaseSettings):
         "BATCH_SIZE", ge=1, le=256, expects="a whole number from 1 to 256"
     )
 
-    def cut_options(
-        self, *, threshold_01: float, boundaries: Literal["off", "guided"]
-    ) -> CutOptions:
+    def cut_options(self, options: SegmenterOptions) -> CutOptions:
         """How regions are cut where a label config does not say.
 
         Args:
-            threshold_01: of the segmenter's options, which know this setting.
-            boundaries: the same.
+            options: the segmenter's, made of these settings.
         """
         return CutOptions(
-            threshold_01=threshold_01,
-            presence_threshold_01=self.presence_threshold_01,
-            boundaries=boundaries,
+            threshold_01=options.threshold,
+            presence_threshold_01=options.presence_threshold,
+            boundaries=options.boundaries,
             overlap=self.overlap,
             regions=self.regions,
             min_area_01=self.min_area_01,

@@ -122,9 +122,7 @@ def control_defaults(settings: Settings) -> ControlDefaults:
     return ControlDefaults(
         mode=settings.mode,
         cuts={
-            mode: settings.cut_options(
-                threshold_01=options.threshold, boundaries=options.boundaries
-            )
+            mode: settings.cut_options(options)
             for mode, options in segmenter_options(settings).items()
         },
     )

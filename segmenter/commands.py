@@ -45,8 +45,9 @@ def segment_picture(
         typer.Option(help="How to leave out labels that the picture does not show."),
     ] = None,
     presence_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Probability that a label needs.")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0, max=1, help="What a label needs to be taken for present."),
+    ] = None,
     boundaries: Annotated[
         Literal["off", "guided"] | None,
         typer.Option(help="guided: edges of masks follow the picture's."),
@@ -81,7 +82,7 @@ def segment_picture(
     ) as error:
         _errors.print(_explain(error, picture), style="red", markup=False)
         raise typer.Exit(1) from error
-    _console.print(_table(segmentation, presence_threshold))
+    _console.print(_table(segmentation, options.presence_threshold))
     _console.print(f"Overlay: {out}", markup=False, soft_wrap=True)
 
 

@@ -65,7 +65,7 @@ class Companions:
         *,
         evidence: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Which labels are in the picture: float32 (L,) in [0, 1], 0.5 the line.
+        """Which labels are in the picture: float32 (L,) in [0, 1].
 
         Args:
             image: uint8 (Y, X, 3).

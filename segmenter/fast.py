@@ -7,8 +7,8 @@ of a label set are encoded and projected once for all images.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from segmenter.maps import (
     compete,
     fuse_levels,
     keep_off_background,
+    resize,
     spread_over_windows,
     stretch,
 )
@@ -31,6 +32,11 @@ from segmenter.windows import Layout
 
 # Label sets whose embeddings and keys are kept: 5 to 20 MB each for Stable Diffusion.
 _KEPT_LABEL_SETS: Final = 16
+
+# Weight of the whole image beside its windows. On pocket scenes without it, objects
+# larger than a window fell apart; at a half, small ones were lost
+# (`tests/bench/bench_shapes.py`).
+_SHARE_OF_WHOLE_01: Final = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +65,7 @@ class FastReading:
         windows: one reading per window.
         layout: of the windows, in cells of the maps.
         n_labels: how many of the rows are labels.
+        whole: the same of the whole image in one window, where there are several.
     """
 
     rows: Tensor
@@ -66,6 +73,7 @@ class FastReading:
     windows: list[SampleReading]
     layout: Layout
     n_labels: int
+    whole: "FastReading | None" = None
 
     @property
     def evidence(self) -> NDArray[np.float32]:
@@ -73,10 +81,12 @@ class FastReading:
 
         The highest share of any cell that a label has against all other rows, at
         the coarsest level: on the pocket model that tells more than finer ones do.
+        Of an image in windows, what one of them shows or the whole.
         """
         shares = self.coarsest / self.coarsest.sum(dim=0).clamp(min=1e-12)
         peaks: NDArray[np.float32] = shares.amax(dim=(1, 2)).cpu().numpy()
-        return peaks[: self.n_labels]
+        own = peaks[: self.n_labels]
+        return own if self.whole is None else np.maximum(own, self.whole.evidence)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,10 +112,23 @@ class FastMode:
         Raises:
             BadLabel: if a label has no token.
         """
+        views = [self._passes.views(size_yx(request.image)) for request in requests]
+        readings = self._read_views(
+            (request, cells)
+            for request, own in zip(requests, views, strict=True)
+            for cells in own
+        )
+        for own in views:
+            reading = next(readings)
+            yield replace(reading, whole=next(readings)) if len(own) > 1 else reading
+
+    def _read_views(
+        self, views: Iterable[tuple[Request, Layout]]
+    ) -> Iterator[FastReading]:
+        """Read views of images, those of one size in common passes."""
         limit = self._passes.most_at_once
         batch: list[tuple[Request, Layout]] = []
-        for request in requests:
-            cells = self._passes.lay_out(size_yx(request.image))
+        for request, cells in views:
             n_windows = sum(len(layout.origins_yx) for _, layout in batch)
             if batch and (
                 n_windows + len(cells.origins_yx) > limit
@@ -124,6 +147,22 @@ class FastMode:
             reading: of the image.
             presence: float (L,) in [0, 1]; see `maps.compete`.
         """
+        words = self._spread(reading, presence)
+        if reading.whole is not None:
+            # A window sees small things that the whole image does not show, and the
+            # whole image what large ones are.
+            whole = self._spread(reading.whole, presence)
+            words = words.lerp(
+                resize(whole, reading.layout.canvas_yx), _SHARE_OF_WHOLE_01
+            )
+        words = stretch(words)
+        labels = keep_off_background(
+            words[: reading.n_labels], words[reading.n_labels :]
+        )
+        return labels.to("cpu", torch.float16).numpy()
+
+    def _spread(self, reading: FastReading, presence: Tensor) -> Tensor:
+        """Labels and background words after competition and self-attention."""
         options = self._passes.options
         words = reading.rows[:-1]
         if options.competition:
@@ -132,11 +171,7 @@ class FastMode:
             words = compete(reading.rows, counts)
         for _ in range(options.self_attention_products):
             words = spread_over_windows(words, reading.windows, reading.layout)
-        words = stretch(words)
-        labels = keep_off_background(
-            words[: reading.n_labels], words[reading.n_labels :]
-        )
-        return labels.to("cpu", torch.float16).numpy()
+        return words
 
     def _read_batch(
         self, batch: Sequence[tuple[Request, Layout]]

@@ -51,7 +51,9 @@ def fuse_levels(
     """
     total: Tensor | None = None
     for depth, weight in weights.items():
-        pieces = [_resize(reading.levels[depth], layout) for reading in readings]
+        pieces = [
+            resize(reading.levels[depth], layout.window_yx) for reading in readings
+        ]
         level = merge_windows(torch.stack(pieces), layout)
         weighted = weight * (stretch(level) if stretches else level)
         total = weighted if total is None else total + weighted
@@ -59,9 +61,10 @@ def fuse_levels(
     return total if stretches else total / sum(weights.values())
 
 
-def _resize(level: Tensor, layout: Layout) -> Tensor:
+def resize(maps: Tensor, grid_yx: tuple[int, int]) -> Tensor:
+    """Bilinear: (R, h, w) to float32 (R, *grid_yx)."""
     return F.interpolate(
-        level[None].float(), layout.window_yx, mode="bilinear", align_corners=False
+        maps[None].float(), grid_yx, mode="bilinear", align_corners=False
     )[0]
 
 

@@ -74,15 +74,32 @@ class Passes:
         side_cells = int(self.parts.unet.config.sample_size)
         return max(1, images * _CELLS_OF_SD15 // side_cells**2)
 
-    def lay_out(self, size_yx: tuple[int, int]) -> Layout:
-        """The windows of an image of this size, in latent cells."""
+    def views(self, size_yx: tuple[int, int]) -> list[Layout]:
+        """How an image of this size is read, in latent cells: once, or twice.
+
+        In windows, and if those are several, then as a whole as well.
+        """
+        windows = self.lay_out(size_yx)
+        if len(windows.origins_yx) == 1:
+            return [windows]
+        return [windows, self.lay_out(size_yx, max_windows=1)]
+
+    def lay_out(
+        self, size_yx: tuple[int, int], *, max_windows: int | None = None
+    ) -> Layout:
+        """The windows of an image of this size, in latent cells.
+
+        Args:
+            size_yx: rows and columns of the image.
+            max_windows: None for the options'.
+        """
         side_cells = int(self.parts.unet.config.sample_size)
         blocks = lay_out(
             size_yx,
             side_blocks=max(1, side_cells // self._block_cells),
             block_px=self._block_cells * self._cell_px,
             keeps_aspect=self.options.aspect == "keep",
-            max_windows=self.options.max_windows,
+            max_windows=max_windows or self.options.max_windows,
         )
         return blocks.scaled(self._block_cells)
 

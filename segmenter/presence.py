@@ -1,6 +1,6 @@
 """Which of the labels are in the picture at all.
 
-Two filters. In both, 0.5 is the line: labels from there up are in the picture.
+Two filters; which score counts as present is the options' `presence_threshold`.
 
 `by_paper` is the paper's category filter as its maintainer describes it
 (DiffSegmenter issue 2; the code was never released): a label is kept when any of

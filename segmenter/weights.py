@@ -124,7 +124,7 @@ def load_diffusion(
         model = _load(
             loader, source, folder, torch_dtype=precision, use_safetensors=True
         )
-        return model.to(device).eval().requires_grad_(False)
+        return prepare(model, device)
 
     unet = weights(UNet2DConditionModel, "unet")
     vae = weights(AutoencoderKL, "vae")
@@ -160,12 +160,26 @@ def load_diffusion(
     )
 
 
+def prepare(model: Any, device: torch.device, *, channels_last: bool = True) -> Any:
+    """Put a model to work: on its device, without gradients.
+
+    Args:
+        model: of any of the libraries.
+        device: where it will run.
+        channels_last: keep convolutions' weights in the order that both CPUs and
+            tensor cores compute fastest in (README, Measured).
+    """
+    layout = torch.channels_last if channels_last else torch.preserve_format
+    model = model.to(device).to(memory_format=layout)
+    return model.eval().requires_grad_(False)
+
+
 def load_captioner(source: ModelSource, *, device: torch.device) -> Captioner:
     """Load the captioner that comes with the model, or the paper's (BLIP large)."""
     place, folder = _companion(source, "captioner", CAPTIONER)
     model = _load(BlipForConditionalGeneration, place, folder, use_safetensors=True)
     return Captioner(
-        model=model.to(device).eval().requires_grad_(False),
+        model=prepare(model, device),
         tokenizer=_load_tokenizer(
             BertTokenizer, place, folder, model.config.text_config.vocab_size
         ),
@@ -178,7 +192,7 @@ def load_image_text(source: ModelSource, *, device: torch.device) -> ImageText:
     place, folder = _companion(source, "image_text", IMAGE_TEXT)
     model = _load(CLIPModel, place, folder, use_safetensors=True)
     return ImageText(
-        model=model.to(device).eval().requires_grad_(False),
+        model=prepare(model, device),
         tokenizer=_load_tokenizer(
             CLIPTokenizer, place, folder, model.config.text_config.vocab_size
         ),

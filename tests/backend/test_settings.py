@@ -7,6 +7,7 @@ import pytest
 from backend.errors import SettingsError
 from backend.settings import Settings
 from backend.values import CutOptions
+from segmenter import SegmenterOptions
 
 
 def message_of(environ: dict[str, str]) -> str:
@@ -125,11 +126,13 @@ def test_from_env_reads_every_variable() -> None:
 
 
 def test_cut_options_are_what_the_environment_says_of_regions() -> None:
-    settings = Settings.from_env({"PRESENCE_THRESHOLD": "0.2", "REGIONS": "part"})
+    settings = Settings.from_env({"REGIONS": "part"})
 
-    found = settings.cut_options(threshold_01=0.6, boundaries="guided")
+    options = SegmenterOptions(
+        threshold=0.6, presence_threshold=0.2, boundaries="guided"
+    )
 
-    assert found == CutOptions(
+    assert settings.cut_options(options) == CutOptions(
         threshold_01=0.6,
         presence_threshold_01=0.2,
         boundaries="guided",

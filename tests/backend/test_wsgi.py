@@ -87,7 +87,7 @@ def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> No
         pytest.param({"PRESENCE_THRESHOLD": "0.3"}, id="presence-threshold"),
         pytest.param({"BOUNDARIES": "off"}, id="boundaries"),
         pytest.param({"BACKGROUND_WORDS": "sky"}, id="background-words"),
-        pytest.param({"ASPECT": "keep"}, id="aspect"),
+        pytest.param({"ASPECT": "squash"}, id="aspect"),
         pytest.param({"MAX_WINDOWS": "4"}, id="windows"),
         pytest.param({"OVERLAP": "independent"}, id="overlap"),
         pytest.param({"REGIONS": "part"}, id="regions"),

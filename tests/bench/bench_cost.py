@@ -1,114 +1,121 @@
-"""What a mask costs at Stable Diffusion 1.5's size: `python tests/bench/bench_cost.py`.
+"""What a mask costs at Stable Diffusion 1.5's size: `python -m tests.bench.bench_cost`.
 
-Random weights (speed and memory do not depend on them), 512 x 512, captions left
-out. The floor is one VAE encode and one plain U-Net forward of the same model; the
-rounds alternate, medians are printed. Needs 10 GB of memory and some minutes.
+Random weights of its true shapes (speed and memory do not depend on them), 512 x 512.
+The floor is one VAE encode and one plain U-Net forward of the same model: what no
+method that reads this model can do without. Captions are left out; presence has rows
+of its own, with a CLIP ViT-L/14 of random weights. The subjects take turns; medians
+are printed. Needs 10 GB of memory and, on two cores, some ten minutes.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from segmenter import SegmenterOptions
-from segmenter.diffusion import forward_unet, noised_latent, to_model_input
-from segmenter.pocket.train.text import build_tokenizer
+from segmenter.diffusion import noised_latents, to_model_input
 from segmenter.predictor import Segmenter
-from segmenter.weights import DiffusionParts
+from segmenter.weights import DTYPES, DiffusionParts
+from tests.bench.sd15 import (
+    SIDE_PX,
+    clip_vit_l14,
+    label_names,
+    stable_diffusion_15,
+)
 
-_SIDE_PX: Final = 512
-_LABELS: Final = ("cat", "dog", "sofa", "plant", "person", "tree", "car", "boat")
 _GIB: Final = 2**30
+_CPU: Final = torch.device("cpu")
+
+Subjects = dict[str, Callable[[], object]]
 
 
 def main() -> None:
-    """Time the floor and paper mode in alternation and print the table."""
+    """Time floor, fast mode and paper mode in alternation and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--labels", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--labels", type=int, nargs="*", default=[1, 5, 20, 80])
+    parser.add_argument("--paper-labels", type=int, nargs="*", default=[1, 5])
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--channels-first", action="store_true")
     arguments = parser.parse_args()
-    console = Console(width=100)
-    parts = stable_diffusion_shape()
-    picture = np.random.default_rng(0).integers(0, 255, (_SIDE_PX, _SIDE_PX, 3))
+    parts = stable_diffusion_15(
+        _CPU, DTYPES[arguments.dtype], channels_last=not arguments.channels_first
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 3))
     image = picture.astype(np.uint8)
-    subjects = {"floor: VAE encode + one U-Net forward": lambda: floor(parts, image)}
-    for n_labels in arguments.labels:
-        for per_pass in sorted({1, n_labels}):
-            options = SegmenterOptions(caption=False, labels_per_pass=per_pass)
-            segmenter = Segmenter(parts, options)
-            labels = list(_LABELS[:n_labels])
-            subjects[f"paper mode, {n_labels} labels, {per_pass} a pass"] = (
-                lambda segmenter=segmenter, labels=labels: segmenter.score(
-                    [image], [labels]
-                )
-            )
-    console.print(_measure(subjects, arguments.rounds))
+    subjects: Subjects = {
+        "floor: VAE encode + one U-Net forward": lambda: floor(parts, image)
+    }
+    subjects |= fast_subjects(parts, image, arguments.labels)
+    subjects |= paper_subjects(parts, image, arguments.paper_labels)
+    order = "channels first" if arguments.channels_first else "channels last"
+    title = (
+        f"{torch.get_num_threads()} threads, {arguments.dtype}, {order}, {SIDE_PX} px"
+    )
+    Console(width=110).print(measure(subjects, arguments.rounds, title))
 
 
-def stable_diffusion_shape() -> DiffusionParts:
-    """Stable Diffusion 1.5's parts with random weights, float32."""
-    tokenizer = build_tokenizer()
-    torch.manual_seed(0)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        sample_size=_SIDE_PX,
-    )
-    # diffusers' defaults are Stable Diffusion 1's U-Net but for the text width.
-    unet = UNet2DConditionModel(sample_size=_SIDE_PX // 8, cross_attention_dim=768)
-    parts = DiffusionParts(
-        vae=vae,
-        unet=unet,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        scheduler=DDIMScheduler(beta_schedule="scaled_linear"),
-    )
-    for model in (vae, unet, text_encoder):
-        model.eval().requires_grad_(False)
-    return parts
+def fast_subjects(
+    parts: DiffusionParts, image: NDArray[np.uint8], counts: Sequence[int]
+) -> Subjects:
+    """Fast mode for so many labels, then once with presence."""
+    bare = Segmenter(parts, SegmenterOptions(presence="off"))
+    subjects: Subjects = {
+        f"fast mode, {count} labels": scoring(bare, image, count) for count in counts
+    }
+    clip = clip_vit_l14(_CPU)
+    judged = Segmenter(parts, SegmenterOptions(), image_text=lambda: clip)
+    subjects["fast mode, 5 labels, presence by CLIP"] = scoring(judged, image, 5)
+    return subjects
+
+
+def paper_subjects(
+    parts: DiffusionParts, image: NDArray[np.uint8], counts: Sequence[int]
+) -> Subjects:
+    """Paper mode for so many labels, without captions."""
+    segmenter = Segmenter(parts, SegmenterOptions(mode="paper", caption=False))
+    return {
+        f"paper mode, {count} labels": scoring(segmenter, image, count)
+        for count in counts
+    }
+
+
+def scoring(
+    segmenter: Segmenter, image: NDArray[np.uint8], n_labels: int
+) -> Callable[[], object]:
+    """Score maps of one image."""
+    labels = label_names(n_labels)
+    return lambda: segmenter.score([image], [labels])
 
 
 @torch.inference_mode()
-def floor(parts: DiffusionParts, image: np.ndarray) -> None:
+def floor(parts: DiffusionParts, image: NDArray[np.uint8]) -> None:
     """What no method that reads this model can do without."""
-    latent = noised_latent(
+    side = SIDE_PX // 8
+    latents = noised_latents(
         parts.vae,
         parts.scheduler,
-        to_model_input(image, side_px=_SIDE_PX),
+        to_model_input(image, size_yx=(SIDE_PX, SIDE_PX))[None],
         timestep=100,
-        kind="mean",
-        seed=0,
+        noise=torch.randn(1, 4, side, side),
     )
-    forward_unet(parts.unet, latent, 100, torch.zeros(1, 77, 768))
+    context = torch.zeros(1, 77, 768, dtype=parts.unet.dtype)
+    parts.unet(latents, 100, context, return_dict=False)
 
 
-def _measure(subjects: dict[str, Callable[[], object]], rounds: int) -> Table:
+def measure(subjects: Subjects, rounds: int, title: str) -> Table:
+    """Time all subjects in turn; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     peaks: dict[str, int] = {}
-    for round_number in range(rounds + 1):  # the first warms up
+    for round_number in range(rounds + 1):
         for name, subject in subjects.items():
             before = _resident_bytes("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")  # restarts VmHWM
@@ -116,15 +123,13 @@ def _measure(subjects: dict[str, Callable[[], object]], rounds: int) -> Table:
             subject()
             if round_number:
                 seconds[name].append(time.perf_counter() - started)
-            peaks[name] = max(peaks.get(name, 0), _resident_bytes("VmHWM") - before)
+                peaks[name] = max(peaks.get(name, 0), _resident_bytes("VmHWM") - before)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     lowest = next(iter(medians.values()))
-    weights = _resident_bytes("VmRSS") / _GIB
-    table = Table(
-        title=f"{torch.get_num_threads()} threads, float32, {_SIDE_PX} px; "
-        f"resident beside it {weights:.1f} GiB"
-    )
-    for heading in ("what", "seconds", "x floor", "peak above resident, GiB"):
+    resident = _resident_bytes("VmRSS")
+    least_peak = resident + next(iter(peaks.values()))
+    table = Table(title=f"{title}; resident beside it {resident / _GIB:.1f} GiB")
+    for heading in ("what", "seconds", "x floor", "peak above it, GiB", "x its peak"):
         table.add_column(heading)
     for name, median in medians.items():
         table.add_row(
@@ -132,6 +137,7 @@ def _measure(subjects: dict[str, Callable[[], object]], rounds: int) -> Table:
             f"{median:.2f}",
             f"{median / lowest:.2f}",
             f"{peaks[name] / _GIB:.2f}",
+            f"{(resident + peaks[name]) / least_peak:.2f}",
         )
     return table
 

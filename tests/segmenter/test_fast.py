@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter import SegmenterOptions, UnsupportedModel
+from segmenter.fast import Request
 from segmenter.predictor import Segmenter
 from segmenter.weights import Captioner, DiffusionParts, ImageText
 from tests.segmenter.test_paper_recipe import min_max, watched_layers
 from tests.segmenter.tiny_models import LATENT_SIDE, TEXT_WIDTH, make_parts
 
-BARE = SegmenterOptions(presence="off")
+BARE = SegmenterOptions(presence="off", aspect="squash")
 LABELS = ("cat", "traffic light", "猫", "dog", "sofa")
 HALF = 6e-4
 
@@ -278,10 +279,34 @@ def test_windows_read_a_large_image_in_parts_without_a_seam(
     with calls_of(parts.unet) as passes:
         maps = score_one(segmenter, large)
 
-    assert passes == [4, 2]
+    # The windows, then the whole image.
+    assert passes == [4, 2, 1]
     assert maps.shape[1] > LATENT_SIDE
     assert maps.shape[2] > maps.shape[1]
     np.testing.assert_array_equal(maps.max(axis=(1, 2)), np.ones(5))
+
+
+def test_the_whole_image_has_a_say_beside_its_windows(parts: DiffusionParts) -> None:
+    # Two windows, each of which shows half of the picture alone.
+    large = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
+    options = replace(BARE, max_windows=2)
+    windowed = score_one(Segmenter(parts, options), large)
+    whole = score_one(Segmenter(parts, BARE), large)
+
+    fused = Segmenter(parts, options)
+    reading = next(
+        fused._recipe(options).fast.read([Request(image=large, labels=LABELS)])
+    )
+
+    assert reading.whole is not None
+    alone = fused._recipe(options).fast.maps(
+        replace(reading, whole=None), torch.ones(len(LABELS))
+    )
+    assert windowed.shape == alone.shape
+    assert whole.shape != alone.shape
+    assert not np.allclose(windowed, alone, atol=HALF)
+    assert (reading.evidence >= reading.whole.evidence).all()
+    assert (reading.evidence >= replace(reading, whole=None).evidence).all()
 
 
 def test_windows_of_one_size_are_the_whole_image_s_pass(

@@ -12,13 +12,13 @@ OTHER = {
     "latent": "sample",
     "template": "a photo of {label}",
     "caption": True,
-    "aspect": "keep",
+    "aspect": "squash",
     "max_windows": 4,
     "background_words": ("sky",),
     "competition": False,
     "self_attention_layers": "all",
     "boundaries": "off",
-    "presence_threshold": 0.3,
+    "presence_threshold": 0.7,
     "images_per_pass": 1,
     "mode": "paper",
     "emphasis": 1.0,
@@ -61,7 +61,7 @@ def test_what_comes_after_the_maps_changes_masks_alone(name: str) -> None:
 
 def test_in_paper_mode_the_presence_threshold_decides_what_maps_are_made() -> None:
     default = SegmenterOptions(mode="paper")
-    other = SegmenterOptions(mode="paper", presence_threshold=0.3)
+    other = SegmenterOptions(mode="paper", presence_threshold=0.7)
 
     assert other.maps_fingerprint() != default.maps_fingerprint()
 
@@ -81,6 +81,17 @@ def test_a_mode_brings_its_own_defaults_and_takes_what_is_given() -> None:
     assert paper.level_weights == (0.3, 0.5, 0.1, 0.1)
     assert paper.threshold == 0.3
     assert not SegmenterOptions().caption
+
+
+def test_the_line_of_presence_is_its_filter_s_own_unless_it_is_given() -> None:
+    lines = {
+        presence: SegmenterOptions(presence=presence).presence_threshold
+        for presence in ("off", "paper", "calibrated")
+    }
+
+    assert lines == {"off": 0.5, "paper": 0.5, "calibrated": 0.3}
+    given = SegmenterOptions(presence="calibrated", presence_threshold=0.5)
+    assert given.presence_threshold == 0.5
 
 
 def test_fingerprints_are_12_hex_digits_and_repeat() -> None:

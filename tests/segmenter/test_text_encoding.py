@@ -31,7 +31,7 @@ from tests.segmenter.tiny_models import (
 )
 
 TEXTS = ["cat, traffic light, dog", "", "a photograph of a 猫"]
-BARE = SegmenterOptions(presence="off")
+BARE = SegmenterOptions(presence="off", aspect="squash")
 PAPER = SegmenterOptions(mode="paper")
 CPU = torch.device("cpu")
 

@@ -30,9 +30,10 @@ from segmenter.reading import (
     read_samples,
 )
 from segmenter.text_encoding import TextEncoders, TextEncoding
-from segmenter.weights import Captioner, DiffusionParts, ImageText
+from segmenter.weights import Captioner, DiffusionParts, ImageText, prepare
 from segmenter.windows import Layout
 
+CPU = torch.device("cpu")
 TEXT_WIDTH = 16
 LATENT_SIDE = 16
 # The VAE below halves twice.
@@ -40,6 +41,10 @@ IMAGE_SIDE_PX = 4 * LATENT_SIDE
 # Fresh projections attend almost evenly, and min-max would then blow up rounding;
 # larger ones give attention something to prefer, as training does.
 _CONTRAST = 5.0
+# The same for texts. SDXL reads a state that no norm has tamed: more of it would turn
+# rounding into chaos.
+_SPREAD_OF_TEXTS = 20.0
+_SPREAD_OF_UNNORMALISED_TEXTS = 2.0
 
 PAPER_WEIGHTS = (0.3, 0.5, 0.1, 0.1)
 
@@ -71,7 +76,7 @@ def _with_contrast(unet: Any) -> Any:
         for name, parameter in unet.named_parameters():
             if ".to_q." in name or ".to_k." in name:
                 parameter.mul_(_CONTRAST)
-    return unet.eval().requires_grad_(False)
+    return prepare(unet, CPU)
 
 
 def draw_inputs(
@@ -153,11 +158,11 @@ def make_vae(seed: int = 0) -> Any:
         latent_channels=4,
         sample_size=IMAGE_SIDE_PX,
     )
-    return vae.eval().requires_grad_(False)
+    return prepare(vae, CPU)
 
 
-def make_text_encoder(tokenizer: Any, seed: int = 0) -> Any:
-    torch.manual_seed(seed)
+def make_text_encoder(tokenizer: Any, factor: float = _SPREAD_OF_TEXTS) -> Any:
+    torch.manual_seed(0)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
@@ -169,9 +174,9 @@ def make_text_encoder(tokenizer: Any, seed: int = 0) -> Any:
         num_attention_heads=2,
         max_position_embeddings=77,
         projection_dim=TEXT_WIDTH,
-        initializer_factor=20.0,
+        initializer_factor=factor,
     )
-    return CLIPTextModel(config).eval().requires_grad_(False)
+    return prepare(CLIPTextModel(config), CPU)
 
 
 def make_scheduler(**config: Any) -> DDIMScheduler:
@@ -243,7 +248,8 @@ def make_sdxl_parts() -> DiffusionParts:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=pooled_width + 6 * 8,
     )
-    text = TextEncoders(parts.text.tokenizer, parts.text.encoder, second_encoder=second)
+    first = make_text_encoder(parts.text.tokenizer, _SPREAD_OF_UNNORMALISED_TEXTS)
+    text = TextEncoders(parts.text.tokenizer, first, second_encoder=second)
     return replace(parts, unet=_with_contrast(unet), text=text)
 
 
@@ -260,9 +266,9 @@ def _make_second_text_encoder(tokenizer: Any) -> Any:
         num_attention_heads=2,
         max_position_embeddings=77,
         projection_dim=20,
-        initializer_factor=20.0,
+        initializer_factor=_SPREAD_OF_UNNORMALISED_TEXTS,
     )
-    return CLIPTextModelWithProjection(config).eval().requires_grad_(False)
+    return prepare(CLIPTextModelWithProjection(config), CPU)
 
 
 def make_captioner() -> Captioner:
@@ -298,7 +304,7 @@ def _sharpened(model: Any) -> Any:
                 parameter.mul_(20)
             elif "embedding" not in name:
                 parameter.mul_(4)
-    return model.eval().requires_grad_(False)
+    return prepare(model, CPU)
 
 
 def save_model(

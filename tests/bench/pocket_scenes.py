@@ -1,0 +1,146 @@
+"""Scenes of the pocket world, what is asked of them, and how well it was answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from segmenter import ScoreMaps, SegmenterOptions, cut_masks
+from segmenter.calibration import Calibration, load_calibration
+from segmenter.evaluation.boundaries import BoundaryCounts
+from segmenter.evaluation.counts import (
+    THRESHOLDS,
+    IouCounts,
+    SweepCounts,
+    to_class_map,
+)
+from segmenter.masks import find_winners
+from segmenter.pocket.scenes import Scene
+from segmenter.pocket.words import WORDS
+from segmenter.predictor import Segmenter
+from segmenter.source import ModelSource
+from segmenter.weights import (
+    Captioner,
+    DiffusionParts,
+    ImageText,
+    load_captioner,
+    load_diffusion,
+    load_image_text,
+)
+
+N_CLASSES: Final = 1 + len(WORDS)
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pocket:
+    """The bundled models, loaded once for many segmenters."""
+
+    parts: DiffusionParts
+    captioner: Captioner
+    image_text: ImageText
+    calibration: Calibration
+
+    def segmenter(
+        self, options: SegmenterOptions, parts: DiffusionParts | None = None
+    ) -> Segmenter:
+        """One under these options."""
+        return Segmenter(
+            parts or self.parts,
+            options,
+            captioner=lambda: self.captioner,
+            image_text=lambda: self.image_text,
+            calibration=self.calibration,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """A scene and the labels that are looked for in it."""
+
+    scene: Scene
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """A question and what a segmenter said."""
+
+    question: Question
+    maps: ScoreMaps
+
+
+def load_pocket() -> Pocket:
+    """The bundled models on the CPU, which is where they live."""
+    source, cpu = ModelSource.parse("pocket"), torch.device("cpu")
+    return Pocket(
+        parts=load_diffusion(source, device=cpu, dtype=torch.float32),
+        captioner=load_captioner(source, device=cpu),
+        image_text=load_image_text(source, device=cpu),
+        calibration=load_calibration(source),
+    )
+
+
+def ask_about(scenes: Sequence[Scene], *, n_absent: int) -> list[Question]:
+    """Each scene's own words, and so many others among them."""
+    questions = []
+    for number, scene in enumerate(scenes):
+        rng = np.random.default_rng(number)
+        others = [str(w) for w in rng.permutation(WORDS) if w not in scene.words]
+        asked = [*scene.words, *others[:n_absent]]
+        labels = tuple(asked[place] for place in rng.permutation(len(asked)))
+        questions.append(Question(scene=scene, labels=labels))
+    return questions
+
+
+def answer(segmenter: Segmenter, questions: Sequence[Question]) -> list[Answer]:
+    """Score maps of every question."""
+    answers = []
+    for start in range(0, len(questions), _AT_ONCE):
+        some = questions[start : start + _AT_ONCE]
+        scored = segmenter.score(
+            [question.scene.image for question in some],
+            [question.labels for question in some],
+        )
+        answers += [
+            Answer(question=question, maps=maps)
+            for question, maps in zip(some, scored, strict=True)
+        ]
+    return answers
+
+
+def best_threshold(answers: Sequence[Answer], options: SegmenterOptions) -> float:
+    """The threshold with the highest mIoU on these answers."""
+    sweep, truth = SweepCounts(N_CLASSES), IouCounts(N_CLASSES)
+    for one in answers:
+        scene = one.question.scene
+        winners, scores = find_winners(
+            one.maps,
+            presence_threshold=options.presence_threshold,
+            pixels=scene.image if options.boundaries == "guided" else None,
+        )
+        numbers = [0, *(1 + WORDS.index(label) for label in one.maps.labels)]
+        sweep.add(scene.class_map, np.array(numbers)[winners + 1], scores)
+        truth.add(scene.class_map, scene.class_map)
+    return THRESHOLDS[int(sweep.means(truth.truth_pixels()).argmax())]
+
+
+def judge(
+    answers: Sequence[Answer], options: SegmenterOptions, threshold: float
+) -> tuple[float, float]:
+    """Mean IoU with background, and boundary F."""
+    areas, edges = IouCounts(N_CLASSES), BoundaryCounts(N_CLASSES)
+    for one in answers:
+        scene = one.question.scene
+        cut = cut_masks(
+            one.maps,
+            threshold=threshold,
+            presence_threshold=options.presence_threshold,
+            pixels=scene.image if options.boundaries == "guided" else None,
+        )
+        found = to_class_map(cut, WORDS)
+        areas.add(scene.class_map, found)
+        edges.add(scene.class_map, found)
+    return areas.mean(), edges.mean()
