@@ -35,7 +35,8 @@ class SegmentationSettings(BaseSettings):
             what the mode has.
         max_windows: most windows that a large image is read through.
         dtype: precision of the diffusion model.
-        compile: let torch compile the U-Net; the first images take minutes then.
+        compile: let torch compile the model; the first images of every shape take long
+            then.
         batch_size: images that share one U-Net pass; None lets model and device
             decide.
     """

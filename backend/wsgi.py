@@ -102,7 +102,8 @@ class SegmenterOnDemand:
 
 def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
     """How to segment in each mode; what is unset is the mode's own."""
-    given = {
+    # None takes the mode's default.
+    given: dict[str, Any] = {
         "aspect": settings.aspect,
         "background_words": settings.background_words,
         "boundaries": settings.boundaries,
@@ -113,8 +114,7 @@ def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
         "presence_threshold": settings.presence_threshold_01,
         "threshold": settings.score_threshold_01,
     }
-    chosen: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    return {mode: SegmenterOptions(mode=mode, **chosen) for mode in MODES}
+    return {mode: SegmenterOptions(mode=mode, **given) for mode in MODES}
 
 
 def control_defaults(settings: Settings) -> ControlDefaults:
@@ -200,7 +200,7 @@ def _load(settings: Settings, options: SegmenterOptions) -> MapMaker:
             options,
             device=settings.device,
             dtype=settings.dtype,
-            compile_unet=settings.compile,
+            compiles=settings.compile,
         )
     # What torch says of a device that is not there, too small, or of a precision that
     # it does not compute in.

@@ -57,12 +57,12 @@ def load_segmenter(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    compile_unet: bool = False,
+    compiles: bool = False,
 ) -> "Segmenter":
     """Load a model; see `segmenter.predictor.load_segmenter`."""
     from segmenter.predictor import load_segmenter as load
 
-    return load(model, options, device=device, dtype=dtype, compile_unet=compile_unet)
+    return load(model, options, device=device, dtype=dtype, compiles=compiles)
 
 
 def find_devices() -> Devices:

@@ -1,7 +1,7 @@
 """What turns evidence of presence into a probability, read from beside a model.
 
 A model's folder may hold `presence.json`; the pocket model's does, fitted by
-`python -m segmenter.pocket.train.presence`. Others get the defaults below.
+`python -m segmenter.pocket.train --only presence`. Others get the defaults below.
 """
 
 import json

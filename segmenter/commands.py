@@ -26,7 +26,10 @@ def segment_picture(
         Path, typer.Option(help="Where the overlay goes.", dir_okay=False)
     ] = Path("overlay.png"),
     model: Annotated[
-        str, typer.Option(help="pocket, a directory, or a hub id[@revision].")
+        str,
+        typer.Option(
+            help="pocket, a directory, or a hub id, with @revision if wanted."
+        ),
     ] = "pocket",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[
@@ -59,14 +62,15 @@ def segment_picture(
     """Paint LABELS on PICTURE and say how sure the segmenter is of each."""
     # Libraries below announce their fallbacks; a user of one command needs none.
     logging.basicConfig(level=logging.ERROR)
-    options = choose_options(
-        mode,
-        threshold=threshold,
-        presence=presence,
-        presence_threshold=presence_threshold,
-        boundaries=boundaries,
-        caption=caption,
-    )
+    # None takes the mode's default.
+    given: dict[str, Any] = {
+        "threshold": threshold,
+        "presence": presence,
+        "presence_threshold": presence_threshold,
+        "boundaries": boundaries,
+        "caption": caption,
+    }
+    options = SegmenterOptions(mode=mode, **given)
     try:
         with Image.open(picture) as opened:
             pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
@@ -84,16 +88,6 @@ def segment_picture(
         raise typer.Exit(1) from error
     _console.print(_table(segmentation, options.presence_threshold))
     _console.print(f"Overlay: {out}", markup=False, soft_wrap=True)
-
-
-def choose_options(mode: Mode, **given: Any) -> SegmenterOptions:
-    """Options of a mode; what is None is the mode's own.
-
-    Raises:
-        ValueError: as `SegmenterOptions` does.
-    """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return SegmenterOptions(mode=mode, **chosen)
 
 
 def _explain(error: Exception, picture: Path) -> str:

@@ -250,7 +250,7 @@ def load_segmenter(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    compile_unet: bool = False,
+    compiles: bool = False,
 ) -> Segmenter:
     """Load a model by name, with the companions that the options need.
 
@@ -261,7 +261,8 @@ def load_segmenter(
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: of the U-Net, the VAE and the text encoder: "auto", "float32",
             "bfloat16", "float16"; see `weights.pick_dtype`.
-        compile_unet: let torch compile the U-Net's blocks at the first image.
+        compiles: let torch compile what it can at the first images; see
+            `compilation`.
 
     Raises:
         WeightsNotFound: if a part cannot be loaded.
@@ -272,8 +273,11 @@ def load_segmenter(
     place = torch.device(_resolve_device(device))
     precision = pick_dtype(place, dtype)
     diffusion = load_diffusion(source, device=place, dtype=precision)
-    if compile_unet:
-        diffusion.unet.compile_repeated_blocks()
+    if compiles:
+        # Brings a compiler along, which few need.
+        from segmenter.compilation import compile_parts
+
+        compile_parts(diffusion)
     segmenter = Segmenter(
         diffusion,
         options,

@@ -139,6 +139,8 @@ def load_diffusion(
     # SDXL's VAE overflows in float16, and says so; diffusers says it of all others.
     if dtype == torch.float16 and has_two and vae.config.force_upcast:
         vae = weights(AutoencoderKL, "vae", torch.float32)
+    # Nothing is ever decoded, which over half of the VAE's weights are for.
+    vae.decoder = torch.nn.Identity()
     encoder = weights(CLIPTextModel, "text_encoder")
     return DiffusionParts(
         vae=vae,

@@ -1,8 +1,7 @@
 """The pictures that the tests and the demo put into Label Studio.
 
 Test-split scenes of the pocket world, so that the true masks are known. A
-project's labels are exactly the words of each of its scenes: the paper's method
-paints every label that it is given, present or not.
+project's labels are exactly the words of each of its scenes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,14 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from segmenter import SegmenterOptions, load_segmenter
+from segmenter.calibration import load_calibration
 from segmenter.pocket.scenes import TEST_SEED_START, render_scene
 from segmenter.pocket.train.data import SceneSet
 from segmenter.pocket.train.patches import PatchLoss
+from segmenter.pocket.train.presence import fit
 from segmenter.pocket.words import WORDS
+from segmenter.source import ModelSource
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,24 @@ def test_one_command_leaves_a_model_that_loads_like_any_other(trained: Path) -> 
 
     assert segmentation.labels == scene.words
     assert segmentation.label_map.shape == scene.image.shape[:2]
+
+
+def test_one_command_fits_presence_to_the_models_that_it_made(trained: Path) -> None:
+    found = load_calibration(ModelSource.parse(str(trained)))
+
+    assert found.negatives == WORDS
+    assert found.by_text_and_maps is not None
+    assert found != load_calibration(ModelSource.parse("pocket"))
+
+
+def test_fit_finds_the_weights_that_made_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    evidence = rng.normal(size=(20_000, 2))
+    probability = 1 / (1 + np.exp(-(0.5 + evidence @ [2.0, -1.0])))
+
+    weights = fit(evidence, rng.random(20_000) < probability)
+
+    np.testing.assert_allclose(weights, [0.5, 2.0, -1.0], atol=0.1)
 
 
 def test_one_command_writes_half_precision_and_no_path_of_the_machine(

@@ -1,10 +1,11 @@
 """Make the pocket models: `python -m segmenter.pocket.train`.
 
-Four stages in order, each saved when it is done; `--only` repeats one of them with
+Five stages in order, each saved when it is done; `--only` repeats one of them with
 what the others left in the output directory. Everything follows from `--seed`.
 """
 
 import argparse
+import functools
 import logging
 import os
 from pathlib import Path
@@ -19,16 +20,19 @@ from segmenter.pocket.train.clip import new_image_processor as clip_image_proces
 from segmenter.pocket.train.clip import train_clip
 from segmenter.pocket.train.data import SIZE_PX, SceneSet
 from segmenter.pocket.train.diffusion import train_diffusion
+from segmenter.pocket.train.presence import fit_presence
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.pocket.train.vae import encode_scenes, new_vae, train_vae
 from segmenter.source import POCKET_DIR
 
-STAGES: Final = ("vae", "diffusion", "captioner", "image_text")
+STAGES: Final = ("vae", "diffusion", "captioner", "image_text", "presence")
 STEPS: Final = {
     "vae": 6000,
     "diffusion": 3200,
     "captioner": 3000,
     "image_text": 1500,
+    # Not steps: scenes to look at.
+    "presence": 400,
 }
 
 
@@ -46,10 +50,15 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
-    scenes = SceneSet.render(arguments.scenes, first_seed=0, cell_px=SIZE_PX // 32)
+    scenes = functools.cache(
+        lambda: SceneSet.render(arguments.scenes, first_seed=0, cell_px=SIZE_PX // 32)
+    )
     for stage in (arguments.only,) if arguments.only else STAGES:
         n_steps = max(2, round(STEPS[stage] * arguments.steps_scale))
-        _RUN[stage](scenes, arguments.out, n_steps, arguments.seed)
+        if stage == "presence":
+            fit_presence(arguments.out, n_scenes=n_steps)
+        else:
+            _RUN[stage](scenes(), arguments.out, n_steps, arguments.seed)
 
 
 def _run_vae(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> None:

@@ -1,10 +1,9 @@
-"""Fit the pocket model's `presence.json`: `python -m segmenter.pocket.train.presence`.
+"""Weigh the pocket model's evidence of presence: its `presence.json`.
 
 Training scenes, each asked for its own words, for its own words among five others,
 and for five others alone; two logistic regressions, fitted by Newton's method.
 """
 
-import argparse
 import json
 import logging
 from dataclasses import replace
@@ -24,7 +23,7 @@ from segmenter.passes import Passes
 from segmenter.pocket.scenes import Scene, render_scene
 from segmenter.pocket.words import WORDS
 from segmenter.presence import PresenceJudge, log_odds
-from segmenter.source import POCKET_DIR, ModelSource
+from segmenter.source import ModelSource
 from segmenter.weights import load_diffusion, load_image_text
 
 # Behind those that the models were trained on, and far before the test split's.
@@ -36,38 +35,28 @@ _RIDGE: Final = 1e-3
 _Data = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 
 
-def main() -> None:
-    """Gather evidence, fit, write."""
-    parser = argparse.ArgumentParser(prog="python -m segmenter.pocket.train.presence")
-    parser.add_argument("--out", type=Path, default=POCKET_DIR)
-    parser.add_argument("--scenes", type=int, default=400)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    margins, peaks, present = gather(arguments.scenes)
-    by_text = fit(margins[:, None], present)
-    by_both = fit(np.column_stack([margins, peaks]), present)
+def fit_presence(folder: Path, *, n_scenes: int) -> None:
+    """Gather evidence with a model's own parts, fit, write `presence.json` to it."""
+    margins, peaks, present = gather(ModelSource.parse(str(folder)), n_scenes)
+    both = np.column_stack([margins, peaks])
+    by_text, by_both = fit(margins[:, None], present), fit(both, present)
     for name, weights, evidence in (
         ("by text", by_text, margins[:, None]),
-        ("by text and maps", by_both, np.column_stack([margins, peaks])),
+        ("by text and maps", by_both, both),
     ):
         right = ((weights[0] + evidence @ weights[1:] > 0) == present).mean()
         logging.info("%s: %s, right for %.3f", name, weights.round(3), right)
-    (arguments.out / "presence.json").write_text(
-        json.dumps(
-            {
-                "negatives": WORDS,
-                "by_text": by_text.round(4).tolist(),
-                "by_text_and_maps": by_both.round(4).tolist(),
-            },
-            indent=2,
-        )
-        + "\n"
-    )
+    fields = {
+        "negatives": WORDS,
+        "by_text": by_text.round(4).tolist(),
+        "by_text_and_maps": by_both.round(4).tolist(),
+    }
+    (folder / "presence.json").write_text(json.dumps(fields, indent=2) + "\n")
 
 
-def gather(n_scenes: int) -> _Data:
+def gather(source: ModelSource, n_scenes: int) -> _Data:
     """Margins (N,), log-odds of the peaks (N,) and truth (N,), N asked labels."""
-    source, cpu = ModelSource.parse("pocket"), torch.device("cpu")
+    cpu = torch.device("cpu")
     parts = load_diffusion(source, device=cpu, dtype=torch.float32)
     judge = PresenceJudge(
         load_image_text(source, device=cpu), replace(Calibration(), negatives=WORDS)
@@ -104,7 +93,3 @@ def _label_lists(scene: Scene, seed: int) -> list[tuple[str, ...]]:
     absent = others[:_ABSENT]
     mixed = [str(word) for word in rng.permutation([*scene.words, *absent])]
     return [scene.words, tuple(mixed), tuple(absent)]
-
-
-if __name__ == "__main__":
-    main()
