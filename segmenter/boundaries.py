@@ -7,6 +7,7 @@ its edges. A neighbourhood of one colour says nothing, and the map is only smoot
 Pure; no torch. Axis letters: Y, X image pixels; y, x pixels of the small image.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -22,6 +23,9 @@ _RADIUS_CELLS: Final = 2.0
 # of one colour: texture is not painted into the map.
 _EPSILON: Final = 1e-3
 
+# The two other rows (or columns), in the order that gives a cofactor its sign.
+_OTHERS: Final = ((1, 2), (2, 0), (0, 1))
+
 _Floats = NDArray[np.float32]
 
 
@@ -35,9 +39,9 @@ class Guide:
         shrink = min(1.0, _SMALL_PX / max(rows, columns))
         self._small_yx = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
         small = cv2.resize(pixels, self._small_yx[::-1], interpolation=cv2.INTER_AREA)
-        self._small = np.asarray(small, np.float32).reshape(
-            *self._small_yx, 3
-        ) / np.float32(255)
+        colours = small.reshape(*self._small_yx, 3).transpose(2, 0, 1)
+        self._colours: _Floats = np.ascontiguousarray(colours, np.float32)
+        self._colours /= np.float32(255)
         self._box_yx = (0, 0)
 
     def follow(self, score_map: NDArray[np.float16]) -> _Floats:
@@ -49,12 +53,15 @@ class Guide:
         self._prepare((score_map.shape[0], score_map.shape[1]))
         values = _resize(score_map.astype(np.float32), self._small_yx)
         mean = self._mean(values)
-        covariance = self._mean(self._small * values[..., None]) - (
-            self._colour * mean[..., None]
+        covariance = np.stack(
+            [
+                self._mean(colour * values) - mean_colour * mean
+                for colour, mean_colour in zip(self._colours, self._means, strict=True)
+            ]
         )
-        slope = np.einsum("yxab,yxb->yxa", self._inverse, covariance)
-        offset = mean - (slope * self._colour).sum(axis=-1)
-        return self._apply(self._mean(slope), self._mean(offset))
+        slope = np.einsum("abyx,byx->ayx", self._inverse, covariance)
+        offset = mean - (slope * self._means).sum(axis=0)
+        return self._apply([self._mean(one) for one in slope], self._mean(offset))
 
     def _prepare(self, grid_yx: tuple[int, int]) -> None:
         """Statistics of the image alone, for maps of this size."""
@@ -65,35 +72,48 @@ class Guide:
         if self._box_yx == (rows, columns):
             return
         self._box_yx = (rows, columns)
-        self._colour = self._mean(self._small)
-        second = self._mean(self._small[..., :, None] * self._small[..., None, :])
-        covariance = second - self._colour[..., :, None] * self._colour[..., None, :]
-        self._inverse: _Floats = np.linalg.inv(
-            covariance + _EPSILON * np.eye(3, dtype=np.float32)
-        )
+        self._means: _Floats = np.stack([self._mean(one) for one in self._colours])
+        covariance = np.empty((3, 3, *self._small_yx), np.float32)
+        for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
+            product = self._mean(self._colours[a] * self._colours[b])
+            covariance[a, b] = covariance[b, a] = (
+                product - self._means[a] * self._means[b]
+            )
+        for a in range(3):
+            covariance[a, a] += np.float32(_EPSILON)
+        self._inverse = _inverted(covariance)
 
     def _mean(self, values: _Floats) -> _Floats:
-        """Mean over the neighbourhood, mirrored at the edges: shape kept."""
-        channels = values.reshape(*values.shape[:2], -1)
-        blurred = [
-            cv2.blur(
-                np.ascontiguousarray(channels[..., i]),
-                self._box_yx[::-1],
-                borderType=cv2.BORDER_REFLECT,
-            )
-            for i in range(channels.shape[2])
-        ]
-        return np.stack(blurred, axis=-1, dtype=np.float32).reshape(values.shape)
+        """Mean over the neighbourhood, mirrored at the edges: float32 (y, x)."""
+        blurred = cv2.blur(
+            values, self._box_yx[::-1], borderType=cv2.BORDER_REFLECT
+        ).reshape(values.shape)
+        return np.asarray(blurred, np.float32)
 
-    def _apply(self, slope: _Floats, offset: _Floats) -> _Floats:
+    def _apply(self, slope: Sequence[_Floats], offset: _Floats) -> _Floats:
         """Coefficients to image size, and the image through them."""
         size_yx = (self._pixels.shape[0], self._pixels.shape[1])
         result = _resize(offset, size_yx)
-        for channel in range(3):
-            factor = _resize(slope[..., channel] / np.float32(255), size_yx)
+        for channel, small in enumerate(slope):
+            factor = _resize(small / np.float32(255), size_yx)
             factor *= self._pixels[..., channel]
             result += factor
         return result
+
+
+def _inverted(matrices: _Floats) -> _Floats:
+    """Inverses of symmetric matrices, (3, 3, y, x), by their cofactors.
+
+    All at once, where LAPACK takes them one by one.
+    """
+    cofactors = np.empty_like(matrices)
+    for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
+        (i, j), (k, m) = _OTHERS[a], _OTHERS[b]
+        cofactors[a, b] = cofactors[b, a] = (
+            matrices[i, k] * matrices[j, m] - matrices[i, m] * matrices[j, k]
+        )
+    determinant = (matrices[0] * cofactors[0]).sum(axis=0)
+    return np.asarray(cofactors / determinant, np.float32)
 
 
 def _resize(values: _Floats, size_yx: tuple[int, int]) -> _Floats:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from segmenter import ScoreMaps, cut_masks, iter_masks
-from segmenter.boundaries import Guide
+from segmenter.boundaries import Guide, _inverted
 from segmenter.masks import upsample
 
 
@@ -114,6 +114,18 @@ def test_any_image_and_map_give_numbers(
     assert found.label_map.shape == size_yx
     assert np.isfinite(found.scores).all()
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
+
+
+def test_matrices_are_inverted_as_numpy_inverts_them() -> None:
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(5, 7, 3, 3)).astype(np.float32)
+    matrices = half @ half.transpose(0, 1, 3, 2) + 0.1 * np.eye(3, dtype=np.float32)
+
+    found = _inverted(matrices.transpose(2, 3, 0, 1))
+
+    np.testing.assert_allclose(
+        found.transpose(2, 3, 0, 1), np.linalg.inv(matrices), rtol=1e-2, atol=1e-3
+    )
 
 
 def test_what_the_image_says_is_worked_out_once_for_all_maps() -> None:
