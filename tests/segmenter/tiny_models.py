@@ -68,10 +68,11 @@ def make_unet(down_blocks: tuple[str, ...] = FOUR_LEVELS, seed: int = 0) -> Any:
         attention_head_dim=2,
         norm_num_groups=4,
     )
-    return _with_contrast(unet)
+    return with_contrast(unet)
 
 
-def _with_contrast(unet: Any) -> Any:
+def with_contrast(unet: Any) -> Any:
+    """Let a fresh U-Net's attention prefer something, see `_CONTRAST`."""
     with torch.no_grad():
         for name, parameter in unet.named_parameters():
             if ".to_q." in name or ".to_k." in name:
@@ -218,7 +219,7 @@ def make_sd21_parts() -> DiffusionParts:
     )
     return replace(
         parts,
-        unet=_with_contrast(unet),
+        unet=with_contrast(unet),
         scheduler=make_scheduler(prediction_type="v_prediction"),
     )
 
@@ -250,7 +251,7 @@ def make_sdxl_parts() -> DiffusionParts:
     )
     first = make_text_encoder(parts.text.tokenizer, _SPREAD_OF_UNNORMALISED_TEXTS)
     text = TextEncoders(parts.text.tokenizer, first, second_encoder=second)
-    return replace(parts, unet=_with_contrast(unet), text=text)
+    return replace(parts, unet=with_contrast(unet), text=text)
 
 
 def _make_second_text_encoder(tokenizer: Any) -> Any:
