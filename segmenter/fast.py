@@ -140,18 +140,19 @@ class FastMode:
         if batch:
             yield from self._read_batch(batch)
 
-    def maps(self, reading: FastReading, presence: Tensor) -> NDArray[np.float16]:
+    def maps(self, reading: FastReading, weights: Tensor) -> NDArray[np.float16]:
         """Score maps: float16 (L, Y, X), each stretched to [0, 1].
 
         Args:
             reading: of the image.
-            presence: float (L,) in [0, 1]; see `maps.compete`.
+            weights: float (L,) in [0, 1], how much each label counts against the
+                others; see `maps.compete`.
         """
-        words = self._spread(reading, presence)
+        words = self._spread(reading, weights)
         if reading.whole is not None:
             # A window sees small things that the whole image does not show, and the
             # whole image what large ones are.
-            whole = self._spread(reading.whole, presence)
+            whole = self._spread(reading.whole, weights)
             words = words.lerp(
                 resize(whole, reading.layout.canvas_yx), _SHARE_OF_WHOLE_01
             )
@@ -161,13 +162,13 @@ class FastMode:
         )
         return labels.to("cpu", torch.float16).numpy()
 
-    def _spread(self, reading: FastReading, presence: Tensor) -> Tensor:
+    def _spread(self, reading: FastReading, weights: Tensor) -> Tensor:
         """Labels and background words after competition and self-attention."""
         options = self._passes.options
         words = reading.rows[:-1]
         if options.competition:
             n_words = len(words) - reading.n_labels
-            counts = torch.cat([presence.to(words), words.new_ones(n_words)])
+            counts = torch.cat([weights.to(words), words.new_ones(n_words)])
             words = compete(reading.rows, counts)
         for _ in range(options.self_attention_products):
             words = spread_over_windows(words, reading.windows, reading.layout)

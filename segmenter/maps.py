@@ -68,22 +68,22 @@ def resize(maps: Tensor, grid_yx: tuple[int, int]) -> Tensor:
     )[0]
 
 
-def compete(rows: Tensor, presence: Tensor) -> Tensor:
+def compete(rows: Tensor, weights: Tensor) -> Tensor:
     """Each label's share of every cell.
 
-    A label counts against the others by its presence, so that one that is not in
-    the picture takes nothing from those that are. The rows that are no labels
+    A label counts against the others by its weight, its presence, so that one that
+    is not in the picture takes nothing from those that are. The rows that are no labels
     (background words, the start token, which draws what no word names) count fully.
 
     Args:
         rows: float32 (R, Y, X), attention; the labels come first.
-        presence: float32 (L,) in [0, 1].
+        weights: float32 (L,) in [0, 1].
 
     Returns:
         float32 (L, Y, X) in [0, 1].
     """
-    labels, others = rows[: len(presence)], rows[len(presence) :].sum(dim=0)
-    weighted = labels * presence.to(rows)[:, None, None]
+    labels, others = rows[: len(weights)], rows[len(weights) :].sum(dim=0)
+    weighted = labels * weights.to(rows)[:, None, None]
     return weighted / (weighted.sum(dim=0) + others).clamp(min=1e-12)
 
 

@@ -25,6 +25,7 @@ from segmenter.masks import cut_masks
 from segmenter.options import SegmenterOptions
 from segmenter.paper import paper_maps
 from segmenter.passes import Passes
+from segmenter.presence import competition_weights
 from segmenter.prompts import check_label
 from segmenter.source import ModelSource
 from segmenter.text_encoding import added_conditions
@@ -198,7 +199,12 @@ class Segmenter:
             )
             yield ScoreMaps(
                 labels=labels,
-                maps=recipe.fast.maps(reading, torch.from_numpy(presence)),
+                maps=recipe.fast.maps(
+                    reading,
+                    torch.from_numpy(
+                        competition_weights(presence, recipe.options.presence)
+                    ),
+                ),
                 presence=presence,
                 size_yx=(image.shape[0], image.shape[1]),
             )

@@ -31,7 +31,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.calibration import Calibration
+from segmenter.options import PresenceFilter
 from segmenter.weights import ImageText
+
+PAPER_LINE: Final = 0.5
+"""Where `by_paper` puts the limits of its sources."""
 
 _WORD = re.compile(r"\w+")
 # A negative this close to a label is the label by another name, and says nothing
@@ -142,6 +146,19 @@ class PresenceJudge:
         while len(self._embedded) > _KEPT_EMBEDDINGS:
             self._embedded.popitem(last=False)
         return found
+
+
+def competition_weights(
+    presence: NDArray[np.float32], presence_filter: PresenceFilter
+) -> NDArray[np.float32]:
+    """How much each label counts against the others: float32 (L,) in [0, 1].
+
+    A probability is a weight. The paper's filter gives none: below its line a score
+    says how near a label came, and most come near.
+    """
+    if presence_filter != "paper":
+        return presence
+    return (presence >= PAPER_LINE).astype(np.float32)
 
 
 def log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segmenter.calibration import Calibration
-from segmenter.presence import PresenceJudge, embed_image, embed_texts, log_odds
+from segmenter.presence import (
+    PresenceJudge,
+    competition_weights,
+    embed_image,
+    embed_texts,
+    log_odds,
+)
 from segmenter.weights import ImageText
 
 LABELS = ("cat", "dog", "sofa", "traffic light")
@@ -154,6 +160,15 @@ def test_a_label_without_a_word_is_not_named_by_every_caption(
     found = presence(image_text, picture, labels, caption="horse")
 
     assert np.flatnonzero(found >= 0.5).tolist() == [best]
+
+
+def test_labels_count_by_their_probability_and_by_the_paper_s_verdict() -> None:
+    presence = np.array([0.2, 0.49, 0.5, 1.0], np.float32)
+
+    for by_probability in ("calibrated", "off"):
+        found = competition_weights(presence, by_probability)
+        np.testing.assert_array_equal(found, presence)
+    np.testing.assert_array_equal(competition_weights(presence, "paper"), [0, 0, 1, 1])
 
 
 WITHOUT_NEGATIVES = Calibration(negatives=(), by_text=(1.0, 2.0))
