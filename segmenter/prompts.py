@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segmenter.errors import BadLabel
-from segmenter.text_encoding import TextEncoders, TextEncoding
+from segmenter.text_encoding import TextEncoders, TextEncoding, tokenize
 
 logger = logging.getLogger(__name__)
 
@@ -107,34 +107,14 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
     Raises:
         BadLabel: if not one token falls on the label.
     """
-    window = int(tokenizer.model_max_length)
-    encoded = tokenizer(
-        [prompt.text for prompt in prompts],
-        padding="max_length",
-        truncation=True,
-        max_length=window,
-        return_offsets_mapping=True,
-        return_tensors="pt",
-        # "<|endoftext|>" in a label is text.
-        split_special_tokens=True,
-    )
-    offsets = encoded["offset_mapping"]
+    token_ids, offsets = tokenize(tokenizer, [prompt.text for prompt in prompts])
     emphasised = torch.zeros(offsets.shape[:2], dtype=torch.bool)
     read = torch.zeros(offsets.shape[:2])
     for row, prompt in enumerate(prompts):
         on_label = tokens_in(offsets[row], prompt.label_span)
         if not on_label.any():
             raise BadLabel(prompt.text[slice(*prompt.label_span)])
-        # The last place of a full window is the end-of-text token's.
-        is_cut = bool(on_label[-2])
-        if is_cut and int(offsets[row, on_label, 1].max()) < prompt.label_span[1]:
-            logger.warning(
-                "A label of %d characters does not fit into the %d tokens that the "
-                "text encoder reads; its first %d tokens stand for it.",
-                prompt.label_span[1] - prompt.label_span[0],
-                window,
-                int(on_label.sum()),
-            )
+        warn_if_cut(offsets[row], on_label, prompt.label_span)
         emphasised[row] = on_label
         groups = [on_label]
         if prompt.participle_span is not None:
@@ -142,9 +122,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
         groups = [group for group in groups if group.any()]
         for group in groups:
             read[row, group] = 1 / (len(groups) * int(group.sum()))
-    return EncodedPrompts(
-        token_ids=encoded["input_ids"], emphasised=emphasised, read=read
-    )
+    return EncodedPrompts(token_ids=token_ids, emphasised=emphasised, read=read)
 
 
 def embed_prompts(
@@ -172,3 +150,23 @@ def tokens_in(offsets: Tensor, span: tuple[int, int]) -> Tensor:
         & (offsets[:, 1] > start)
         & (offsets[:, 1] > offsets[:, 0])
     )
+
+
+def warn_if_cut(offsets: Tensor, on_label: Tensor, span: tuple[int, int]) -> None:
+    """Log that a label is longer than the window.
+
+    Args:
+        offsets: (K, 2) of its text's tokens.
+        on_label: bool (K,), the label's own; at least one.
+        span: first and end character of the label.
+    """
+    # The last place of a full window is the end-of-text token's.
+    is_at_the_end = bool(on_label[-2])
+    if is_at_the_end and int(offsets[on_label, 1].max()) < span[1]:
+        logger.warning(
+            "A label of %d characters does not fit into the %d tokens that the text "
+            "encoder reads; its first %d tokens stand for it.",
+            span[1] - span[0],
+            len(offsets),
+            int(on_label.sum()),
+        )

@@ -80,15 +80,7 @@ class TextEncoders:
 
     def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
         """Tokenize and encode whole texts; what the window does not hold is cut."""
-        encoded = self.tokenizer(
-            list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=int(self.tokenizer.model_max_length),
-            return_tensors="pt",
-            split_special_tokens=True,
-        )
-        return self.encode(encoded["input_ids"])
+        return self.encode(tokenize(self.tokenizer, texts)[0])
 
     @torch.no_grad()
     def encode(self, token_ids: Tensor) -> TextEncoding:
@@ -113,6 +105,29 @@ class TextEncoders:
         ended = (ids == self.tokenizer.eos_token_id).cumsum(dim=1)
         behind = (ended - (ids == self.tokenizer.eos_token_id).long()) > 0
         return torch.where(behind, self._second_padding_id, ids)
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Fill the text encoder's window: int64 (B, K), and (B, K, 2).
+
+    Args:
+        tokenizer: a fast CLIP tokenizer (it knows offsets).
+        texts: B of them; what the window does not hold is cut.
+
+    Returns:
+        Token ids, padded; and the first and end character of each token.
+    """
+    encoded = tokenizer(
+        list(texts),
+        padding="max_length",
+        truncation=True,
+        max_length=int(tokenizer.model_max_length),
+        return_offsets_mapping=True,
+        return_tensors="pt",
+        # "<|endoftext|>" in a text is text.
+        split_special_tokens=True,
+    )
+    return encoded["input_ids"], encoded["offset_mapping"]
 
 
 def added_conditions(

@@ -9,7 +9,6 @@ project's notes). Axis letters:
     C  chunks     K  tokens of a window     T  tokens that are read     R  rows read
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,8 @@ import torch
 from torch import Tensor
 
 from segmenter.errors import BadLabel
-from segmenter.prompts import tokens_in
-
-logger = logging.getLogger(__name__)
+from segmenter.prompts import tokens_in, warn_if_cut
+from segmenter.text_encoding import tokenize
 
 _SEPARATOR = ", "
 # A caption may take this share of the first chunk.
@@ -80,30 +78,20 @@ def build_vocabulary(
     taken = {label.casefold() for label in labels}
     words = [word for word in background_words if word.casefold() not in taken]
     chunks = _arrange(tokenizer, list(labels), words, caption)
-    window = int(tokenizer.model_max_length)
-    encoded = tokenizer(
-        [chunk.text for chunk in chunks],
-        padding="max_length",
-        truncation=True,
-        max_length=window,
-        return_offsets_mapping=True,
-        return_tensors="pt",
-        split_special_tokens=True,
-    )
-    offsets = encoded["offset_mapping"]
-    rows = torch.zeros(len(labels) + len(words) + 1, len(chunks), window)
+    token_ids, offsets = tokenize(tokenizer, [chunk.text for chunk in chunks])
+    rows = torch.zeros(len(labels) + len(words) + 1, *token_ids.shape)
     for number, chunk in enumerate(chunks):
         for row, span in chunk.spans:
             own = tokens_in(offsets[number], span)
             if not own.any():
                 raise BadLabel(chunk.text[slice(*span)])
-            _warn_if_cut(span, int(offsets[number, own, 1].max()), int(own.sum()))
+            warn_if_cut(offsets[number], own, span)
             rows[row, number, own] = 1 / int(own.sum())
     rows[-1, 0, 0] = 1  # the start token
     kept = (rows > 0).any(dim=0)
     kept[0] = True
     return Vocabulary(
-        token_ids=encoded["input_ids"],
+        token_ids=token_ids,
         kept=kept,
         read=rows[:, kept],
         n_labels=len(labels),
@@ -168,13 +156,3 @@ def _token_counts(tokenizer: Any, words: Sequence[str]) -> list[int]:
         list(words), add_special_tokens=False, split_special_tokens=True
     )
     return [len(ids) + 1 for ids in encoded["input_ids"]]
-
-
-def _warn_if_cut(span: tuple[int, int], last_character: int, n_tokens: int) -> None:
-    if last_character < span[1]:
-        logger.warning(
-            "A label of %d characters does not fit into the tokens that the text "
-            "encoder reads; its first %d tokens stand for it.",
-            span[1] - span[0],
-            n_tokens,
-        )

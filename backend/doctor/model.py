@@ -65,7 +65,8 @@ def check_device(settings: Settings) -> Check[bool]:
             f"auto takes the CPU, as torch {devices.torch_version} sees no CUDA "
             f"device: with Stable Diffusion expect 10 seconds or so for each image",
             "For speed run the backend where there is an NVIDIA GPU, with a torch "
-            "built for CUDA.",
+            "built for CUDA. On a CPU that computes in bfloat16 (lscpu names amx_bf16 "
+            "or avx512_bf16), DTYPE=bfloat16 takes about a third of the time.",
         )
     else:
         yield ok("device", f"{asked} takes the CPU" if asked == "auto" else asked)

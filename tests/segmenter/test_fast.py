@@ -1,7 +1,5 @@
 """Fast mode on random models: what one pass reads, and what it leaves out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,33 +14,12 @@ from segmenter import SegmenterOptions, UnsupportedModel
 from segmenter.fast import Request
 from segmenter.predictor import Segmenter
 from segmenter.weights import Captioner, DiffusionParts, ImageText
+from tests.segmenter.asking import LABELS, calls_of, score_one
 from tests.segmenter.test_paper_recipe import min_max, watched_layers
 from tests.segmenter.tiny_models import LATENT_SIDE, TEXT_WIDTH, make_parts
 
 BARE = SegmenterOptions(presence="off", aspect="squash")
-LABELS = ("cat", "traffic light", "猫", "dog", "sofa")
 HALF = 6e-4
-
-
-@contextmanager
-def calls_of(module: Any) -> Iterator[list[int]]:
-    """The batch size of every forward of a module in the block."""
-    sizes: list[int] = []
-    handle = module.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len((*args, *kwargs.values())[0])),
-        with_kwargs=True,
-    )
-    try:
-        yield sizes
-    finally:
-        handle.remove()
-
-
-def score_one(
-    segmenter: Segmenter, picture: NDArray[np.uint8], labels: tuple[str, ...] = LABELS
-) -> NDArray[np.float16]:
-    (found,) = segmenter.score([picture], [labels])
-    return found.maps
 
 
 def plain_maps(

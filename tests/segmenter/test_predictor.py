@@ -1,7 +1,5 @@
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +13,11 @@ from segmenter.captions import continue_texts
 from segmenter.predictor import Segmenter
 from segmenter.presence import embed_image, embed_texts
 from segmenter.weights import Captioner, DiffusionParts, ImageText
+from tests.segmenter.asking import LABELS, calls_of, score_one
 from tests.segmenter.tiny_models import LATENT_SIDE, THREE_LEVELS, make_parts
 
 PAPER = SegmenterOptions(mode="paper")
 BARE = SegmenterOptions(mode="paper", caption=False)
-LABELS = ("cat", "traffic light", "猫", "dog", "sofa")
 # Maps travel in half precision, which tells 0.9990 from 0.9995 and no finer.
 HALF = 6e-4
 
@@ -27,26 +25,6 @@ HALF = 6e-4
 @pytest.fixture
 def segmenter(parts: DiffusionParts) -> Segmenter:
     return Segmenter(parts, BARE)
-
-
-@contextmanager
-def unet_batches(unet: Any) -> Iterator[list[int]]:
-    """The number of samples of every U-Net forward in the block."""
-    sizes: list[int] = []
-    handle = unet.register_forward_pre_hook(
-        lambda module, args: sizes.append(len(args[0]))
-    )
-    try:
-        yield sizes
-    finally:
-        handle.remove()
-
-
-def score_one(
-    segmenter: Segmenter, picture: NDArray[np.uint8], labels: tuple[str, ...] = LABELS
-) -> NDArray[np.float16]:
-    (found,) = segmenter.score([picture], [labels])
-    return found.maps
 
 
 def test_score_gives_one_map_per_label_at_latent_resolution(
@@ -123,7 +101,7 @@ def test_labels_per_pass_changes_memory_and_no_map(
             replace(options, labels_per_pass=labels_per_pass),
             captioner=lambda: captioner,
         )
-        with unet_batches(parts.unet) as sizes:
+        with calls_of(parts.unet) as sizes:
             return score_one(segmenter, picture), sizes
 
     one_by_one, singles = run(1)
@@ -137,7 +115,7 @@ def test_labels_per_pass_changes_memory_and_no_map(
 def test_a_label_asked_for_twice_is_run_once_and_answered_twice(
     segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
 ) -> None:
-    with unet_batches(parts.unet) as sizes:
+    with calls_of(parts.unet) as sizes:
         maps = score_one(segmenter, picture, ("cat", "dog", "cat"))
 
     assert sum(sizes) == 2
@@ -149,7 +127,7 @@ def test_a_label_asked_for_twice_is_run_once_and_answered_twice(
 def test_no_labels_give_no_maps_and_no_forward(
     segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
 ) -> None:
-    with unet_batches(parts.unet) as sizes:
+    with calls_of(parts.unet) as sizes:
         (scored,) = segmenter.score([picture], [[]])
         (cut,) = segmenter.segment([picture], [[]])
 
@@ -186,7 +164,7 @@ def test_an_array_that_is_no_picture_is_refused_before_any_work(
     image: NDArray[Any],
     said: str,
 ) -> None:
-    with unet_batches(parts.unet) as sizes, pytest.raises(BadImage, match=said):
+    with calls_of(parts.unet) as sizes, pytest.raises(BadImage, match=said):
         segmenter.segment([picture, image], [["cat"], ["cat"]])
 
     assert sizes == []
@@ -199,7 +177,7 @@ def test_a_label_without_text_is_refused_before_any_work(
     picture: NDArray[np.uint8],
     label: str,
 ) -> None:
-    with unet_batches(parts.unet) as sizes, pytest.raises(BadLabel):
+    with calls_of(parts.unet) as sizes, pytest.raises(BadLabel):
         segmenter.segment([picture, picture], [["cat"], ["dog", label]])
 
     assert sizes == []
@@ -379,7 +357,7 @@ def test_the_presence_filter_keeps_the_union_of_its_sources_and_runs_no_other(
         parts, options, captioner=lambda: captioner, image_text=lambda: image_text
     )
 
-    with unet_batches(parts.unet) as sizes:
+    with calls_of(parts.unet) as sizes:
         (found,) = segmenter.score([picture], [labels])
 
     kept = {labels[i] for i in np.flatnonzero(found.presence >= 0.5)}
