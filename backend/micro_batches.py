@@ -92,6 +92,8 @@ class MicroBatcher(Generic[Work, Result]):
                         self._waiting.remove(ticket)
                     return OutOfTime()
                 batch = self._take(most)
+                if not batch:  # the deadline came between the two looks at the clock
+                    continue
                 self._is_busy = True
             self._compute(batch, compute)
 

@@ -54,8 +54,8 @@ def main() -> None:
 
 def recipes() -> Mapping[str, SegmenterOptions]:
     """Ways to read a picture."""
-    squash = SegmenterOptions()
-    keep = replace(squash, aspect="keep")
+    keep = SegmenterOptions()
+    squash = replace(keep, aspect="squash")
     return {
         "squash": squash,
         "keep": keep,
