@@ -2,12 +2,12 @@
 
 The model computes for one thread at a time. What other threads wait for meanwhile
 goes along with the next batch, whoever starts it, so that requests of single images
-fill a GPU. Knows nothing of what is computed.
+fill a GPU. The same work asked for twice is done once, and urgent work overtakes what
+has not begun. Knows nothing of what is computed.
 """
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -20,48 +20,84 @@ class OutOfTime(Exception):
     """The deadline came before the work's turn."""
 
 
-@dataclass(eq=False, kw_only=True)
-class Ticket(Generic[Work, Result]):
-    """One piece of work on its way.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Order(Generic[Work]):
+    """One piece of work that somebody wants.
 
     Attributes:
         work: what to compute.
+        key: orders of one key want the same; one of them is computed.
         kind: work of one kind alone shares a batch.
-        deadline: on the batcher's clock; the work is not begun after it.
-        result: once it is there, the result or why there is none.
+        deadline: on the batcher's clock; nobody waits, and nothing begins, after it.
+        is_urgent: goes before what is not.
     """
 
     work: Work
+    key: Hashable
     kind: Hashable
     deadline: float
+    is_urgent: bool = False
+
+
+@dataclass(kw_only=True, eq=False)
+class _Entry(Generic[Work, Result]):
+    """Work on its way, for all who ordered it."""
+
+    work: Work
+    key: Hashable
+    kind: Hashable
+    orders: list[Order[Work]]
     result: Result | Exception | None = None
+
+    @property
+    def deadline(self) -> float:
+        return max(order.deadline for order in self.orders)
+
+    @property
+    def is_urgent(self) -> bool:
+        return any(order.is_urgent for order in self.orders)
 
 
 class MicroBatcher(Generic[Work, Result]):
-    """Gathers work into batches, first come first served."""
+    """Gathers work into batches: urgent work first, then first come first served."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start with nothing to do; `clock` gives monotonic seconds."""
         self._clock = clock
-        self._waiting: deque[Ticket[Work, Result]] = deque()
-        self._is_busy = False
+        # Both by key: in line, in the order in which it came; and being computed.
+        self._waiting: dict[Hashable, _Entry[Work, Result]] = {}
+        self._computing: dict[Hashable, _Entry[Work, Result]] = {}
+        self._entries: dict[Order[Work], _Entry[Work, Result]] = {}
         self._changed = threading.Condition()
 
-    def submit(self, tickets: Sequence[Ticket[Work, Result]]) -> None:
-        """Get in line; nothing is computed before somebody waits with `result`."""
-        with self._changed:
-            self._waiting.extend(tickets)
+    def submit(self, orders: Sequence[Order[Work]]) -> None:
+        """Get in line; nothing is computed before somebody waits with `result`.
 
-    def withdraw(self, tickets: Sequence[Ticket[Work, Result]]) -> None:
+        Whoever submits an order has to `withdraw` it in the end, answered or not.
+        """
+        with self._changed:
+            for order in orders:
+                entry = self._computing.get(order.key) or self._waiting.get(order.key)
+                if entry is None:
+                    entry = _Entry(
+                        work=order.work, key=order.key, kind=order.kind, orders=[]
+                    )
+                    self._waiting[order.key] = entry
+                entry.orders.append(order)
+                self._entries[order] = entry
+
+    def withdraw(self, orders: Sequence[Order[Work]]) -> None:
         """Get out of line again; what is being computed goes on."""
         with self._changed:
-            for ticket in tickets:
-                if ticket in self._waiting:
-                    self._waiting.remove(ticket)
+            for order in orders:
+                entry = self._entries.pop(order)
+                entry.orders.remove(order)
+                if not entry.orders and self._waiting.get(order.key) is entry:
+                    del self._waiting[order.key]
 
     def result(
         self,
-        ticket: Ticket[Work, Result],
+        order: Order[Work],
         compute: Callable[[Sequence[Work]], Sequence[Result | Exception]],
         *,
         most: int,
@@ -69,7 +105,7 @@ class MicroBatcher(Generic[Work, Result]):
         """Wait for a result, and compute for all who wait when nobody else does.
 
         Args:
-            ticket: in line.
+            order: submitted and not withdrawn.
             compute: one result per piece of work, all of one kind. If it raises for
                 several, each is tried alone, so that one costs the others nothing.
             most: pieces of work in a batch.
@@ -77,55 +113,53 @@ class MicroBatcher(Generic[Work, Result]):
         Returns:
             The result, what `compute` raised for this work, or `OutOfTime`.
         """
+        entry = self._entries[order]
         while True:
             with self._changed:
-                while ticket.result is None and self._is_busy:
-                    left_s = ticket.deadline - self._clock()
+                while entry.result is None and self._computing:
+                    left_s = order.deadline - self._clock()
                     if left_s <= 0:
                         break
                     self._changed.wait(left_s)
-                if ticket.result is not None:
-                    return ticket.result
-                if self._clock() >= ticket.deadline:
+                if entry.result is not None:
+                    return entry.result
+                if self._clock() >= order.deadline:
                     # What has been begun goes on, for the cache and the next request.
-                    if ticket in self._waiting:
-                        self._waiting.remove(ticket)
                     return OutOfTime()
                 batch = self._take(most)
-                if not batch:  # the deadline came between the two looks at the clock
-                    continue
-                self._is_busy = True
-            self._compute(batch, compute)
+            if batch:  # not if the deadline came between two looks at the clock
+                self._compute(batch, compute)
 
-    def _take(self, most: int) -> list[Ticket[Work, Result]]:
-        """The first in line, and others of its kind that are still worth it."""
+    def _take(self, most: int) -> list[_Entry[Work, Result]]:
+        """The first in line, and others of its kind, as far as anybody waits."""
         now = self._clock()
-        late = [ticket for ticket in self._waiting if ticket.deadline <= now]
-        for ticket in late:
-            ticket.result = OutOfTime()
-            self._waiting.remove(ticket)
-        batch = [t for t in self._waiting if t.kind == self._waiting[0].kind][:most]
-        for ticket in batch:
-            self._waiting.remove(ticket)
+        # Sorting keeps the order in which equals came.
+        in_line = sorted(
+            (entry for entry in self._waiting.values() if entry.deadline > now),
+            key=lambda entry: not entry.is_urgent,
+        )
+        batch = [entry for entry in in_line if entry.kind == in_line[0].kind][:most]
+        for entry in batch:
+            self._computing[entry.key] = self._waiting.pop(entry.key)
         return batch
 
     def _compute(
         self,
-        batch: Sequence[Ticket[Work, Result]],
+        batch: Sequence[_Entry[Work, Result]],
         compute: Callable[[Sequence[Work]], Sequence[Result | Exception]],
     ) -> None:
         results: list[Result | Exception] = []
         try:
-            results = _all_or_each([ticket.work for ticket in batch], compute)
+            results = _all_or_each([entry.work for entry in batch], compute)
         finally:
             with self._changed:
+                self._computing.clear()
                 # Short of results only where something beyond an Exception ends
                 # this thread; nobody is to wait for it.
-                for place, ticket in enumerate(batch):
-                    ticket.result = (
+                for place, entry in enumerate(batch):
+                    entry.result = (
                         results[place] if place < len(results) else OutOfTime()
                     )
-                self._is_busy = False
                 self._changed.notify_all()
 
 

@@ -54,6 +54,7 @@ class _Run:
     access: LabelStudioAccess
     segmenter: MapMaker
     deadline: float
+    is_urgent: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +122,8 @@ class PreAnnotator:
                     access=access,
                     segmenter=self.segmenter(),
                     deadline=deadline,
+                    # Somebody has opened this task and looks at it.
+                    is_urgent=len(request.tasks) == 1,
                 )
                 for place, answer in self._answers(request.tasks, run):
                     answers[place] = answer
@@ -170,7 +173,12 @@ class PreAnnotator:
                     (job, mode): Query(image=arrival.image, prompts=prompts, mode=mode)
                     for mode, prompts in job.prompts.items()
                 }
-        scored = self.scorer.score(list(queries.values()), run.segmenter, run.deadline)
+        scored = self.scorer.score(
+            list(queries.values()),
+            run.segmenter,
+            run.deadline,
+            is_urgent=run.is_urgent,
+        )
         for (job, mode), maps in zip(queries, scored, strict=True):
             self._paint(job, mode, queries[job, mode].image, maps, run)
         for arrival in arrivals:

@@ -7,7 +7,7 @@ in its place, so that the others go on.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backend.cache import Cache, score_key
 from backend.metrics import Metrics
-from backend.micro_batches import MicroBatcher, Ticket
+from backend.micro_batches import MicroBatcher, Order
 from backend.score_codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.values import FetchedImage
 from segmenter import Mode, ScoreMaps, SegmenterOptions
@@ -79,7 +79,12 @@ class Scorer:
         object.__setattr__(self, "_batches", MicroBatcher(self.clock))
 
     def score(
-        self, queries: Sequence[Query], segmenter: MapMaker, deadline: float
+        self,
+        queries: Sequence[Query],
+        segmenter: MapMaker,
+        deadline: float,
+        *,
+        is_urgent: bool = False,
     ) -> Iterator[ScoreMaps | Exception]:
         """Score maps of each query as soon as they are there, or why there are none.
 
@@ -89,6 +94,7 @@ class Scorer:
                 with each other and with those of other requests.
             deadline: on `clock`; the segmenter is not started after it, which
                 gives `OutOfTime`.
+            is_urgent: somebody waits for this alone; it goes before what is not.
         """
         keys = [self._key(query) for query in queries]
         known: dict[str, ScoreMaps | Exception] = {}
@@ -98,21 +104,29 @@ class Scorer:
             maps = _unpack(packed, query)
             if maps is not None:
                 known[key] = maps
-        tickets = self._line_up(
-            {k: q for k, q in zip(keys, queries, strict=True) if k not in known},
-            deadline,
-        )
+        orders = {
+            key: Order(
+                work=query,
+                key=key,
+                kind=query.mode,
+                deadline=deadline,
+                is_urgent=is_urgent,
+            )
+            for key, query in zip(keys, queries, strict=True)
+            if key not in known
+        }
+        self._batches.submit(list(orders.values()))
         try:
-            for key in keys:
+            for key, query in zip(keys, queries, strict=True):
                 if key not in known:
                     known[key] = self._batches.result(
-                        tickets[key],
+                        orders[key],
                         lambda batch: self._segment(batch, segmenter),
                         most=segmenter.images_per_pass,
                     )
-                yield known[key]
+                yield _named_for(query, known[key])
         finally:
-            self._batches.withdraw(list(tickets.values()))
+            self._batches.withdraw(list(orders.values()))
 
     def _key(self, query: Query) -> str:
         maps_fingerprint = self.options[query.mode].maps_fingerprint()
@@ -121,16 +135,6 @@ class Scorer:
             prompts=query.prompts,
             model=f"{self.weights_fingerprint}:{maps_fingerprint}",
         )
-
-    def _line_up(
-        self, missing: Mapping[str, Query], deadline: float
-    ) -> dict[str, Ticket[Query, ScoreMaps]]:
-        tickets = [
-            Ticket[Query, ScoreMaps](work=query, kind=query.mode, deadline=deadline)
-            for query in missing.values()
-        ]
-        self._batches.submit(tickets)
-        return dict(zip(missing, tickets, strict=True))
 
     def _segment(
         self, batch: Sequence[Query], segmenter: MapMaker
@@ -164,6 +168,13 @@ class Scorer:
             return maps
         self.cache.put(self._key(query), packed)
         return _unpack(packed, query) or maps
+
+
+def _named_for(query: Query, maps: ScoreMaps | Exception) -> ScoreMaps | Exception:
+    """The maps under the query's own spelling of its prompts (see `score_key`)."""
+    if isinstance(maps, Exception) or maps.labels == query.prompts:
+        return maps
+    return replace(maps, labels=query.prompts)
 
 
 def _unpack(packed: bytes | None, query: Query) -> ScoreMaps | None:

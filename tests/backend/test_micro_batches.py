@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from backend.micro_batches import MicroBatcher, OutOfTime, Ticket
+from backend.micro_batches import MicroBatcher, Order, OutOfTime
 from tests.clock import Clock
 
 LATER = 1e9
@@ -14,8 +15,10 @@ LATER = 1e9
 Doubler = Callable[[Sequence[int]], list[int]]
 
 
-def ticket(work: int, *, kind: str = "a", deadline: float = LATER) -> Ticket[int, int]:
-    return Ticket(work=work, kind=kind, deadline=deadline)
+def order(work: int, *, kind: str = "a", deadline: float = LATER, **how: Any) -> Order:
+    return Order(
+        work=work, key=how.pop("key", work), kind=kind, deadline=deadline, **how
+    )
 
 
 def noting(batches: list[list[int]]) -> Doubler:
@@ -38,10 +41,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_what_stands_in_line_goes_in_batches_first_come_first_served() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    tickets = [ticket(number) for number in range(5)]
-    line.submit(tickets)
+    orders = [order(number) for number in range(5)]
+    line.submit(orders)
 
-    results = [line.result(one, noting(batches), most=2) for one in tickets]
+    results = [line.result(one, noting(batches), most=2) for one in orders]
 
     assert results == [0, 2, 4, 6, 8]
     assert batches == [[0, 1], [2, 3], [4]]
@@ -50,10 +53,10 @@ def test_what_stands_in_line_goes_in_batches_first_come_first_served() -> None:
 def test_work_of_another_kind_waits_for_a_batch_of_its_own() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    tickets = [ticket(n, kind=kind) for n, kind in enumerate("abaab")]
-    line.submit(tickets)
+    orders = [order(n, kind=kind) for n, kind in enumerate("abaab")]
+    line.submit(orders)
 
-    results = [line.result(one, noting(batches), most=8) for one in tickets]
+    results = [line.result(one, noting(batches), most=8) for one in orders]
 
     assert results == [0, 2, 4, 6, 8]
     assert batches == [[0, 2, 3], [1, 4]]
@@ -70,7 +73,7 @@ def test_threads_that_wait_share_the_next_batch() -> None:
         return noting(batches)(work)
 
     def ask(number: int) -> int | Exception:
-        own = ticket(number)
+        own = order(number)
         line.submit([own])
         return line.result(own, double, most=8)
 
@@ -94,10 +97,10 @@ def test_one_that_fails_costs_the_others_of_its_batch_nothing() -> None:
         return [2 * one for one in work]
 
     line = MicroBatcher[int, int]()
-    tickets = [ticket(number) for number in range(3)]
-    line.submit(tickets)
+    orders = [order(number) for number in range(3)]
+    line.submit(orders)
 
-    found = [line.result(one, double, most=3) for one in tickets]
+    found = [line.result(one, double, most=3) for one in orders]
 
     assert (found[0], found[2]) == (0, 4)
     assert isinstance(found[1], RuntimeError)
@@ -106,7 +109,7 @@ def test_one_that_fails_costs_the_others_of_its_batch_nothing() -> None:
 def test_work_whose_deadline_has_come_is_not_begun(clock: Clock) -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int](clock)
-    late, in_time = ticket(1, deadline=clock.now), ticket(2, deadline=clock.now + 5)
+    late, in_time = order(1, deadline=clock.now), order(2, deadline=clock.now + 5)
     line.submit([late, in_time])
 
     assert line.result(in_time, noting(batches), most=8) == 4
@@ -118,7 +121,7 @@ def test_what_was_begun_in_time_is_answered_however_long_it_takes(
     clock: Clock,
 ) -> None:
     line = MicroBatcher[int, int](clock)
-    own = ticket(1, deadline=clock.now + 5)
+    own = order(1, deadline=clock.now + 5)
     line.submit([own])
 
     def take_long(work: Sequence[int]) -> list[int]:
@@ -137,25 +140,27 @@ def test_who_waits_for_another_s_batch_waits_no_longer_than_the_deadline() -> No
         assert go_on.wait(30)
         return [2 * one for one in work]
 
-    first = ticket(1)
+    first = order(1)
     line.submit([first])
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(line.result, first, block, most=1)
         assert is_busy.wait(30)
-        impatient = ticket(2, deadline=line._clock() + 0.05)
+        impatient = order(2, deadline=line._clock() + 0.05)
         line.submit([impatient])
         found = line.result(impatient, block, most=1)
         go_on.set()
 
     assert isinstance(found, OutOfTime)
     assert answer.result(30) == 2
+    line.withdraw([first, impatient])
     assert not line._waiting
+    assert not line._entries
 
 
 def test_what_is_withdrawn_is_not_computed() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    kept, withdrawn = ticket(1), ticket(2)
+    kept, withdrawn = order(1), order(2)
     line.submit([withdrawn, kept])
     line.withdraw([withdrawn])
 
@@ -165,16 +170,85 @@ def test_what_is_withdrawn_is_not_computed() -> None:
 
 def test_an_interrupted_batch_leaves_nobody_waiting() -> None:
     line = MicroBatcher[int, int]()
-    tickets = [ticket(number) for number in range(2)]
-    line.submit(tickets)
+    orders = [order(number) for number in range(2)]
+    line.submit(orders)
 
     def interrupt(work: Sequence[int]) -> list[int]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        line.result(tickets[0], interrupt, most=2)
+        line.result(orders[0], interrupt, most=2)
 
-    assert isinstance(line.result(tickets[1], interrupt, most=2), OutOfTime)
-    next_one = ticket(3)
+    assert isinstance(line.result(orders[1], interrupt, most=2), OutOfTime)
+    next_one = order(3)
     line.submit([next_one])
     assert line.result(next_one, noting([]), most=2) == 6
+
+
+def test_the_same_work_is_done_once_for_all_who_want_it() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    is_busy, go_on = threading.Event(), threading.Event()
+
+    def double(work: Sequence[int]) -> list[int]:
+        is_busy.set()
+        assert go_on.wait(30)
+        return noting(batches)(work)
+
+    def ask(key: str) -> int | Exception:
+        own = order(5, key=key)
+        line.submit([own])
+        try:
+            return line.result(own, double, most=8)
+        finally:
+            line.withdraw([own])
+
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, "x")
+        assert is_busy.wait(30)
+        others = [pool.submit(ask, key) for key in ("x", "x", "y", "y", "y")]
+        wait_until(lambda: len(line._entries) == 6)
+        go_on.set()
+        results = [future.result(30) for future in (first, *others)]
+
+    assert results == [10] * 6
+    assert batches == [[5], [5]]
+    assert not line._entries
+
+
+def test_work_that_one_of_several_no_longer_wants_is_still_done(clock: Clock) -> None:
+    line = MicroBatcher[int, int](clock)
+    leaving, late, staying = (
+        order(1, key="x"),
+        order(1, key="x", deadline=clock.now),
+        order(1, key="x", deadline=clock.now + 5),
+    )
+    line.submit([leaving, late, staying])
+    line.withdraw([leaving])
+
+    assert isinstance(line.result(late, noting([]), most=8), OutOfTime)
+    assert line.result(staying, noting([]), most=8) == 2
+
+
+def test_urgent_work_goes_before_what_came_earlier() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    orders = [order(n) for n in range(4)]
+    urgent = [order(n, is_urgent=True) for n in (10, 11)]
+    line.submit([*orders, *urgent])
+
+    assert line.result(urgent[0], noting(batches), most=1) == 20
+    assert batches == [[10]]
+    assert line.result(orders[3], noting(batches), most=3) == 6
+    assert batches == [[10], [11, 0, 1], [2, 3]]
+
+
+def test_work_becomes_urgent_when_somebody_wants_it_urgently() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    line.submit([order(n) for n in range(4)])
+    same = order(3, is_urgent=True)
+    line.submit([same])
+
+    assert line.result(same, noting(batches), most=1) == 6
+    assert batches == [[3]]
