@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from backend.cache_health import CacheStats
+from backend.cache_health import CacheSize, CacheStats
 from backend.embedded_cache import EmbeddedCache
 from backend.errors import SettingsError
 from backend.redis_cache import RedisCache
@@ -37,6 +37,12 @@ class Cache(Protocol):
 
     def ping(self) -> bool:
         """Whether the store can be read now."""
+
+    def measure(self) -> CacheSize | None:
+        """What the store holds, None when it cannot say."""
+
+    def clear(self) -> int | None:
+        """Forget everything of ours: how many values, None when it could not."""
 
     def describe(self) -> str:
         """Where the store is, for logs and `/health`; shows no password."""

@@ -7,6 +7,7 @@ no store: which exceptions are faults is told to it.
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from backend.circuit import Circuit
@@ -35,6 +36,19 @@ class CacheStats:
             self.hits += hits
             self.misses += misses
             self.faults += faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSize:
+    """What a store holds.
+
+    Attributes:
+        entries: values of ours.
+        bytes: of the values; of the whole file where it is all ours.
+    """
+
+    entries: int
+    bytes: int
 
 
 class FaultGuard:

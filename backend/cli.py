@@ -1,11 +1,14 @@
 """The `diffsegmenter` command."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 import typer
 from gunicorn.app.base import BaseApplication
 from rich.console import Console
 
+from backend.cache import Cache
 from backend.doctor.findings import Finding, problem
 from backend.doctor.report import print_findings, print_json
 from backend.errors import SettingsError
@@ -103,6 +106,62 @@ def doctor(
     configure_logging("ERROR")
     if not print_all(examine(settings, project_id=project, task_id=task), _output):
         raise typer.Exit(1)
+
+
+cache = typer.Typer(help="Look at what is cached, and forget it.", no_args_is_help=True)
+app.add_typer(cache, name="cache")
+
+
+@cache.command()
+def stats() -> None:
+    """Say where results are cached, how many, and how large.
+
+    Reads the same environment variables as `serve`.
+    """
+    with _open_cache() as store:
+        size = store.measure()
+        if size is None:
+            raise _out_of_reach(store)
+        line = f"{store.describe()}: {size.entries} results, {size.bytes / 1e6:.1f} MB"
+        if size.entries:
+            line += f", {size.bytes / size.entries / 1e3:.1f} kB each"
+        _output.print(line, markup=False, soft_wrap=True)
+
+
+@cache.command()
+def clear(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget all cached results; the model computes them anew when they are needed."""
+    with _open_cache() as store:
+        if not yes:
+            typer.confirm(f"Forget everything in {store.describe()}?", abort=True)
+        removed = store.clear()
+        if removed is None:
+            raise _out_of_reach(store)
+        _output.print(f"Forgot {removed} results.")
+
+
+@contextmanager
+def _open_cache() -> Iterator[Cache]:
+    """The cache of the environment's settings."""
+    try:
+        store = settings_cache(Settings.from_env())
+    except SettingsError as error:
+        _errors.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    with closing(store):
+        yield store
+
+
+def _out_of_reach(store: Cache) -> typer.Exit:
+    _errors.print(
+        f"{store.describe()} cannot be used; `diffsegmenter doctor` says why.",
+        style="red",
+        markup=False,
+        soft_wrap=True,
+    )
+    return typer.Exit(1)
 
 
 def _unreadable(mistakes: list[str]) -> Finding:

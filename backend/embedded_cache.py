@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 
 import diskcache  # type: ignore[import-untyped]
 
-from backend.cache_health import CacheStats, FaultGuard
+from backend.cache_health import CacheSize, CacheStats, FaultGuard
 
 SIZE_LIMIT_BYTES = 1 << 30
 
 _BUSY_TIMEOUT_S = 1.0
+# Whoever counts or clears a whole cache has the time.
+_ADMIN_PATIENCE_S = 600.0
 _MODE_RAW = diskcache.core.MODE_RAW
 # What a damaged database raises through SQLite's binding and diskcache, found
 # by flipping its bytes: the schema and the settings in it are data too.
@@ -116,6 +118,22 @@ class EmbeddedCache:
 
         return self._read(command) is True
 
+    def measure(self) -> CacheSize | None:
+        """How many values the file holds, and its own bytes."""
+
+        def command(store: "_BytesStore") -> CacheSize:
+            return CacheSize(entries=len(store), bytes=int(store.volume()))
+
+        return self._read(command, patience_s=_ADMIN_PATIENCE_S)
+
+    def clear(self) -> int | None:
+        """Remove everything from the file."""
+
+        def command(store: "_BytesStore") -> int:
+            return int(store.clear())
+
+        return self._read(command, patience_s=_ADMIN_PATIENCE_S)
+
     def describe(self) -> str:
         """Where the cache is, for logs and `/health`."""
         return f"Embedded cache in {self._directory}"
@@ -126,18 +144,22 @@ class EmbeddedCache:
             self._thread.submit(self._drop).result(self._patience_s)
         self._thread.shutdown(wait=False)
 
-    def _read(self, command: Callable[["_BytesStore"], T]) -> T | None:
+    def _read(
+        self, command: Callable[["_BytesStore"], T], *, patience_s: float | None = None
+    ) -> T | None:
         def attempt() -> T:
             try:
-                return self._on_thread(command)
+                return self._on_thread(command, patience_s=patience_s)
             except _DAMAGE as e:
                 # A file that cannot be read is worth no write either.
                 raise self._unusable(e) from e
 
         return self._guard.read(attempt)
 
-    def _on_thread(self, command: Callable[["_BytesStore"], T]) -> T:
-        """Run `command` on the cache's thread, waiting at most `patience_s`."""
+    def _on_thread(
+        self, command: Callable[["_BytesStore"], T], *, patience_s: float | None = None
+    ) -> T:
+        """Run `command` on the cache's thread, waiting at most so long."""
 
         def job() -> T:
             store = self._opened()
@@ -150,7 +172,7 @@ class EmbeddedCache:
 
         future = self._thread.submit(job)
         try:
-            return future.result(self._patience_s)
+            return future.result(patience_s or self._patience_s)
         finally:
             future.cancel()
 

@@ -5,19 +5,21 @@ put: the request that met it goes on, only slower.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from backend.cache_health import CacheStats, FaultGuard
+from backend.cache_health import CacheSize, CacheStats, FaultGuard
 from backend.errors import SettingsError
 
 KEY_PREFIX = "diffsegmenter:v1:"
 CONNECT_TIMEOUT_S = 0.5
 READ_TIMEOUT_S = 1.0
+_KEYS_AT_ONCE = 500
 
 
 class RedisCache:
@@ -89,6 +91,14 @@ class RedisCache:
         """
         return self._guard.read(lambda: self._mget(["ping"])) is not None
 
+    def measure(self) -> CacheSize | None:
+        """How many values of ours Redis holds, and their bytes."""
+        return self._guard.read(self._measure)
+
+    def clear(self) -> int | None:
+        """Remove all keys of ours, none of anybody else's."""
+        return self._guard.read(self._clear)
+
     def describe(self) -> str:
         """Where the cache is, for logs and `/health`; never shows a password."""
         options = self._client.connection_pool.connection_kwargs
@@ -100,6 +110,31 @@ class RedisCache:
     def close(self) -> None:
         """Drop the connections."""
         self._client.close()
+
+    def _measure(self) -> CacheSize:
+        entries = n_bytes = 0
+        for keys in self._all_keys():
+            # No transaction, and a key of another type is an error in its place.
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.strlen(key)
+            lengths = pipeline.execute(raise_on_error=False)
+            entries += len(keys)
+            n_bytes += sum(length for length in lengths if isinstance(length, int))
+        return CacheSize(entries=entries, bytes=n_bytes)
+
+    def _clear(self) -> int:
+        removed = 0
+        for keys in self._all_keys():
+            answer: Any = self._client.unlink(*keys)
+            removed += int(answer)
+        return removed
+
+    def _all_keys(self) -> Iterator[list[bytes]]:
+        """Keys of ours, some hundreds at a time: Redis serves others in between."""
+        found = self._client.scan_iter(match=KEY_PREFIX + "*", count=_KEYS_AT_ONCE)
+        while keys := list(islice(found, _KEYS_AT_ONCE)):
+            yield keys
 
     def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
         # MGET also for one key: a key of another type is nil, not an error.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.cache_health import CacheStats
+from backend.cache_health import CacheSize, CacheStats
 from backend.images import ImageFetcher
 from backend.metrics import Metrics
 from backend.predict import PreAnnotator
@@ -122,6 +122,15 @@ class MemoryCache:
 
     def ping(self) -> bool:
         return True
+
+    def measure(self) -> CacheSize | None:
+        sizes = [len(value) for value in self.values.values()]
+        return CacheSize(entries=len(sizes), bytes=sum(sizes))
+
+    def clear(self) -> int | None:
+        n_values = len(self.values)
+        self.values.clear()
+        return n_values
 
     def describe(self) -> str:
         return "A dict"

@@ -76,6 +76,32 @@ def test_ping_is_true_and_counts_nothing(cache: Cache) -> None:
     assert (cache.stats.hits, cache.stats.misses) == (0, 0)
 
 
+def test_measure_counts_values_and_bytes(cache: Cache) -> None:
+    empty = cache.measure()
+    for number in range(3):
+        cache.put(f"key {number}", b"x" * 1000)
+
+    full = cache.measure()
+
+    assert empty is not None
+    assert full is not None
+    assert (empty.entries, full.entries) == (0, 3)
+    # The embedded cache's file has overhead of its own.
+    assert full.bytes >= 3000
+    assert full.bytes >= empty.bytes
+
+
+def test_clear_forgets_everything_and_says_how_much(cache: Cache) -> None:
+    for number in range(1201):
+        cache.put(f"key {number}", b"value")
+
+    assert cache.clear() == 1201
+    assert cache.clear() == 0
+    assert cache.get("key 7") is None
+    cache.put("key 7", b"again")
+    assert cache.get("key 7") == b"again"
+
+
 def test_many_threads_read_what_they_wrote(cache: Cache) -> None:
     lost: list[str] = []
 

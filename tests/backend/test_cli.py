@@ -10,6 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from backend.cache import open_cache
 from backend.cli import app
 from tests.e2e.processes import answers, free_port, running
 from tests.fakes import RED_AND_BLUE, picture
@@ -194,3 +195,44 @@ def test_serve_ends_cleanly_on_sigterm(server: Server) -> None:
     assert f"listens on {server.url}" in log
     assert "Traceback" not in log
     assert not answers(f"{server.url}/health")
+
+
+def test_cache_stats_and_clear_speak_of_the_cache_that_serve_uses(
+    tmp_path: Path,
+) -> None:
+    store = open_cache(None, tmp_path, 60)
+    for number in range(2):
+        store.put(f"key {number}", b"x" * 500)
+    store.close()
+    variables = {"CACHE_DIR": str(tmp_path), "REDIS_URL": ""}
+
+    before = run_cli("cache", "stats", **variables)
+    refused = CliRunner().invoke(app, ["cache", "clear"], env=variables, input="n\n")
+    still = run_cli("cache", "stats", **variables)
+    cleared = run_cli("cache", "clear", "--yes", **variables)
+    after = run_cli("cache", "stats", **variables)
+
+    assert f"{tmp_path}" in before.output
+    assert "2 results" in before.output
+    assert refused.exit_code == 1
+    assert "2 results" in still.output
+    assert "Forgot 2 results." in cleared.output
+    assert "0 results" in after.output
+
+
+@pytest.mark.parametrize("command", [("stats",), ("clear", "--yes")])
+def test_cache_commands_name_a_redis_that_is_away(command: tuple[str, ...]) -> None:
+    port = free_port()
+
+    result = run_cli("cache", *command, REDIS_URL=f"redis://127.0.0.1:{port}/0")
+
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{port}" in result.stderr
+    assert "doctor" in result.stderr
+
+
+def test_cache_commands_name_settings_that_cannot_be_read() -> None:
+    result = run_cli("cache", "stats", REDIS_URL="http://redis")
+
+    assert result.exit_code == 2
+    assert "REDIS_URL" in result.stderr

@@ -299,3 +299,30 @@ def test_unreadable_url_is_refused_without_the_password(url: str) -> None:
 
     assert "hunter2" not in str(refusal.value)
     assert refusal.value.__suppress_context__
+
+
+def test_clear_and_measure_leave_other_people_s_keys_alone(
+    redis_server: RedisServer, redis_url: str, clock: Clock
+) -> None:
+    with redis_cache(redis_url, clock) as cache, redis_server.client() as client:
+        client.set("theirs", b"value")
+        client.rpush(f"{KEY_PREFIX}a-list", b"value")
+        cache.put("ours", b"12345")
+
+        size = cache.measure()
+        removed = cache.clear()
+
+        assert size is not None
+        # A key of another type has no length that could be added.
+        assert (size.entries, size.bytes) == (2, 5)
+        assert removed == 2
+        assert client.keys("*") == [b"theirs"]
+
+
+def test_a_redis_that_is_away_can_be_neither_measured_nor_cleared(
+    clock: Clock,
+) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with redis_cache(url, clock) as cache:
+        assert cache.measure() is None
+        assert cache.clear() is None
