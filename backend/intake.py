@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 # Images that are fetched, or wait for the model, beyond those that are handed out
 # together; with them, it bounds memory.
 _AHEAD: Final = 8
-# Images that are handed out together at least, to share one cache lookup.
+# Images that are handed out together at least, to share one cache lookup, and at
+# most, because each may be large.
 _AT_ONCE: Final = 4
+_MOST_AT_ONCE: Final = 32
 # How long the first image waits for others, to share the lookup and a pass with them.
 _GATHER_S: Final = 0.01
 
@@ -101,7 +103,7 @@ class Intake:
             fetch: reads one image, in another thread; may raise `BackendError`.
             at_once: images that are best handed out together.
         """
-        self._at_once = max(_AT_ONCE, at_once)
+        self._at_once = min(max(_AT_ONCE, at_once), _MOST_AT_ONCE)
         self._ahead = _AHEAD + self._at_once
         self._controls_of = controls_of
         self._fetch = fetch

@@ -67,6 +67,20 @@ def test_intake_hands_out_every_image_once() -> None:
     assert all(isinstance(arrival.image, FetchedImage) for arrival in arrivals)
 
 
+@pytest.mark.parametrize(("asked", "given"), [(1, 4), (6, 6), (1000, 32)])
+def test_intake_hands_out_as_many_together_as_are_wanted_within_bounds(
+    asked: int, given: int
+) -> None:
+    tasks = [Task(id=number, data={"image": f"{number}.png"}) for number in range(80)]
+
+    with Intake(tasks, lambda task: (control(),), an_image, at_once=asked) as of:
+        while len(of._fetching) < given or not all(f.done() for f in of._fetching):
+            pass
+        arrivals = of.take_arrivals(10)
+
+    assert len(arrivals) == given
+
+
 def test_intake_makes_one_job_of_all_controls_on_an_image() -> None:
     controls = (control(CAT, name="a"), control(DOG, name="b"))
 
