@@ -18,6 +18,7 @@ there), and, where the model's own maps were calibrated, how much of any cell th
 label attracted.
 """
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ _WORD = re.compile(r"\w+")
 # against it.
 _SYNONYM: Final = 0.9
 _KEPT_EMBEDDINGS: Final = 4096
+# Longest side by shortest, up to which a picture is looked at whole.
+_NEARLY_SQUARE: Final = 1.25
+_MOST_PARTS: Final = 8
 
 
 class PresenceJudge:
@@ -119,22 +123,22 @@ class PresenceJudge:
         """How far each label is behind the best word: float64 (L,), 0 or less, nats.
 
         The best of all labels and of the negatives that do not mean the same as the
-        label itself.
+        label itself. Of an oblong picture, in the square part where the label is
+        nearest: image-text models see squares, and cut or squash the rest.
         """
-        model = self._image_text.model
-        image = embed_image(self._image_text, pixels)
-        scale = float(model.logit_scale.detach().exp())
+        scale = float(self._image_text.model.logit_scale.detach().exp())
+        views = embed_images(self._image_text, square_parts(pixels))  # (V, D)
         own = self._embed(labels)
-        label_logits = scale * (own @ image)
-        best = label_logits.max().expand(len(labels))
+        label_logits = scale * (views @ own.T)  # (V, L)
+        best = label_logits.amax(dim=1, keepdim=True).expand_as(label_logits)
         if self._calibration.negatives:
             negatives = self._embed(self._calibration.negatives)
-            others = (scale * (negatives @ image)).expand(len(labels), -1)
-            means_label = own @ negatives.T > _SYNONYM
-            best = torch.maximum(
-                best, others.masked_fill(means_label, -torch.inf).amax(dim=1)
-            )
-        return np.asarray((label_logits - best).numpy(), np.float64)
+            others = scale * (views @ negatives.T)  # (V, M)
+            means_label = own @ negatives.T > _SYNONYM  # (L, M)
+            masked = others[:, None].masked_fill(means_label, -torch.inf)
+            best = torch.maximum(best, masked.amax(dim=2))
+        margins = (label_logits - best).amax(dim=0)
+        return np.asarray(margins.numpy(), np.float64)
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings, float32 (len(texts), D); each text is encoded once."""
@@ -183,14 +187,36 @@ def embed_texts(image_text: ImageText, texts: Sequence[str]) -> Tensor:
     return F.normalize(_pooled(features).float(), dim=-1).cpu()
 
 
-@torch.no_grad()
 def embed_image(image_text: ImageText, pixels: NDArray[np.uint8]) -> Tensor:
     """Unit CLIP embedding of an image: float32 (D,) on the CPU."""
-    prepared = image_text.image_processor(Image.fromarray(pixels), return_tensors="pt")
+    return embed_images(image_text, [pixels])[0]
+
+
+@torch.no_grad()
+def embed_images(
+    image_text: ImageText, pictures: Sequence[NDArray[np.uint8]]
+) -> Tensor:
+    """Unit CLIP embeddings of images: float32 (V, D) on the CPU."""
+    prepared = image_text.image_processor(
+        [Image.fromarray(pixels) for pixels in pictures], return_tensors="pt"
+    )
     features = image_text.model.get_image_features(
         prepared["pixel_values"].to(image_text.model.device)
     )
-    return F.normalize(_pooled(features).float(), dim=-1)[0].cpu()
+    return F.normalize(_pooled(features).float(), dim=-1).cpu()
+
+
+def square_parts(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Squares that cover an oblong picture, evenly along it; one that is not, whole."""
+    rows, columns = pixels.shape[:2]
+    short, long = sorted((rows, columns))
+    if long <= _NEARLY_SQUARE * short:
+        return [pixels]
+    count = min(math.ceil(long / short), _MOST_PARTS)
+    starts = [round(place * (long - short) / (count - 1)) for place in range(count)]
+    if columns > rows:
+        return [np.ascontiguousarray(pixels[:, s : s + short]) for s in starts]
+    return [pixels[s : s + short] for s in starts]
 
 
 def _names(words: Sequence[str], label: str) -> bool:

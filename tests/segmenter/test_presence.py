@@ -13,6 +13,7 @@ from segmenter.presence import (
     embed_image,
     embed_texts,
     log_odds,
+    square_parts,
 )
 from segmenter.weights import ImageText
 
@@ -174,29 +175,75 @@ def test_labels_count_by_their_probability_and_by_the_paper_s_verdict() -> None:
 WITHOUT_NEGATIVES = Calibration(negatives=(), by_text=(1.0, 2.0))
 
 
+@pytest.fixture
+def square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What an image-text model looks at whole."""
+    return np.ascontiguousarray(picture[:, :48])
+
+
 def test_margins_count_from_the_best_label_in_nats_of_the_model(
-    image_text: ImageText, picture: NDArray[np.uint8]
+    image_text: ImageText, square: NDArray[np.uint8]
 ) -> None:
-    similarity = embed_texts(image_text, LABELS) @ embed_image(image_text, picture)
+    similarity = embed_texts(image_text, LABELS) @ embed_image(image_text, square)
     logits = similarity.double() * float(image_text.model.logit_scale.exp())
 
-    found = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(picture, LABELS)
+    found = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(square, LABELS)
 
     np.testing.assert_allclose(found, (logits - logits.max()).numpy(), atol=1e-4)
 
 
-def test_a_negative_that_fits_better_puts_all_labels_behind_it(
+@pytest.mark.parametrize(
+    ("size_yx", "count", "side"),
+    [
+        ((50, 50), 1, None),
+        ((50, 62), 1, None),
+        ((50, 80), 2, 50),
+        ((150, 50), 3, 50),
+        ((20, 101), 6, 20),
+        ((2, 900), 8, 2),
+    ],
+)
+def test_an_oblong_picture_is_looked_at_in_squares_from_end_to_end(
+    size_yx: tuple[int, int], count: int, side: int | None
+) -> None:
+    pixels = np.arange(np.prod(size_yx) * 3).reshape(*size_yx, 3).astype(np.uint8)
+
+    parts = square_parts(pixels)
+
+    assert len(parts) == count
+    if side is None:
+        assert parts[0] is pixels
+        return
+    assert all(part.shape == (side, side, 3) for part in parts)
+    np.testing.assert_array_equal(parts[0], pixels[:side, :side])
+    np.testing.assert_array_equal(parts[-1], pixels[-side:, -side:])
+
+
+def test_a_label_is_judged_where_it_is_nearest(
     image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
+    judge = PresenceJudge(image_text, replace(WITHOUT_NEGATIVES, negatives=("tree",)))
+    left, right = picture[:, :48], picture[:, 24:]
+
+    whole = judge.margins(picture, LABELS)
+
+    by_part = [judge.margins(part, LABELS) for part in (left, right)]
+    np.testing.assert_allclose(whole, np.maximum(*by_part), atol=1e-4)
+    assert not np.allclose(*by_part)
+
+
+def test_a_negative_that_fits_better_puts_all_labels_behind_it(
+    image_text: ImageText, square: NDArray[np.uint8]
+) -> None:
     words = ("cat", "dog", "sofa", "horse", "tree", "house")
-    similarity = embed_texts(image_text, words) @ embed_image(image_text, picture)
+    similarity = embed_texts(image_text, words) @ embed_image(image_text, square)
     *others, best = (words[i] for i in similarity.argsort())
     calibration = replace(WITHOUT_NEGATIVES, negatives=(best,))
 
-    found = PresenceJudge(image_text, calibration).margins(picture, others)
+    found = PresenceJudge(image_text, calibration).margins(square, others)
 
     assert (found < 0).all()
-    alone = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(picture, others)
+    alone = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(square, others)
     assert alone.max() == 0
 
 
