@@ -64,6 +64,7 @@ class Companions:
         options: SegmenterOptions,
         *,
         evidence: NDArray[np.float32] | None = None,
+        parts: Sequence[NDArray[np.uint8]] = (),
     ) -> NDArray[np.float32]:
         """Which labels are in the picture: float32 (L,) in [0, 1].
 
@@ -72,12 +73,15 @@ class Companions:
             labels: L of them.
             options: that `load_for` has seen.
             evidence: what the maps say, see `fast.FastReading.evidence`.
+            parts: of the image, which the calibrated filter looks at as well.
         """
         if options.presence == "off" or not labels:
             return np.ones(len(labels), np.float32)
         assert self._judge is not None
         if options.presence == "calibrated":
-            return self._judge.by_calibration(image, labels, evidence=evidence)
+            return self._judge.by_calibration(
+                image, labels, evidence=evidence, parts=parts
+            )
         return self._judge.by_paper(
             image,
             labels,

@@ -195,7 +195,12 @@ class Segmenter:
                 continue
             (reading,) = islice(readings, 1)
             presence = self._companions.presence(
-                image, labels, recipe.options, evidence=reading.evidence
+                image,
+                labels,
+                recipe.options,
+                evidence=reading.evidence,
+                # Windows are there for small things, which the whole hides.
+                parts=reading.layout.cut_image(image) if reading.whole else (),
             )
             yield ScoreMaps(
                 labels=labels,

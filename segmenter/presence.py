@@ -98,6 +98,7 @@ class PresenceJudge:
         labels: Sequence[str],
         *,
         evidence: NDArray[np.float32] | None = None,
+        parts: Sequence[NDArray[np.uint8]] = (),
     ) -> NDArray[np.float32]:
         """The probability that each label is in the picture: float32 (L,).
 
@@ -106,8 +107,9 @@ class PresenceJudge:
             labels: L of them, at least one.
             evidence: float32 (L,) in [0, 1], `fast.FastReading.evidence`; None
                 judges by the image-text model alone.
+            parts: of the picture, to be looked at by themselves as well.
         """
-        margins = self.margins(pixels, labels)
+        margins = self.margins(pixels, labels, parts=parts)
         weights = self._calibration.by_text_and_maps
         if evidence is None or weights is None:
             bias, slope = self._calibration.by_text
@@ -118,16 +120,23 @@ class PresenceJudge:
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
     def margins(
-        self, pixels: NDArray[np.uint8], labels: Sequence[str]
+        self,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        parts: Sequence[NDArray[np.uint8]] = (),
     ) -> NDArray[np.float64]:
         """How far each label is behind the best word: float64 (L,), 0 or less, nats.
 
         The best of all labels and of the negatives that do not mean the same as the
         label itself. Of an oblong picture, in the square part where the label is
-        nearest: image-text models see squares, and cut or squash the rest.
+        nearest: image-text models see squares, and cut or squash the rest. The same
+        goes for `parts`.
         """
         scale = float(self._image_text.model.logit_scale.detach().exp())
-        views = embed_images(self._image_text, square_parts(pixels))  # (V, D)
+        views = embed_images(
+            self._image_text, [*square_parts(pixels), *parts]
+        )  # (V, D)
         own = self._embed(labels)
         label_logits = scale * (views @ own.T)  # (V, L)
         best = label_logits.amax(dim=1, keepdim=True).expand_as(label_logits)

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # Share of a window that its neighbour covers as well.
@@ -48,6 +50,26 @@ class Layout:
                 slice(top, top + self.window_yx[0]),
                 slice(left, left + self.window_yx[1]),
             )
+
+    def cut_image(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """What each window shows of an image, at the image's own resolution.
+
+        Args:
+            pixels: uint8 (Y, X, 3), the image that the canvas is of.
+        """
+        scale_y = pixels.shape[0] / self.canvas_yx[0]
+        scale_x = pixels.shape[1] / self.canvas_yx[1]
+        return [
+            np.ascontiguousarray(
+                pixels[
+                    round(rows.start * scale_y) : max(1, round(rows.stop * scale_y)),
+                    round(columns.start * scale_x) : max(
+                        1, round(columns.stop * scale_x)
+                    ),
+                ]
+            )
+            for rows, columns in self.places()
+        ]
 
     def divided(self, factor: int) -> "Layout":
         """The same in units that are `factor` times as large."""

@@ -368,3 +368,26 @@ def test_a_unet_that_attends_nowhere_is_refused_when_it_is_taken() -> None:
 
     with pytest.raises(UnsupportedModel, match="no cross-attention"):
         Segmenter(replace(parts, unet=unet), BARE)
+
+
+def test_what_a_window_shows_counts_for_presence(
+    parts: DiffusionParts, image_text: ImageText
+) -> None:
+    large = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
+    options = replace(BARE, presence="calibrated", max_windows=2)
+    looked_at: list[int] = []
+    handle = image_text.model.vision_model.register_forward_pre_hook(
+        lambda module, args, kwargs: looked_at.append(
+            len((*args, *kwargs.values())[0])
+        ),
+        with_kwargs=True,
+    )
+    try:
+        for asked in (options, replace(options, max_windows=1)):
+            judged = Segmenter(parts, asked, image_text=lambda: image_text)
+            judged.score([large], [LABELS])
+    finally:
+        handle.remove()
+
+    # Two squares of the oblong picture, and two windows.
+    assert looked_at == [4, 2]

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -114,3 +115,13 @@ def test_layouts_change_their_unit() -> None:
     assert layout.scaled(8).canvas_yx == (64, 112)
     assert layout.scaled(8).origins_yx == ((0, 0), (0, 48))
     assert layout.scaled(8).divided(4) == layout.scaled(2)
+
+
+def test_windows_cut_the_image_itself_where_they_lie_on_the_canvas() -> None:
+    layout = Layout(canvas_yx=(10, 20), window_yx=(10, 12), origins_yx=((0, 0), (0, 8)))
+    pixels = np.arange(50 * 60 * 3).reshape(50, 60, 3).astype(np.uint8)
+
+    left, right = layout.cut_image(pixels)
+
+    np.testing.assert_array_equal(left, pixels[:, :36])
+    np.testing.assert_array_equal(right, pixels[:, 24:])
