@@ -133,8 +133,12 @@ def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
     strange = sorted(name for name in named - known if name.startswith("model_"))
     found = []
     for name in strange:
-        nearest = get_close_matches(name, sorted(known), n=1)
-        found.append(name + (f" (did you mean {nearest[0]}?)" if nearest else ""))
+        # What all of them begin with tells none from another.
+        endings = [one.removeprefix("model_") for one in sorted(known)]
+        nearest = get_close_matches(
+            name.removeprefix("model_"), endings, n=1, cutoff=0.5
+        )
+        found.append(name + (f" (did you mean model_{nearest[0]}?)" if nearest else ""))
     return found
 
 

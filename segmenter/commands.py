@@ -82,15 +82,24 @@ def segment_picture(
         SegmenterError,
         OSError,
         ValueError,
+        # What torch says of a device that is not there, or too small.
+        AssertionError,
+        RuntimeError,
         Image.DecompressionBombError,
     ) as error:
-        _errors.print(_explain(error, picture), style="red", markup=False)
+        _errors.print(_explain(error, picture, device), style="red", markup=False)
         raise typer.Exit(1) from error
-    _console.print(_table(segmentation, options.presence_threshold))
+    _console.print(_table(segmentation, options))
     _console.print(f"Overlay: {out}", markup=False, soft_wrap=True)
 
 
-def _explain(error: Exception, picture: Path) -> str:
+def _explain(error: Exception, picture: Path, device: str) -> str:
+    if isinstance(error, AssertionError | RuntimeError):
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return (
+            f"The device {device!r} does not take it ({reason}). Give --device auto, "
+            f"or cpu."
+        )
     if isinstance(error, UnidentifiedImageError):
         return f"{picture} is not an image that Pillow can read."
     if isinstance(error, FileNotFoundError) and error.filename == str(picture):
@@ -98,7 +107,7 @@ def _explain(error: Exception, picture: Path) -> str:
     return str(error)
 
 
-def _table(segmentation: Segmentation, presence_threshold: float) -> Table:
+def _table(segmentation: Segmentation, options: SegmenterOptions) -> Table:
     table = Table(
         "label", "in the picture", "score", "share of the image", "painted", box=None
     )
@@ -115,10 +124,10 @@ def _table(segmentation: Segmentation, presence_threshold: float) -> Table:
             Text.assemble(
                 ("\N{BLACK SQUARE}", f"rgb({red},{green},{blue})"), f" {label}"
             ),
-            f"{presence:.2f}",
+            "-" if options.presence == "off" else f"{presence:.2f}",
             f"{score:.2f}",
             f"{share:.1%}",
-            "yes" if presence >= presence_threshold and share > 0 else "no",
+            "yes" if presence >= options.presence_threshold and share > 0 else "no",
         )
     return table
 

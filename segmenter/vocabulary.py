@@ -144,15 +144,19 @@ def _shortened(tokenizer: Any, text: str, most_tokens: int) -> str:
     text = text.strip()
     if not text:
         return ""
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
-        "offset_mapping"
-    ]
+    offsets = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )["offset_mapping"]
     return text if len(offsets) <= most_tokens else text[: offsets[most_tokens - 1][1]]
 
 
 def _token_counts(tokenizer: Any, words: Sequence[str]) -> list[int]:
     """Tokens of each word and the separator behind it."""
     encoded = tokenizer(
-        list(words), add_special_tokens=False, split_special_tokens=True
+        list(words),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        # What is too long is cut and told of elsewhere.
+        verbose=False,
     )
     return [len(ids) + 1 for ids in encoded["input_ids"]]

@@ -62,7 +62,7 @@ def test_every_label_has_a_line_with_score_share_and_presence(
     for label in ("cat", "traffic light"):
         square, *_, presence, score, share, painted = line_of(result, label).split()
         assert square == "■"
-        assert presence == "1.00"
+        assert presence == "-"
         assert 0 <= float(score) <= 1
         assert share.endswith("%")
         assert 0 <= float(share[:-1]) <= 100
@@ -185,6 +185,18 @@ def test_a_blank_label_is_refused(model_dir: Path, photo: Path) -> None:
 
 def test_a_model_that_is_not_there_is_refused(photo: Path, tmp_path: Path) -> None:
     fails(run(tmp_path / "no-model", photo, "cat"), "cannot be loaded")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_named(
+    model_dir: Path, photo: Path, device: str
+) -> None:
+    result = CliRunner().invoke(
+        app, [str(photo), "cat", "--model", str(model_dir), "--device", device]
+    )
+
+    fails(result, f"The device '{device}' does not take it")
+    fails(result, "Give --device auto, or cpu.")
 
 
 def test_an_overlay_format_that_pillow_does_not_know_is_refused(
