@@ -79,12 +79,13 @@ def main() -> None:
             presence=np.ones(1, np.float32),
             size_yx=mask.shape,
         )
+        canvas = Canvas(task_id=1, pixels=np.zeros((*mask.shape, 3), np.uint8))
         for shape in get_args(Shape):
             control = replace(CONTROL, shape=shape)
             seconds = []
             for _ in range(rounds):
                 start = perf_counter()
-                (region,) = paint(control, maps, Canvas(task_id=1))
+                (region,) = paint(control, maps, canvas)
                 seconds.append(perf_counter() - start)
             cover = covered(region, mask)
             table.add_row(
