@@ -8,6 +8,7 @@ seed.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -59,29 +60,64 @@ def _truth_picture(scene: Scene) -> Image.Image:
 
 def _size_yx(text: str) -> tuple[int, int]:
     rows, _, columns = text.partition("x")
-    size_yx = int(rows), int(columns)
+    try:
+        size_yx = int(rows), int(columns)
+    except ValueError:
+        size_yx = (0, 0)
     if min(size_yx) < 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; give rows and columns in pixels, such as 128x128"
+        )
     return size_yx
+
+
+def _number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number within limits."""
+    limits = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() else -1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} cannot be used; give a whole number {limits}"
+            )
+        return number
+
+    return read
 
 
 def main() -> None:
     """Read the command line and write the folder."""
-    parser = argparse.ArgumentParser(prog="python -m segmenter.pocket.voc")
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--scenes", type=int, default=200)
-    parser.add_argument(
-        "--size", type=_size_yx, default=(128, 128), help="ROWSxCOLUMNS, in pixels"
+    parser = argparse.ArgumentParser(
+        prog="python -m segmenter.pocket.voc",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--first-seed", type=int, default=TEST_SEED_START)
-    parser.add_argument("--objects", type=int, help="in each scene; else 1 to 4")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="made where it is missing"
+    )
+    parser.add_argument("--scenes", type=_number(1), default=200, help="how many")
+    parser.add_argument(
+        "--size", type=_size_yx, default="128x128", help="ROWSxCOLUMNS, in pixels"
+    )
+    parser.add_argument(
+        "--first-seed",
+        type=_number(0),
+        default=TEST_SEED_START,
+        help="names the first scene",
+    )
+    parser.add_argument(
+        "--objects",
+        type=_number(1, len(WORDS)),
+        default=argparse.SUPPRESS,
+        help="in each scene; else 1 to 4",
+    )
     arguments = parser.parse_args()
     write_voc_folder(
         arguments.folder,
         n_scenes=arguments.scenes,
         first_seed=arguments.first_seed,
         size_yx=arguments.size,
-        n_objects=arguments.objects,
+        n_objects=getattr(arguments, "objects", None),
     )
     Console().print(
         f"{arguments.scenes} scenes are in {arguments.folder}; measure them with "

@@ -40,13 +40,33 @@ def test_the_command_line_reads_rows_before_columns(tmp_path: Path) -> None:
     assert f"diffsegmenter evaluate {tmp_path} --classes pocket" in done.stdout
 
 
-@pytest.mark.parametrize("size", ["40", "0x70", "40x", "axb"])
-def test_a_size_that_is_none_is_refused(
-    tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("--size", "40", "128x128"),
+        ("--size", "0x70", "128x128"),
+        ("--size", "40x", "128x128"),
+        ("--size", "axb", "128x128"),
+        ("--scenes", "0", "of 1 or more"),
+        ("--scenes", "some", "of 1 or more"),
+        ("--objects", "25", "from 1 to 24"),
+        ("--first-seed", "-1", "of 0 or more"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused_with_value_and_remedy(
+    tmp_path: Path,
+    option: str,
+    value: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["voc", str(tmp_path), "--size", size])
+    monkeypatch.setattr(sys, "argv", ["voc", str(tmp_path), f"{option}={value}"])
 
     with pytest.raises(SystemExit):
         main()
 
+    told = " ".join(capsys.readouterr().err.split())
+    assert repr(value) in told
+    assert remedy in told
     assert list(tmp_path.iterdir()) == []
