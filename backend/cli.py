@@ -135,7 +135,7 @@ def clear(
     """Forget all cached results; the model computes them anew when they are needed."""
     with _open_cache() as store:
         if not yes:
-            typer.confirm(f"Forget everything in {store.describe()}?", abort=True)
+            typer.confirm(f"{store.describe()}: forget all results?", abort=True)
         removed = store.clear()
         if removed is None:
             raise _out_of_reach(store)
@@ -145,6 +145,8 @@ def clear(
 @contextmanager
 def _open_cache() -> Iterator[Cache]:
     """The cache of the environment's settings."""
+    # What the store logs is meant for a backend, which goes on without it.
+    configure_logging("CRITICAL")
     try:
         store = settings_cache(Settings.from_env())
     except SettingsError as error:
