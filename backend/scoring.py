@@ -73,10 +73,16 @@ class Scorer:
     options: Mapping[Mode, SegmenterOptions]
     clock: Callable[[], float] = time.monotonic
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
+    _fingerprints: Mapping[Mode, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Share one line for the model between all requests."""
+        """Share one line for the model between all requests; name what it runs."""
         object.__setattr__(self, "_batches", MicroBatcher(self.clock))
+        fingerprints = {
+            mode: f"{self.weights_fingerprint}:{options.maps_fingerprint()}"
+            for mode, options in self.options.items()
+        }
+        object.__setattr__(self, "_fingerprints", fingerprints)
 
     def score(
         self,
@@ -129,11 +135,10 @@ class Scorer:
             self._batches.withdraw(list(orders.values()))
 
     def _key(self, query: Query) -> str:
-        maps_fingerprint = self.options[query.mode].maps_fingerprint()
         return score_key(
             image_digest=query.image.digest,
             prompts=query.prompts,
-            model=f"{self.weights_fingerprint}:{maps_fingerprint}",
+            model=self._fingerprints[query.mode],
         )
 
     def _segment(

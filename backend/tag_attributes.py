@@ -27,6 +27,7 @@ _SKIPS: Final = frozenset({"true", "1", "yes", "on"})
 # The second spelling is other backends' fallback, which projects may hold.
 _THRESHOLD_ATTRIBUTES: Final = ("model_score_threshold", "score_threshold")
 _PRESENCE_ATTRIBUTE: Final = "model_presence_threshold"
+_JUST_ABOVE_0: Final = math.nextafter(0, 1)
 _JUST_ABOVE_1: Final = math.nextafter(1, 2)
 
 
@@ -143,29 +144,42 @@ def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _read_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
-    for attribute in _THRESHOLD_ATTRIBUTES:
-        value = attributes.get(attribute)
-        if value is None or not str(value).strip():
-            continue
-        threshold = _number(0, 1)(str(value))
-        if not threshold:
-            raise _bad(
-                attribute, value, where, "a number between 0 and 1, for example 0.5"
-            )
-        return threshold
-    return None
+    return _read_first(
+        attributes,
+        _THRESHOLD_ATTRIBUTES,
+        _number(_JUST_ABOVE_0, 1),
+        "a number between 0 and 1, for example 0.5",
+        where,
+    )
 
 
 def _read_presence_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
-    value = attributes.get(_PRESENCE_ATTRIBUTE)
-    if value is None or not str(value).strip():
-        return None
-    threshold = _number(0, _JUST_ABOVE_1)(str(value))
-    if threshold is None:
-        raise _bad(
-            _PRESENCE_ATTRIBUTE, value, where, "a probability from 0 to 1, such as 0.5"
-        )
-    return threshold
+    return _read_first(
+        attributes,
+        (_PRESENCE_ATTRIBUTE,),
+        _number(0, _JUST_ABOVE_1),
+        "a probability from 0 to 1, such as 0.5",
+        where,
+    )
+
+
+def _read_first(
+    attributes: Mapping[str, Any],
+    names: Sequence[str],
+    read: Callable[[str], float | None],
+    expects: str,
+    where: str,
+) -> float | None:
+    """The number in the first of the attributes that is not blank, if any is."""
+    for name in names:
+        value = attributes.get(name)
+        if value is None or not str(value).strip():
+            continue
+        number = read(str(value))
+        if number is None:
+            raise _bad(name, value, where, expects)
+        return number
+    return None
 
 
 def _number(least: float, below: float) -> Callable[[str], float | None]:

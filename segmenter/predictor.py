@@ -24,7 +24,7 @@ from segmenter.layers import scan_layers
 from segmenter.masks import cut_masks
 from segmenter.options import SegmenterOptions
 from segmenter.paper import paper_maps
-from segmenter.passes import Passes
+from segmenter.passes import Passes, size_yx
 from segmenter.presence import competition_weights
 from segmenter.prompts import check_label
 from segmenter.source import ModelSource
@@ -211,7 +211,7 @@ class Segmenter:
                     ),
                 ),
                 presence=presence,
-                size_yx=(image.shape[0], image.shape[1]),
+                size_yx=size_yx(image),
             )
 
     def _score_paper(self, pair: _Pair, recipe: _Recipe) -> ScoreMaps:
@@ -229,7 +229,7 @@ class Segmenter:
             labels=labels,
             maps=full,
             presence=presence,
-            size_yx=(image.shape[0], image.shape[1]),
+            size_yx=size_yx(image),
         )
 
 
@@ -245,13 +245,12 @@ def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
 
 def _no_maps(image: NDArray[np.uint8], recipe: _Recipe) -> ScoreMaps:
     """Of an image in which nothing is looked for."""
-    size_yx = (image.shape[0], image.shape[1])
-    layout = recipe.passes.map_layout(recipe.passes.lay_out(size_yx))
+    layout = recipe.passes.map_layout(recipe.passes.lay_out(size_yx(image)))
     return ScoreMaps(
         labels=(),
         maps=np.zeros((0, *layout.canvas_yx), np.float16),
         presence=np.zeros(0, np.float32),
-        size_yx=size_yx,
+        size_yx=size_yx(image),
     )
 
 
