@@ -29,6 +29,17 @@ def noting(batches: list[list[int]]) -> Doubler:
     return double
 
 
+def held(double: Doubler, is_busy: threading.Event, go_on: threading.Event) -> Doubler:
+    """The same, which says that it has begun and waits for leave to go on."""
+
+    def wait_and_double(work: Sequence[int]) -> list[int]:
+        is_busy.set()
+        assert go_on.wait(30)
+        return double(work)
+
+    return wait_and_double
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     pause = threading.Event()
     for _ in range(2000):
@@ -66,11 +77,7 @@ def test_threads_that_wait_share_the_next_batch() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
     is_busy, go_on = threading.Event(), threading.Event()
-
-    def double(work: Sequence[int]) -> list[int]:
-        is_busy.set()
-        assert go_on.wait(30)
-        return noting(batches)(work)
+    double = held(noting(batches), is_busy, go_on)
 
     def ask(number: int) -> int | Exception:
         own = order(number)
@@ -134,11 +141,7 @@ def test_what_was_begun_in_time_is_answered_however_long_it_takes(
 def test_who_waits_for_another_s_batch_waits_no_longer_than_the_deadline() -> None:
     line = MicroBatcher[int, int]()
     is_busy, go_on = threading.Event(), threading.Event()
-
-    def block(work: Sequence[int]) -> list[int]:
-        is_busy.set()
-        assert go_on.wait(30)
-        return [2 * one for one in work]
+    block = held(noting([]), is_busy, go_on)
 
     first = order(1)
     line.submit([first])
@@ -189,11 +192,7 @@ def test_the_same_work_is_done_once_for_all_who_want_it() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
     is_busy, go_on = threading.Event(), threading.Event()
-
-    def double(work: Sequence[int]) -> list[int]:
-        is_busy.set()
-        assert go_on.wait(30)
-        return noting(batches)(work)
+    double = held(noting(batches), is_busy, go_on)
 
     def ask(key: str) -> int | Exception:
         own = order(5, key=key)
