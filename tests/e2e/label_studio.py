@@ -97,7 +97,8 @@ def running_label_studio(
         url=public_url or f"http://{LOOPBACK}:{port}",
         local_files_dir=local_files_dir,
         email=_EMAIL,
-        password=secrets.token_urlsafe(12),
+        # Hexadecimal: a value that begins with a dash reads as an option.
+        password=secrets.token_hex(12),
         legacy_token=secrets.token_hex(20),
     )
     command = [
