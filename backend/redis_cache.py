@@ -10,11 +10,9 @@ from itertools import islice
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from backend.cache_health import CacheSize, CacheStats, FaultGuard
-from backend.errors import SettingsError
+from backend.redis_client import describe_redis, redis_client, redis_secrets
 
 KEY_PREFIX = "diffsegmenter:v1:"
 CONNECT_TIMEOUT_S = 0.5
@@ -47,16 +45,17 @@ class RedisCache:
         cooldown_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = _client(url)
+        self._client = redis_client(
+            url, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S
+        )
         self._ttl_s = ttl_s
         self.stats = CacheStats()
-        options = self._client.connection_pool.connection_kwargs
         self._guard = FaultGuard(
             self.describe(),
             # ValueError: redis-py's parser on an answer that is not Redis's.
             unreachable=(redis.RedisError, OSError, ValueError),
             refused=(redis.ResponseError,),
-            secrets=[str(options.get("password") or "")],
+            secrets=redis_secrets(self._client),
             stats=self.stats,
             cooldown_s=cooldown_s,
             clock=clock,
@@ -101,11 +100,7 @@ class RedisCache:
 
     def describe(self) -> str:
         """Where the cache is, for logs and `/health`; never shows a password."""
-        options = self._client.connection_pool.connection_kwargs
-        if "path" in options:
-            return f"Redis at {options['path']}"
-        host, port = options.get("host", "localhost"), options.get("port", 6379)
-        return f"Redis at {host}:{port}/{options.get('db', 0)}"
+        return describe_redis(self._client)
 
     def close(self) -> None:
         """Drop the connections."""
@@ -142,27 +137,3 @@ class RedisCache:
         if not isinstance(answer, list) or len(answer) != len(keys):
             raise redis.InvalidResponse(f"MGET of {len(keys)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
-
-
-def _client(url: str) -> redis.Redis:
-    try:
-        client = redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=READ_TIMEOUT_S,
-            protocol=2,
-            # redis-py's own default is 3 tries with pauses. Pooled connections
-            # that a restart killed are replaced without one.
-            retry=Retry(NoBackoff(), 0),
-        )
-        # Unknown options would otherwise surface at the first command.
-        pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError, redis.RedisError):
-        # From None and without the cause's text: both may quote the password.
-        raise SettingsError(
-            "REDIS_URL cannot be read. Write it as redis://:password@host:6379/0 "
-            "(rediss:// for TLS, unix:///path for a socket), with special "
-            "characters of the password percent-encoded."
-        ) from None
-    return client
