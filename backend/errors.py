@@ -12,6 +12,9 @@ BackendError
 │   ├── ImageTooLarge  bytes or pixels over the limit
 │   ├── ImageTooSlow   no whole answer within FETCH_TIMEOUT_S
 │   └── ImageUnreadable  not an image, damaged, or an unsupported kind
+├── LabelStudioError   Label Studio's API does not do what is asked
+│   ├── LabelStudioAway     no answer, or one that passes: worth another try
+│   └── LabelStudioRefusal  it will not, however often it is asked
 ├── BadMask            an RLE stream or mask that cannot be (de)coded
 └── UnreadableScores   cached bytes that are no score maps (`score_codec.py`)
 """
@@ -63,6 +66,26 @@ class ImageTooSlow(ImageError):
 
 class ImageUnreadable(ImageError):
     """The bytes are not an image that can be segmented."""
+
+
+class LabelStudioError(BackendError):
+    """Label Studio's API does not do what is asked."""
+
+
+class LabelStudioAway(LabelStudioError):
+    """No answer, or one that says that Label Studio is busy or broken just now."""
+
+
+class LabelStudioRefusal(LabelStudioError):
+    """Label Studio answered that it will not.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class BadMask(BackendError):

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -34,6 +34,21 @@ _GRACE_01: Final = 0.1
 _REGION_NUMBER: Final = re.compile(r"Region (\d+):")
 
 Answer = dict[str, Any] | list[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of one task.
+
+    Attributes:
+        place: of the task among those that were given.
+        prediction: as Label Studio stores it, None where there is none.
+        failures: why there is none; without tracebacks. Empty where there is one.
+    """
+
+    place: int
+    prediction: dict[str, Any] | None
+    failures: tuple[Exception, ...] = ()
 
 
 class Fetcher(Protocol):
@@ -125,8 +140,8 @@ class PreAnnotator:
                     # Somebody has opened this task and looks at it.
                     is_urgent=len(request.tasks) == 1,
                 )
-                for place, answer in self._answers(request.tasks, run):
-                    answers[place] = answer
+                for outcome in self._outcomes(request.tasks, run):
+                    answers[outcome.place] = outcome.prediction or []
             finally:
                 self.slots.release()
         self._count_left(answers)
@@ -135,10 +150,43 @@ class PreAnnotator:
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
 
-    def _answers(
-        self, tasks: Sequence[Task], run: _Run
-    ) -> Iterator[tuple[int, Answer]]:
-        """Answers as they get ready; none for tasks that no time was left for."""
+    def work_through(
+        self,
+        tasks: Sequence[Task],
+        label_config: str,
+        access: LabelStudioAccess,
+        *,
+        limit_s: float,
+    ) -> Generator[Outcome, None, None]:
+        """Predict tasks that nobody waits for; requests go before them.
+
+        Args:
+            tasks: any number; as many are under way as make a good batch.
+            label_config: labeling XML.
+            access: how to reach Label Studio's images.
+            limit_s: after which nothing new is begun.
+
+        Returns:
+            Outcomes in the order in which they get ready; none for tasks that no
+            time was left for. Closing the iterator stops the work.
+
+        Raises:
+            BadLabelConfig: if the config has nothing to segment.
+            WeightsNotFound: if the model cannot be loaded.
+        """
+        config = read_label_config(label_config, self.defaults)
+        run = _Run(
+            config=config,
+            version=self.version_of(config.fingerprint),
+            access=access,
+            segmenter=self.segmenter(),
+            deadline=self.clock() + limit_s,
+            is_urgent=False,
+        )
+        yield from self._outcomes(tasks, run)
+
+    def _outcomes(self, tasks: Sequence[Task], run: _Run) -> Iterator[Outcome]:
+        """Outcomes as they get ready; none for tasks that no time was left for."""
 
         def fetch(job: Job) -> FetchedImage:
             return self.fetcher.fetch(
@@ -216,12 +264,12 @@ class PreAnnotator:
         except Exception as error:
             task.failures.append(without_traceback(error))
 
-    def _finish(self, task: OpenTask, run: _Run) -> Iterator[tuple[int, Answer]]:
-        """The answer of a task; none if time ran out on it."""
+    def _finish(self, task: OpenTask, run: _Run) -> Iterator[Outcome]:
+        """The outcome of a task; none if time ran out on it."""
         failures = [e for e in task.failures if not isinstance(e, OutOfTime)]
         if not failures and task.failures:
             return
-        answer: Answer = []
+        answer: dict[str, Any] | None = None
         if not failures:
             try:
                 answer = self._checked(task, run)
@@ -234,12 +282,12 @@ class PreAnnotator:
                 task.task.id,
                 str(failure) or type(failure).__name__,
             )
-        if isinstance(answer, dict):
+        if answer is not None:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
-        yield task.place, answer
+        yield Outcome(place=task.place, prediction=answer, failures=tuple(failures))
 
-    def _checked(self, task: OpenTask, run: _Run) -> Answer:
+    def _checked(self, task: OpenTask, run: _Run) -> dict[str, Any] | None:
         """The task's prediction as far as Label Studio's strict validation takes it.
 
         One region that it does not take would cost the whole batch there.
@@ -264,7 +312,7 @@ class PreAnnotator:
             if (found := _REGION_NUMBER.match(problem))
         }
         answer = _gathered([r for r in regions if r["id"] not in bad], run.version)
-        return [] if run.config.problems(answer) else answer
+        return None if run.config.problems(answer) else answer
 
     def _count_left(self, answers: Sequence[Answer | None]) -> None:
         left = answers.count(None)

@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from backend.doctor.cache import check_cache
-from backend.doctor.client import LabelStudioClient
 from backend.doctor.connection import check_connection
 from backend.doctor.findings import Check, Finding, T, problem, scrub
 from backend.doctor.label_studio import check_address, check_token
@@ -25,6 +24,7 @@ from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
 from backend.doctor.sample import check_prediction, check_sample
 from backend.images import ImageFetcher
+from backend.label_studio_client import LabelStudioClient
 from backend.predict import PreAnnotator
 from backend.settings import Settings
 from backend.wsgi import build_engine, control_defaults, image_fetcher

@@ -12,9 +12,9 @@ from typing import Any, Final
 import redis
 
 from backend.addresses import shorten
-from backend.doctor.client import causes
 from backend.doctor.findings import Check, Finding, ok, problem, warning
 from backend.embedded_cache import SIZE_LIMIT_BYTES
+from backend.label_studio_client import causes
 from backend.redis_cache import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
 from backend.settings import Settings
 

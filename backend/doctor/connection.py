@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from backend.addresses import shorten
-from backend.doctor.client import LabelStudioClient, Reply
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
 from backend.doctor.machine import (
     ANY_ADDRESS,
@@ -23,6 +22,7 @@ from backend.doctor.machine import (
     own_url,
 )
 from backend.doctor.project import NO_PROJECT, Project
+from backend.label_studio_client import LabelStudioClient, Reply
 from backend.settings import Settings
 
 # Label Studio asks each connected backend twice, and waits for it.

@@ -9,7 +9,6 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from backend.addresses import shorten
-from backend.doctor.client import LabelStudioClient, NoReply, Reply, ask
 from backend.doctor.findings import (
     Check,
     Finding,
@@ -20,6 +19,7 @@ from backend.doctor.findings import (
     warning,
 )
 from backend.doctor.machine import is_loopback, model_version_of
+from backend.label_studio_client import LabelStudioClient, NoReply, Reply, ask
 from backend.settings import Settings
 
 _WHO_AM_I: Final = "/api/current-user/whoami"

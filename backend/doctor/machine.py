@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from backend.doctor.client import NoReply, Reply, ask
 from backend.doctor.findings import Check, Finding, ok, problem, warning
+from backend.label_studio_client import NoReply, Reply, ask
 from backend.settings import Settings
 
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})

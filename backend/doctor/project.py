@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backend.doctor.client import LabelStudioClient, Reply
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
+from backend.label_studio_client import LabelStudioClient, Reply
 
 NO_PROJECT: Final = "no project is chosen with --project"
 _PROJECTS_SHOWN: Final = 10

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from backend.addresses import shorten
-from backend.doctor.client import LabelStudioClient
 from backend.doctor.findings import (
     Check,
     Finding,
@@ -27,6 +26,7 @@ from backend.errors import BadLabelConfig
 from backend.images import ImageFetcher
 from backend.intake import Intake, Job
 from backend.label_config import LabelConfig
+from backend.label_studio_client import LabelStudioClient
 from backend.predict import PreAnnotator
 from backend.tasks import PredictRequest
 from backend.values import FetchedImage, LabelStudioAccess, Task

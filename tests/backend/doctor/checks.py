@@ -3,8 +3,8 @@
 import json
 from typing import Any, TypeVar
 
-from backend.doctor.client import LabelStudioClient
 from backend.doctor.findings import Check, Finding
+from backend.label_studio_client import LabelStudioClient
 from backend.settings import Settings
 from backend.values import LabelStudioAccess
 from tests.web_server import WebServer

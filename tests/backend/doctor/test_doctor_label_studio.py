@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from backend.doctor.client import LabelStudioClient
 from backend.doctor.findings import Finding
 from backend.doctor.label_studio import check_address, check_token
+from backend.label_studio_client import LabelStudioClient
 from tests.backend.doctor.checks import (
     TOKEN,
     client_of,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend.doctor.client import NoReply, Reply
 from backend.doctor.machine import (
     ask_health,
     check_listening,
@@ -15,6 +14,7 @@ from backend.doctor.machine import (
     model_version_of,
     own_url,
 )
+from backend.label_studio_client import NoReply, Reply
 from tests.backend.doctor.checks import only, outcome, settings
 from tests.redis_server import free_port
 from tests.web_server import WebServer, running_web_server

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.doctor.client import LabelStudioClient, NoReply, Reply, ask
+from backend.label_studio_client import LabelStudioClient, NoReply, Reply, ask
 from backend.values import LabelStudioAccess
 from tests.backend.doctor.checks import TOKEN, client_of
 from tests.redis_server import free_port

@@ -1,8 +1,8 @@
-"""Label Studio's API for somebody who wants to know why it does not answer.
+"""Label Studio's API: a request in, a Reply or a NoReply out.
 
-A request in, a Reply or a NoReply out: refusals with their text, redirects not
-followed, and nothing is raised. `web_client.py` is for images, and says less about
-what went wrong; like there, no proxy or password file of the environment is used.
+Refusals come with their text, redirects are not followed, and nothing is raised.
+`web_client.py` is for images, and says less about what went wrong; like there, no
+proxy or password file of the environment is used.
 """
 
 import functools
@@ -50,7 +50,14 @@ class Reply:
     @property
     def detail(self) -> str:
         """What Label Studio says in a refusal, or nothing."""
-        detail = self.body.get("detail") if isinstance(self.body, dict) else None
+        if not isinstance(self.body, dict):
+            return ""
+        problems = self.body.get("validation_errors")
+        if isinstance(problems, dict):
+            found = problems.get("non_field_errors")
+            problems = found if isinstance(found, list) else list(problems.items())
+            return "; ".join(str(problem) for problem in problems)
+        detail = self.body.get("detail")
         return detail if isinstance(detail, str) else ""
 
     @property
@@ -120,28 +127,44 @@ class LabelStudioClient:
         """Ask for "/api/...", below the address's sub-path."""
         return self._ask("GET", path, None, timeout_s)
 
-    def post(
-        self, path: str, body: Mapping[str, Any], *, timeout_s: float = 30.0
-    ) -> Reply | NoReply:
+    def post(self, path: str, body: Any, *, timeout_s: float = 30.0) -> Reply | NoReply:
         """Send JSON to "/api/..."."""
         return self._ask("POST", path, body, timeout_s)
 
+    def delete(
+        self, path: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Reply | NoReply:
+        """Delete what is at "/api/..."."""
+        return self._ask("DELETE", path, None, timeout_s)
+
     def _ask(
-        self, method: str, path: str, body: Any, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        timeout_s: float,
+        refused: str | None = None,
     ) -> Reply | NoReply:
         try:
             header = self._tokens.header(
-                self.access, Deadline.after(timeout_s, time.monotonic)
+                self.access,
+                Deadline.after(timeout_s, time.monotonic),
+                refused=refused,
             )
         except ImageError as error:
             return NoReply(cause="token", reason=str(error))
-        return ask(
+        reply = ask(
             method,
             f"{self.access.url}{path}",
             headers={"Authorization": header} if header else None,
             body=body,
             timeout_s=timeout_s,
         )
+        # An access token made from a personal one may end before its time.
+        is_refused = isinstance(reply, Reply) and reply.status == 401
+        if is_refused and header and header.startswith("Bearer ") and refused is None:
+            return self._ask(method, path, body, timeout_s, refused=header)
+        return reply
 
 
 @functools.cache

@@ -1,0 +1,72 @@
+"""What a worker takes on at a time: some tasks of one project. A value and its JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Tasks of one project to pre-annotate.
+
+    Attributes:
+        project_id: Label Studio's number.
+        task_ids: of the tasks, at least one.
+        version: that the predictions are to have. A worker whose model, options or
+            label config give another one refuses.
+        stores: whether predictions go into Label Studio; else they are made ready
+            in the cache, for whoever asks next.
+        replaces: whether predictions of our earlier versions are removed after the
+            new one is stored.
+        run_id: of the run that this belongs to, None for none.
+        places: of the tasks in their run; empty without one.
+        tries: how often the same tasks were given up before.
+    """
+
+    project_id: int
+    task_ids: tuple[int, ...]
+    version: str
+    stores: bool = True
+    replaces: bool = False
+    run_id: str | None = None
+    places: tuple[int, ...] = ()
+    tries: int = 0
+
+    def part(self, task_ids: Sequence[int], *, tries: int | None = None) -> Self:
+        """The same for some of the tasks, in the chunk's order."""
+        wanted = set(task_ids)
+        kept = [at for at, task_id in enumerate(self.task_ids) if task_id in wanted]
+        return replace(
+            self,
+            task_ids=tuple(self.task_ids[at] for at in kept),
+            places=tuple(self.places[at] for at in kept) if self.places else (),
+            tries=self.tries if tries is None else tries,
+        )
+
+    def places_of(self, task_ids: Sequence[int]) -> list[int]:
+        """The places of some of the tasks in their run."""
+        places = dict(zip(self.task_ids, self.places, strict=bool(self.places)))
+        return [places[task_id] for task_id in task_ids if task_id in places]
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers and texts for the queue; nothing secret is among them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is something else.
+        """
+        run_id = fields["run_id"]
+        return cls(
+            project_id=int(fields["project_id"]),
+            task_ids=tuple(int(task_id) for task_id in fields["task_ids"]),
+            version=str(fields["version"]),
+            stores=bool(fields["stores"]),
+            replaces=bool(fields["replaces"]),
+            run_id=None if run_id is None else str(run_id),
+            places=tuple(int(place) for place in fields["places"]),
+            tries=int(fields["tries"]),
+        )

@@ -1,0 +1,338 @@
+"""The tasks of one project in Label Studio, for work that no request asked for.
+
+Reads which tasks lack a prediction, stores predictions in bulk, and removes what is
+one too many. Knows Label Studio's API as observed against 1.23.2, and nothing of how
+predictions are made.
+
+Label Studio goes away for a restart now and then: what only reads is tried again for
+as long as `patience_s`. What writes is tried once, because a request without an answer
+may have been carried out; whoever writes looks first (see `preannotation.py`).
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from backend.errors import LabelStudioAway, LabelStudioRefusal
+from backend.label_studio_client import LabelStudioClient, Reply
+from backend.values import Task
+
+PAGE_SIZE: Final = 1000
+# A page of a thousand tasks takes a second on two cores, a bulk of predictions into a
+# project of 100,000 tasks four.
+_READ_TIMEOUT_S: Final = 120.0
+_WRITE_TIMEOUT_S: Final = 300.0
+_LONGEST_PAUSE_S: Final = 15.0
+# What Label Studio, or a proxy before it, answers while it is not itself.
+_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LONGEST_REASON: Final = 300
+_VERSIONS: Final = "predictions_model_versions"
+# A project may ask for predictions of all that is listed (and wait for them), but for
+# reviewers' lists. Those do not tell versions.
+_FOR_IDS: Final = {"review": "true"}
+_FOR_VERSIONS: Final = {"review": "false"}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectFacts:
+    """What pre-annotation needs to know of a project.
+
+    Attributes:
+        title: its name.
+        label_config: labeling XML.
+        n_tasks: how many tasks it has.
+        shown_version: whose predictions its label stream shows: a model version, or
+            the title of a connected backend; "" for none.
+    """
+
+    title: str
+    label_config: str
+    n_tasks: int
+    shown_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some task ids of a longer list.
+
+    Attributes:
+        task_ids: in order.
+        n_left: how many tasks the list has from here on, these among them.
+    """
+
+    task_ids: tuple[int, ...]
+    n_left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdings:
+    """Which predictions a task has.
+
+    Attributes:
+        n_predictions: of all versions.
+        versions: each once.
+    """
+
+    n_predictions: int
+    versions: frozenset[str]
+
+    @property
+    def has_doubles(self) -> bool:
+        """Whether some version is there more than once."""
+        return self.n_predictions > len(self.versions)
+
+
+class ProjectTasks:
+    """One project's tasks. Any thread may call."""
+
+    def __init__(
+        self,
+        client: LabelStudioClient,
+        project_id: int,
+        *,
+        patience_s: float,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Prepare; nothing is asked yet.
+
+        Args:
+            client: asks as somebody who may change the project.
+            project_id: Label Studio's number.
+            patience_s: how long a Label Studio that is away is waited for.
+            stop: ends the waiting when it is set.
+        """
+        self.project_id = project_id
+        self._client = client
+        self._patience_s = patience_s
+        self._stop = stop or threading.Event()
+
+    def patiently(self) -> Retrying:
+        """Tries while Label Studio is away, with growing pauses, up to `patience_s`."""
+        return Retrying(
+            retry=retry_if_exception_type(LabelStudioAway),
+            wait=wait_random_exponential(0.5, _LONGEST_PAUSE_S),
+            stop=stop_after_delay(self._patience_s) | stop_when_event_set(self._stop),
+            sleep=sleep_using_event(self._stop),
+            reraise=True,
+        )
+
+    def facts(self) -> ProjectFacts:
+        """Describe the project.
+
+        Raises:
+            LabelStudioAway: if it does not answer for too long; so do all methods.
+            LabelStudioRefusal: if it refuses; so do all methods.
+        """
+        body = self._read(f"/api/projects/{self.project_id}")
+        if not isinstance(body, dict):
+            raise self._unexpected(body)
+        return ProjectFacts(
+            title=str(body.get("title") or ""),
+            label_config=str(body.get("label_config") or ""),
+            n_tasks=int(body.get("task_number") or 0),
+            shown_version=str(body.get("model_version") or ""),
+        )
+
+    def lacking(self, version: str, *, after_id: int = 0) -> Page:
+        """Tasks without a prediction of this version, by id, beginning after an id.
+
+        Pages by id and not by number: a task that gets its prediction meanwhile
+        leaves the list, and would let others slip through between two pages.
+        """
+        return self._page(_without(version), _after(after_id))
+
+    def holding_several(self, version: str, *, after_id: int = 0) -> Page:
+        """Tasks with this version and a second prediction, by id, after an id."""
+        several = _filter("total_predictions", "greater", "Number", 1)
+        return self._page(_with(version), several, _after(after_id))
+
+    def all(self, *, after_id: int = 0) -> Page:
+        """All tasks, by id, beginning after an id."""
+        return self._page(_after(after_id))
+
+    def of_tab(self, view_id: int) -> Iterator[int]:
+        """Tasks that a tab of the Data Manager shows, in its order.
+
+        Its pages go by number: take them all before anything changes.
+        """
+        page, n_seen, total = 1, 0, 1
+        while n_seen < total:
+            body = self._list(page=page, page_size=PAGE_SIZE, view=view_id)
+            rows = body["tasks"]
+            if not rows:
+                return
+            yield from (int(row["id"]) for row in rows)
+            page, n_seen, total = page + 1, n_seen + len(rows), int(body["total"])
+
+    def fetch(self, task_ids: Sequence[int]) -> list[Task]:
+        """The tasks that exist, as `/predict` would get them."""
+        return [
+            Task(id=int(row["id"]), data=row.get("data") or {})
+            for row in self._rows_of(task_ids)
+        ]
+
+    def holdings(self, task_ids: Sequence[int]) -> dict[int, Holdings]:
+        """What those tasks hold that hold any prediction."""
+        # Versions are told only where something is filtered by them.
+        return {
+            int(row["id"]): Holdings(
+                n_predictions=int(row.get("total_predictions") or 0),
+                versions=frozenset(_versions_in(row)),
+            )
+            for row in self._rows_of(
+                task_ids, _filter(_VERSIONS, "empty", "List", "false"), **_FOR_VERSIONS
+            )
+        }
+
+    def versions_of(self, task_id: int) -> dict[int, str]:
+        """The model version of each prediction of one task, by the prediction's id.
+
+        Brings the predictions themselves along: for a few tasks only.
+        """
+        rows = self._read(f"/api/predictions?task={task_id}")
+        if not isinstance(rows, list):
+            raise self._unexpected(rows)
+        return {int(row["id"]): str(row.get("model_version") or "") for row in rows}
+
+    def store(self, predictions: Sequence[Row]) -> None:
+        """Store predictions, all or none; tried once.
+
+        Args:
+            predictions: each with "task", "result", "score" and "model_version".
+        """
+        self._once(
+            "POST",
+            f"/api/projects/{self.project_id}/import/predictions",
+            list(predictions),
+        )
+
+    def remove(self, prediction_id: int) -> None:
+        """Remove one prediction; one that is gone already is fine."""
+        try:
+            self._once("DELETE", f"/api/predictions/{prediction_id}")
+        except LabelStudioRefusal as refusal:
+            if refusal.status != 404:
+                raise
+
+    def _page(self, *filters: Row) -> Page:
+        body = self._list(
+            page=1,
+            page_size=PAGE_SIZE,
+            query=json.dumps(
+                {
+                    "filters": {"conjunction": "and", "items": filters},
+                    "ordering": ["tasks:id"],
+                }
+            ),
+        )
+        rows = body["tasks"]
+        return Page(
+            task_ids=tuple(int(row["id"]) for row in rows), n_left=int(body["total"])
+        )
+
+    def _rows_of(
+        self, task_ids: Sequence[int], *filters: Row, **purpose: str
+    ) -> Iterator[Row]:
+        """Rows of those tasks; a server may allow smaller pages than are asked for."""
+        left = list(task_ids)
+        while left:
+            query = {
+                "selectedItems": {"all": False, "included": left},
+                "filters": {"conjunction": "and", "items": filters},
+                "ordering": ["tasks:id"],
+            }
+            body = self._list(
+                page=1, page_size=len(left), query=json.dumps(query), **purpose
+            )
+            rows = body["tasks"]
+            yield from rows
+            if len(rows) >= int(body["total"]):
+                return
+            last_id = int(rows[-1]["id"]) if rows else max(left)
+            left = [task_id for task_id in left if task_id > last_id]
+
+    def _list(self, **query: Any) -> dict[str, Any]:
+        """A list of tasks, their addresses as they were imported."""
+        text = urlencode(
+            {"project": self.project_id, "resolve_uri": "false", **_FOR_IDS, **query}
+        )
+        body = self._read(f"/api/tasks?{text}")
+        if not isinstance(body, dict) or not isinstance(body.get("tasks"), list):
+            raise self._unexpected(body)
+        return body
+
+    def _read(self, path: str) -> Any:
+        """The JSON at a path, asked for until it is there."""
+        return self.patiently()(self._once, "GET", path)
+
+    def _once(self, method: str, path: str, body: Any = None) -> Any:
+        calls: Mapping[str, Callable[[], Any]] = {
+            "GET": lambda: self._client.get(path, timeout_s=_READ_TIMEOUT_S),
+            "POST": lambda: self._client.post(path, body, timeout_s=_WRITE_TIMEOUT_S),
+            "DELETE": lambda: self._client.delete(path, timeout_s=_READ_TIMEOUT_S),
+        }
+        reply = calls[method]()
+        where = path.partition("?")[0]
+        if not isinstance(reply, Reply):
+            if reply.cause == "token":
+                raise LabelStudioRefusal(reply.reason, status=401)
+            raise LabelStudioAway(f"Label Studio does not answer: {reply.reason}.")
+        if reply.status in _PASSING:
+            raise LabelStudioAway(
+                f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}."
+            )
+        if not 200 <= reply.status < 300:
+            raise LabelStudioRefusal(
+                f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}.",
+                status=reply.status,
+            )
+        return reply.body
+
+    def _unexpected(self, body: Any) -> LabelStudioRefusal:
+        return LabelStudioRefusal(
+            f"Label Studio answered project {self.project_id} with "
+            f"{type(body).__name__}, which is not what its API gives; see whether "
+            f"LABEL_STUDIO_URL is Label Studio's own address.",
+            status=200,
+        )
+
+
+def _filter(column: str, operator: str, kind: str, value: Any) -> Row:
+    return {
+        "filter": f"filter:tasks:{column}",
+        "operator": operator,
+        "type": kind,
+        "value": value,
+    }
+
+
+def _with(version: str) -> Row:
+    return _filter(_VERSIONS, "contains", "List", [version])
+
+
+def _without(version: str) -> Row:
+    return _filter(_VERSIONS, "not_contains", "List", [version])
+
+
+def _after(task_id: int) -> Row:
+    return _filter("id", "greater", "Number", task_id)
+
+
+def _versions_in(row: Row) -> Iterator[str]:
+    """Out of "a,b" (SQLite) or "a, b" (PostgreSQL)."""
+    for version in str(row.get(_VERSIONS) or "").split(","):
+        yield version.strip()
