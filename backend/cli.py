@@ -12,6 +12,7 @@ from backend.cache import Cache
 from backend.doctor.findings import Finding, problem
 from backend.doctor.report import print_findings, print_json
 from backend.errors import SettingsError
+from backend.preannotate import preannotate, worker
 from backend.settings import Settings
 from backend.wsgi import (
     build_app,
@@ -34,6 +35,8 @@ _errors = Console(stderr=True)
 
 app.command(name="segment")(segment_picture)
 app.command(name="evaluate")(evaluate_folder)
+app.command()(preannotate)
+app.command()(worker)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

@@ -117,37 +117,6 @@ class PreAnnotation:
             work.report(failures=dict.fromkeys(work.open, str(refusal)))
         return work.leftover({})
 
-    def tidy(
-        self,
-        tasks: ProjectTasks,
-        version: str,
-        holdings: Mapping[int, Holdings],
-        *,
-        replaces: bool = False,
-    ) -> int:
-        """Leave one prediction of the version per task.
-
-        Args:
-            tasks: of the project.
-            version: whose doubles go; the oldest stays.
-            holdings: of the tasks to look at.
-            replaces: whether our earlier versions go as well, where this one is there.
-
-        Returns:
-            How many predictions were removed.
-        """
-        n_removed = 0
-        for task_id, held in holdings.items():
-            is_replacing = replaces and any(
-                other.startswith(OUR_VERSIONS) for other in held.versions - {version}
-            )
-            if version in held.versions and (held.has_doubles or is_replacing):
-                found = tasks.versions_of(task_id)
-                for prediction_id in _surplus(found, version, replaces=replaces):
-                    tasks.remove(prediction_id)
-                    n_removed += 1
-        return n_removed
-
 
 class _Work:
     """One chunk on its way."""
@@ -234,9 +203,7 @@ class _Work:
             for task_id, held in holdings.items()
             if self._chunk.version in held.versions
         }
-        self._parts.tidy(
-            self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces
-        )
+        tidy(self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces)
         self.report(done=[task_id for task_id in ids if task_id in holding])
         return {task_id for task_id in ids if task_id not in holding}
 
@@ -329,6 +296,37 @@ class _Work:
             f"the label config has changed since, or its MODEL or options are others. "
             f"Start `preannotate` again, and workers with the environment of `serve`."
         )
+
+
+def tidy(
+    tasks: ProjectTasks,
+    version: str,
+    holdings: Mapping[int, Holdings],
+    *,
+    replaces: bool = False,
+) -> int:
+    """Leave one prediction of the version per task.
+
+    Args:
+        tasks: of the project.
+        version: whose doubles go; the oldest stays.
+        holdings: of the tasks to look at.
+        replaces: whether our earlier versions go as well, where this one is there.
+
+    Returns:
+        How many predictions were removed.
+    """
+    n_removed = 0
+    for task_id, held in holdings.items():
+        is_replacing = replaces and any(
+            other.startswith(OUR_VERSIONS) for other in held.versions - {version}
+        )
+        if version in held.versions and (held.has_doubles or is_replacing):
+            found = tasks.versions_of(task_id)
+            for prediction_id in _surplus(found, version, replaces=replaces):
+                tasks.remove(prediction_id)
+                n_removed += 1
+    return n_removed
 
 
 def _put(

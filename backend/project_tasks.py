@@ -10,6 +10,7 @@ may have been carried out; whoever writes looks first (see `preannotation.py`).
 """
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 from tenacity import (
     Retrying,
+    before_sleep_log,
     retry_if_exception_type,
     sleep_using_event,
     stop_after_delay,
@@ -28,6 +30,8 @@ from tenacity import (
 from backend.errors import LabelStudioAway, LabelStudioRefusal
 from backend.label_studio_client import LabelStudioClient, Reply
 from backend.values import Task
+
+logger = logging.getLogger(__name__)
 
 PAGE_SIZE: Final = 1000
 # A page of a thousand tasks takes a second on two cores, a bulk of predictions into a
@@ -127,6 +131,7 @@ class ProjectTasks:
             wait=wait_random_exponential(0.5, _LONGEST_PAUSE_S),
             stop=stop_after_delay(self._patience_s) | stop_when_event_set(self._stop),
             sleep=sleep_using_event(self._stop),
+            before_sleep=before_sleep_log(logger, logging.WARNING),
             reraise=True,
         )
 

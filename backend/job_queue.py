@@ -1,0 +1,185 @@
+"""Chunks in, jobs of RQ out, and back: one queue in Redis, workers anywhere.
+
+A queue belongs to one model with one set of options, by its name: workers that would
+make other predictions do not even see its jobs. Jobs are JSON, never pickle. A job
+that its worker dies on goes back into the queue by RQ's own means.
+
+RQ does not run on a Redis Cluster.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import redis
+from rq import Callback, Queue, Retry, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from backend.chunks import Chunk
+from backend.redis_client import redis_client
+from backend.run_records import jobs_key
+
+logger = logging.getLogger(__name__)
+
+OUR_QUEUES: Final = "diffsegmenter-"
+WORK: Final = "backend.work.do_chunk"
+_ABANDONED: Final = "backend.work.take_up_abandoned"
+_CONNECT_TIMEOUT_S: Final = 5.0
+# Longer than RQ waits for a job in one call.
+_READ_TIMEOUT_S: Final = 30.0
+# How often a job of several tasks is begun anew whose worker died, before it is split
+# up; a job of one task is begun anew once.
+_MOST_DEATHS: Final = 2
+_FAILED_KEPT_S: Final = 7 * 24 * 3600
+# Jobs that compute ahead for a request are worth nothing when nobody asks any more.
+_AHEAD_KEPT_S: Final = 3600
+_LOCK_S: Final = 10
+
+
+def queue_connection(url: str) -> redis.Redis:
+    """A client for the queue, with the patience that RQ needs.
+
+    Raises:
+        SettingsError: if the URL cannot be read.
+    """
+    return redis_client(
+        url, connect_timeout_s=_CONNECT_TIMEOUT_S, read_timeout_s=_READ_TIMEOUT_S
+    )
+
+
+class JobQueue:
+    """The queue of one model. Raises `redis.RedisError` where Redis cannot be used."""
+
+    def __init__(self, connection: redis.Redis, name: str) -> None:
+        """Use the queue of that name; nothing is asked yet."""
+        self.name = name
+        self._connection: Any = connection
+        self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
+
+    def add(
+        self, chunks: Sequence[Chunk], *, delay_s: float = 0, at_front: bool = False
+    ) -> None:
+        """Have chunks done, all or none, after a while if wanted.
+
+        Args:
+            chunks: what to do. A job of a run is noted there until it is over.
+            delay_s: not before so many seconds.
+            at_front: before all that waits.
+        """
+        due = datetime.now(UTC) + timedelta(seconds=delay_s)
+        with self._connection.pipeline() as pipeline:
+            pipeline.multi()  # RQ would, too late for what comes before it
+            for chunk in chunks:
+                job = self._job(chunk)
+                if chunk.run_id is not None:
+                    pipeline.sadd(jobs_key(chunk.run_id), job.id)
+                if delay_s > 0:
+                    self.rq.schedule_job(job, due, pipeline=pipeline)
+                else:
+                    self.rq.enqueue_job(job, pipeline=pipeline, at_front=at_front)
+            pipeline.execute()
+
+    def close(self, job_id: str, run_id: str | None) -> None:
+        """Note that nothing of a job is left to do."""
+        if run_id is not None:
+            self._connection.srem(jobs_key(run_id), job_id)
+
+    def n_waiting(self) -> int:
+        """How many jobs wait, those that wait for their time among them."""
+        scheduled: int = self.rq.scheduled_job_registry.get_job_count(cleanup=False)
+        return int(self.rq.count) + scheduled
+
+    def n_workers(self) -> int:
+        """How many workers are there for this queue."""
+        return len(SimpleWorker.all(queue=self.rq))
+
+    def other_workers(self) -> set[str]:
+        """Names of our queues that workers are there for, this one apart."""
+        names = {
+            name
+            for worker in SimpleWorker.all(connection=self._connection)
+            for name in worker.queue_names()
+        }
+        return {name for name in names if _is_ours(name)} - {self.name}
+
+    def keep_house(self, worker: SimpleWorker | None = None) -> None:
+        """Take up what a dead worker left, and queue what is due. Main thread only.
+
+        Every worker and whoever watches a run does it every few seconds; one at a
+        time, so that nothing is queued twice.
+
+        Args:
+            worker: gives up, in RQ's way, what was taken out of the queue and never
+                begun; None leaves that to those who work.
+        """
+        # RQ has a lock for this, which a dead worker holds for a quarter of an hour.
+        lock = f"diffsegmenter:house:{self.name}"
+        if not self._connection.set(lock, 1, nx=True, ex=_LOCK_S):
+            return
+        try:
+            self.rq.started_job_registry.cleanup()
+            self._queue_what_is_due()
+            if worker is not None:
+                self.rq.intermediate_queue.cleanup(worker, self.rq)
+        finally:
+            self._connection.delete(lock)
+
+    def remove_jobs(self, run_id: str) -> None:
+        """Take a run's waiting jobs out of the queue; those at work are left."""
+        job_ids = [str(found, "utf-8") for found in self._members(run_id)]
+        for job in Job.fetch_many(job_ids, self._connection, JSONSerializer):
+            if job is not None and not job.is_started:
+                job.delete()
+                self.close(job.id, run_id)
+        self.drop_lost(run_id)
+
+    def drop_lost(self, run_id: str) -> int:
+        """Forget jobs of a run that are nowhere any more; returns how many."""
+        job_ids = [str(found, "utf-8") for found in self._members(run_id)]
+        jobs = Job.fetch_many(job_ids, self._connection, JSONSerializer)
+        lost = [
+            job_id
+            for job_id, job in zip(job_ids, jobs, strict=True)
+            if job is None or job.is_failed or job.is_finished or job.is_canceled
+        ]
+        if lost:
+            self._connection.srem(jobs_key(run_id), *lost)
+        return len(lost)
+
+    def _members(self, run_id: str) -> set[bytes]:
+        found: set[bytes] = self._connection.smembers(jobs_key(run_id))
+        return found
+
+    def _job(self, chunk: Chunk) -> Job:
+        what = f"{len(chunk.task_ids)} tasks of project {chunk.project_id}"
+        return self.rq.create_job(
+            WORK,
+            kwargs={"chunk": chunk.to_json()},
+            # A slow CPU and a Label Studio that is away take their time; whether the
+            # worker lives, its heartbeat tells.
+            timeout=-1,
+            result_ttl=0,
+            failure_ttl=_FAILED_KEPT_S,
+            ttl=None if chunk.run_id is not None else _AHEAD_KEPT_S,
+            retry=Retry(max=_MOST_DEATHS if len(chunk.task_ids) > 1 else 1),
+            on_failure=Callback(_ABANDONED),
+            description=what,
+        )
+
+    def _queue_what_is_due(self) -> None:
+        registry = self.rq.scheduled_job_registry
+        job_ids = registry.get_jobs_to_schedule()
+        jobs = Job.fetch_many(job_ids, self._connection, JSONSerializer)
+        with self._connection.pipeline() as pipeline:
+            pipeline.multi()
+            for job_id, job in zip(job_ids, jobs, strict=True):
+                if job is not None:
+                    self.rq.enqueue_job(job, pipeline=pipeline)
+                registry.remove(job_id, pipeline=pipeline)
+            pipeline.execute()
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(OUR_QUEUES)

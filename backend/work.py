@@ -1,0 +1,268 @@
+"""What a worker process does: jobs of the queue, one after the other, until stopped.
+
+RQ runs the jobs (`do_chunk`) in this very process, because a model is loaded once and
+CUDA does not survive a fork. What RQ leaves to a forking worker is done here: a thread
+tells every few seconds that the job's worker lives, so that a job whose worker was
+killed is taken up within half a minute, and one that takes hours is not taken away.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import redis
+from rq import Queue, SimpleWorker, get_current_job
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.utils import now
+from rq.worker.base import WorkerStatus
+
+from backend.chunks import Chunk
+from backend.job_queue import WORK, JobQueue
+from backend.preannotation import Leftover, PreAnnotation, Report
+from backend.run_records import RunRecords
+
+logger = logging.getLogger(__name__)
+
+# A worker that has not been heard of for so long is taken for dead.
+_HEARTBEAT_TTL_S: Final = 20
+_HEARTBEAT_S: Final = 5.0
+_HOUSEKEEPING_S: Final = 5
+# RQ waits for a job for 15 s less than this, and looks after the queue in between.
+_WORKER_TTL_S: Final = _HOUSEKEEPING_S + 15
+_PAUSE_S: Final = 2.0
+# A task is tried so often in all, with pauses of 10 s, 40 s, 3 min and 11 min.
+MOST_TRIES: Final = 5
+_FIRST_DELAY_S: Final = 10.0
+_DIED: Final = (
+    "Each worker that began with it died, killed or out of memory; see the workers' "
+    "logs, or whether the image is very large."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Desk:
+    """What jobs of this process are done with.
+
+    Attributes:
+        work: does them.
+        queue: where they come from.
+        records: where runs are told of.
+    """
+
+    work: PreAnnotation
+    queue: JobQueue
+    records: RunRecords
+
+    def do(self, job_id: str, chunk: Chunk) -> None:
+        """Do one job; what cannot be done now goes back into the queue.
+
+        Raises:
+            redis.RedisError: if the outcome cannot be told; the job is then done again
+                by RQ's means, which finds its predictions stored.
+        """
+        started = time.monotonic()
+        if chunk.run_id is not None and self.records.is_canceled(chunk.run_id):
+            self.queue.close(job_id, chunk.run_id)
+            return
+        told = _Telling(self.records, chunk)
+        leftover = self.work.run(chunk, told)
+        self._put_back(chunk, leftover, told)
+        told.tell_the_rest()
+        self.queue.close(job_id, chunk.run_id)
+        logger.info(
+            "Project %s: %d of %d tasks in %.1f s.",
+            chunk.project_id,
+            told.n_closed,
+            len(chunk.task_ids),
+            time.monotonic() - started,
+        )
+
+    def _put_back(self, chunk: Chunk, leftover: Leftover, told: "_Telling") -> None:
+        if chunk.run_id is None:
+            return  # was computed ahead, for whoever asks; who asks again computes it
+        if leftover.untouched:
+            self.queue.add([chunk.part(leftover.untouched)], at_front=True)
+        if not leftover.again:
+            return
+        tries = chunk.tries + 1
+        if tries >= MOST_TRIES:
+            told(
+                Report(
+                    failures={
+                        task: f"{reason} (Tried {tries} times.)"
+                        for task, reason in leftover.again.items()
+                    }
+                )
+            )
+            return
+        delay_s = retry_delay_s(tries)
+        self.queue.add([chunk.part(list(leftover.again), tries=tries)], delay_s=delay_s)
+        logger.warning(
+            "Project %s: %d tasks are tried again in %.0f s: %s",
+            chunk.project_id,
+            len(leftover.again),
+            delay_s,
+            next(iter(leftover.again.values())),
+        )
+
+
+def retry_delay_s(tries: int) -> float:
+    """How long tasks rest that were given up `tries` times, 1 or more."""
+    return float(_FIRST_DELAY_S * 4 ** (tries - 1))
+
+
+class _Telling:
+    """Tells a run what is done; what Redis misses is told again at the end."""
+
+    def __init__(self, records: RunRecords, chunk: Chunk) -> None:
+        self._records = records
+        self._chunk = chunk
+        self._untold: list[Report] = []
+        self.n_closed = 0
+
+    def __call__(self, report: Report) -> None:
+        self.n_closed += len(report.done) + len(report.failures)
+        try:
+            self._tell(report)
+        except redis.RedisError as error:
+            logger.warning("Progress is not shown for now: %s", type(error).__name__)
+            self._untold.append(report)
+
+    def tell_the_rest(self) -> None:
+        for report in self._untold:
+            self._tell(report)
+
+    def _tell(self, report: Report) -> None:
+        if self._chunk.run_id is not None:
+            places = self._chunk.places_of(report.done)
+            self._records.report(self._chunk.run_id, places, report.failures)
+
+
+@dataclass
+class _Process:
+    """What RQ's functions without arguments find: one desk per process."""
+
+    desk: Desk | None = field(default=None)
+
+
+_process: Final = _Process()
+
+
+def do_chunk(chunk: Mapping[str, Any]) -> None:
+    """RQ's entry: do one chunk with this process's desk."""
+    job = get_current_job()
+    if _process.desk is None or job is None:
+        raise RuntimeError("Run this by `diffsegmenter worker`.")
+    _process.desk.do(job.id, Chunk.from_json(chunk))
+
+
+def take_up_abandoned(job: Job, connection: redis.Redis, *_: object) -> None:
+    """RQ's entry: a job failed as a whole, mostly because its worker died.
+
+    RQ queues it again a few times. Then one of its tasks must be at fault, and each
+    becomes a job of its own.
+    """
+    if job.retries_left:
+        return
+    chunk = Chunk.from_json(job.kwargs["chunk"])
+    if chunk.run_id is None:
+        return
+    queue = JobQueue(connection, job.origin)
+    if len(chunk.task_ids) > 1:
+        queue.add([chunk.part([task_id]) for task_id in chunk.task_ids])
+    else:
+        failures = dict.fromkeys(chunk.task_ids, _DIED)
+        RunRecords(connection).report(chunk.run_id, (), failures)
+    queue.close(job.id, chunk.run_id)
+
+
+class ChunkWorker(SimpleWorker):
+    """RQ's worker that does not fork, kept alive by a heartbeat."""
+
+    def __init__(self, desk: Desk, **options: Any) -> None:
+        """Work at a desk."""
+        super().__init__(
+            [desk.queue.rq],
+            connection=desk.queue.rq.connection,
+            serializer=JSONSerializer,
+            worker_ttl=_WORKER_TTL_S,
+            maintenance_interval=_HOUSEKEEPING_S,
+            **options,
+        )
+        self._desk = desk
+        self.log_result_lifespan = False
+        self.max_connection_wait_time = _HEARTBEAT_S
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """Seconds for which a job's worker is believed to live."""
+        return _HEARTBEAT_TTL_S
+
+    def run_maintenance_tasks(self) -> None:
+        """Look after the queue."""
+        self._desk.queue.keep_house(self)
+        self.last_cleaned_at = now()  # type: ignore[assignment]
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Let the job at hand end after its current images."""
+        logger.info("Stopping after the images at hand; once more stops at once.")
+        self._desk.work.stop.set()
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Do a job of ours while telling that we live."""
+        if job.func_name != WORK:
+            # Whoever may write into Redis is not to choose what runs here.
+            logger.error("Job %s asks for %r and is dropped.", job.id, job.func_name)
+            job.delete()
+            return
+        execution = self.prepare_execution(job)
+        with _beating(lambda: self.maintain_heartbeats(job, execution)):
+            self.perform_job(job, queue, execution)
+        self.set_state(WorkerStatus.IDLE)
+
+
+def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
+    """Do the queue's jobs, through outages of Redis, until SIGTERM or SIGINT.
+
+    Args:
+        desk: to work at; its model should be loaded.
+        burst: return when the queue is empty.
+    """
+    _process.desk = desk
+    stop = desk.work.stop
+    while not stop.is_set():
+        try:
+            worker = ChunkWorker(desk)
+            worker.work(burst=burst, logging_level="WARNING")
+            if burst and not desk.queue.n_waiting():
+                return
+        except redis.RedisError as error:
+            logger.warning(
+                "Redis cannot be used (%s); trying again.", type(error).__name__
+            )
+        stop.wait(_PAUSE_S)
+
+
+@contextmanager
+def _beating(beat: Callable[[], None]) -> Iterator[None]:
+    """Beat every few seconds, in another thread, while the block lasts."""
+    ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not ended.wait(_HEARTBEAT_S):
+            try:
+                beat()
+            except redis.RedisError as error:
+                logger.warning("No heartbeat: %s", type(error).__name__)
+
+    thread = threading.Thread(target=keep_beating, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
