@@ -17,13 +17,14 @@ from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import BadRequest as NotJson
 from werkzeug.exceptions import HTTPException
 
+from backend.backlog import Backlog
 from backend.cache import Cache
 from backend.errors import BadLabelConfig, BadRequest
 from backend.label_config import EXAMPLE, read_label_config
 from backend.metrics import Metrics
 from backend.predict import PreAnnotator
 from backend.projects import ProjectAccess
-from backend.tasks import parse_predict, parse_setup
+from backend.tasks import parse_new_tasks, parse_predict, parse_setup
 from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Parts:
         projects: remembers `/setup`.
         metrics: rendered at `/metrics`.
         cache: described at `/health`.
+        backlog: told of new tasks, None where they are left alone.
         model_status: "loading", "ready" or why loading failed.
         basic_auth: user and password that callers must send, or None.
     """
@@ -50,6 +52,7 @@ class Parts:
     cache: Cache
     model_status: Callable[[], str]
     basic_auth: tuple[str, str] | None = None
+    backlog: Backlog | None = None
 
 
 def create_app(parts: Parts) -> Flask:
@@ -124,7 +127,11 @@ def create_app(parts: Parts) -> Flask:
     @app.post("/webhook")
     def webhook() -> Response:
         # Label Studio waits a second at most, inside its user's own request.
-        return jsonify({"status": "ignored"})
+        new = parse_new_tasks(_json_body()) if parts.backlog else None
+        if parts.backlog is None or new is None:
+            return jsonify({"status": "ignored"})
+        parts.backlog.pre_annotate(new.project_id, new.task_ids)
+        return jsonify({"status": "accepted"})
 
     @app.get("/versions")
     def versions() -> Response:

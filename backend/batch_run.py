@@ -8,7 +8,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Tasks per job: few enough that every worker of a small project gets some and that
 # little is done twice after a crash, many enough that a job costs nothing beside them.
-_SMALLEST_JOB: Final = 8
+_SMALLEST_JOB: Final = 16
 _LARGEST_JOB: Final = 128
+_HANDS: Final = 2
 _JOBS_WANTED: Final = 200
 # A run in which nothing has happened for so long is looked through for lost jobs.
 _QUIET_S: Final = 15.0
@@ -249,7 +251,7 @@ class QueuedRun:
             place += len(some)
 
     def watch(self, run_id: str) -> Iterator[Progress | None]:
-        """How far the run is, twice a second, until it is over. Main thread only.
+        """How far the run is, twice a second, until it is over.
 
         Yields:
             The progress, None where the records of the run are gone.
@@ -301,6 +303,7 @@ class LocalRun:
     show: Callable[[Progress], None]
     failures: dict[int, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
         """Do all there is to do; ends early when the work's `stop` is set.
@@ -311,20 +314,23 @@ class LocalRun:
         """
         self.progress = Progress(version=self.version)
         again: list[Chunk] = []
+        listed = 0
         for some in find_tasks(self.tasks, self.wish, self.version):
+            self._tell(total=listed + some.n_left)
+            listed += len(some.task_ids)
             size = job_size(some.n_left)
-            n_listed = self.progress.total - self.progress.missing
-            self._tell(total=n_listed + some.n_left)
-            for chunk in self._chunks(some.task_ids, size):
-                again += self._do(chunk)
-                if self.work.stop.is_set():
-                    return
+            again += self._do_all(self._chunks(some.task_ids, size))
+            if self.work.stop.is_set():
+                return
         self._tell(is_listed=True)
         while again and not self.work.stop.is_set():
             self.work.stop.wait(retry_delay_s(again[0].tries))
-            again, now = [], again
-            for chunk in now:
-                again += self._do(chunk)
+            again = self._do_all(again)
+
+    def _do_all(self, chunks: Iterable[Chunk]) -> list[Chunk]:
+        """Do chunks, two at a time: one stores while the other has the model."""
+        with ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool:
+            return [again for left in pool.map(self._do, chunks) for again in left]
 
     def _chunks(self, task_ids: Sequence[int], size: int) -> Iterator[Chunk]:
         left = iter(task_ids)
@@ -355,10 +361,10 @@ class LocalRun:
         return []
 
     def _note(self, report: Report) -> None:
-        self.failures.update(report.failures)
-        self._tell(
-            done=self.progress.done + len(report.done), failed=len(self.failures)
-        )
+        with self._lock:
+            self.failures.update(report.failures)
+            done = self.progress.done + len(report.done)
+            self._tell(done=done, failed=len(self.failures))
 
     def _tell(self, **changes: int) -> None:
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from typing import Any, Final
 import redis
 from rq import Callback, Queue, Retry, SimpleWorker
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
 
 from backend.chunks import Chunk
 from backend.redis_client import redis_client
@@ -92,8 +94,12 @@ class JobQueue:
         return int(self.rq.count) + scheduled
 
     def n_workers(self) -> int:
-        """How many workers are there for this queue."""
-        return len(SimpleWorker.all(queue=self.rq))
+        """How many worker processes are there for this queue.
+
+        Each has several workers in RQ's sense, told apart by the last part of a name.
+        """
+        workers = SimpleWorker.all(queue=self.rq)
+        return len({worker.name.rpartition(".")[0] for worker in workers})
 
     def other_workers(self) -> set[str]:
         """Names of our queues that workers are there for, this one apart."""
@@ -105,7 +111,7 @@ class JobQueue:
         return {name for name in names if _is_ours(name)} - {self.name}
 
     def keep_house(self, worker: SimpleWorker | None = None) -> None:
-        """Take up what a dead worker left, and queue what is due. Main thread only.
+        """Take up what a dead worker left, and queue what is due.
 
         Every worker and whoever watches a run does it every few seconds; one at a
         time, so that nothing is queued twice.
@@ -119,7 +125,12 @@ class JobQueue:
         if not self._connection.set(lock, 1, nx=True, ex=_LOCK_S):
             return
         try:
-            self.rq.started_job_registry.cleanup()
+            StartedJobRegistry(
+                queue=self.rq,
+                serializer=JSONSerializer,
+                # RQ's usual one works in the main thread only.
+                death_penalty_class=TimerDeathPenalty,
+            ).cleanup()
             self._queue_what_is_due()
             if worker is not None:
                 self.rq.intermediate_queue.cleanup(worker, self.rq)
@@ -162,7 +173,7 @@ class JobQueue:
             timeout=-1,
             result_ttl=0,
             failure_ttl=_FAILED_KEPT_S,
-            ttl=None if chunk.run_id is not None else _AHEAD_KEPT_S,
+            ttl=None if chunk.stores else _AHEAD_KEPT_S,
             retry=Retry(max=_MOST_DEATHS if len(chunk.task_ids) > 1 else 1),
             on_failure=Callback(_ABANDONED),
             description=what,

@@ -17,16 +17,16 @@ import functools
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flask import Flask, Response, has_request_context, jsonify, request
 
-from backend.predict import Answer
+from backend.predict import Answer, PreAnnotator
 from backend.projects import ProjectAccess
 from backend.settings import Settings, is_loopback
 from backend.tasks import parse_predict, parse_setup
-from backend.wsgi import Engine, build_engine
+from backend.wsgi import build_backlog, build_engine
 
 try:
     from label_studio_ml import api, model
@@ -48,7 +48,7 @@ _manager: Final[Any] = getattr(model, "LabelStudioMLManager", None)
 class _Backend:
     """What all models of one process share."""
 
-    engine: Engine
+    annotator: PreAnnotator
     projects: ProjectAccess
 
 
@@ -106,7 +106,7 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
         )
         backend = _backend()
         access = backend.projects.of(asked.project)
-        return backend.engine.annotator.predict(asked, access)
+        return backend.annotator.predict(asked, access)
 
 
 def _request_body() -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ def _request_body() -> Mapping[str, Any]:
 
 def _model_version(label_config: str) -> str:
     """The version that predictions under this label config have as well."""
-    return _backend().engine.annotator.model_version(label_config)
+    return _backend().annotator.model_version(label_config)
 
 
 _making = threading.Lock()
@@ -148,7 +148,10 @@ def _make_backend() -> _Backend:
     projects = ProjectAccess(
         settings.label_studio, trusts_setup=is_loopback(listens_on)
     )
-    return _Backend(engine=engine, projects=projects)
+    backlog = build_backlog(settings, engine)
+    backlog.start()
+    annotator = replace(engine.annotator, put_off=backlog.compute_ahead)
+    return _Backend(annotator=annotator, projects=projects)
 
 
 def _mend(server: Flask, manager: Any) -> None:

@@ -134,21 +134,29 @@ def worker(
         settings = Settings.from_env()
         _require(settings, "REDIS_URL", "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
         configure_logging(settings.log_level)
-        engine = build_engine(settings)
-        with (
-            closing(LabelStudioClient(settings.label_studio)) as client,
-            closing(_connect(settings)) as connection,
-        ):
-            # Now, and not with the first job in hand: without a model there is no use
-            # in taking any.
-            engine.segmenter.get()
-            desk = Desk(
-                work=PreAnnotation(annotator=engine.annotator, client=client),
-                queue=_queue_of(engine, connection),
-                records=RunRecords(connection),
-            )
-            logger.info("Ready for jobs of %s.", desk.queue.name)
-            work_until_stopped(desk, burst=burst)
+        run_worker(settings, build_engine(settings), burst=burst)
+
+
+def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> None:
+    """Do the queue's jobs with this engine until stopped.
+
+    Raises:
+        WeightsNotFound: if the model cannot be loaded.
+    """
+    with (
+        closing(LabelStudioClient(settings.label_studio)) as client,
+        closing(_connect(settings)) as connection,
+    ):
+        # Now, and not with the first job in hand: without a model there is no use
+        # in taking any.
+        engine.segmenter.get()
+        desk = Desk(
+            work=PreAnnotation(annotator=engine.annotator, client=client),
+            queue=_queue_of(engine, connection),
+            records=RunRecords(connection),
+        )
+        logger.info("Ready for jobs of %s.", desk.queue.name)
+        work_until_stopped(desk, burst=burst)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,12 +9,12 @@ Knows neither queue nor progress bar; tells `report` what is done.
 """
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from queue import Empty, Full, Queue
 from typing import Any, Final
 
 from backend.chunks import Chunk
@@ -108,6 +108,8 @@ class PreAnnotation:
             WeightsNotFound: if the model cannot be loaded.
         """
         work = _Work(self, chunk, report)
+        if self.stop.is_set():
+            return work.leftover({})
         try:
             work.run()
         except LabelStudioAway as away:
@@ -230,7 +232,7 @@ class _Work:
 
     def _store_all(self, wanted: Sequence[Task], outcomes: Iterator[Outcome]) -> None:
         """Store predictions in another thread while the model is at the next ones."""
-        waiting: queue.Queue[Row | None] = queue.Queue(maxsize=_AHEAD)
+        waiting: Queue[Row | None] = Queue(maxsize=_AHEAD)
         with ThreadPoolExecutor(1, thread_name_prefix="store") as pool:
             storing = pool.submit(self._store_what_comes, waiting)
             try:
@@ -242,7 +244,7 @@ class _Work:
                 _put(waiting, None, storing)
             storing.result()
 
-    def _store_what_comes(self, waiting: "queue.Queue[Row | None]") -> None:
+    def _store_what_comes(self, waiting: Queue[Row | None]) -> None:
         is_over = False
         while not is_over:
             rows, n_bytes = [], 0
@@ -254,7 +256,7 @@ class _Work:
                     break
                 try:
                     row = waiting.get_nowait()
-                except queue.Empty:
+                except Empty:
                     break
             is_over = row is None
             self._store({int(row["task"]): row for row in rows})
@@ -329,15 +331,13 @@ def tidy(
     return n_removed
 
 
-def _put(
-    waiting: "queue.Queue[Row | None]", row: Row | None, storing: "Future[None]"
-) -> bool:
+def _put(waiting: Queue[Row | None], row: Row | None, storing: "Future[None]") -> bool:
     """Whether the row was handed on; not if what stores has ended."""
     while not storing.done():
         try:
             waiting.put(row, timeout=0.2)
             return True
-        except queue.Full:
+        except Full:
             continue
     return False
 

@@ -72,6 +72,12 @@ class _Run:
     is_urgent: bool
 
 
+def _forget(
+    tasks: Sequence[Task], request: PredictRequest, access: LabelStudioAccess
+) -> None:
+    """Leave tasks to whoever asks again."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreAnnotator:
     """Answers predict requests.
@@ -86,6 +92,7 @@ class PreAnnotator:
         defaults: what holds for a control of a label config that does not say.
         budget_s: seconds after which the rest of a request's tasks is left.
         clock: monotonic seconds.
+        put_off: told which tasks a request had no time for.
         slots: how many requests are answered at a time. The others wait for as long
             as their budget lasts, so that the server has threads left for `/health`.
     """
@@ -98,6 +105,9 @@ class PreAnnotator:
     defaults: ControlDefaults
     budget_s: float
     clock: Callable[[], float] = time.monotonic
+    put_off: Callable[[Sequence[Task], PredictRequest, LabelStudioAccess], None] = (
+        _forget
+    )
     slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
 
     def model_version(self, label_config: str) -> str:
@@ -144,7 +154,14 @@ class PreAnnotator:
                     answers[outcome.place] = outcome.prediction or []
             finally:
                 self.slots.release()
-        self._count_left(answers)
+        left = [
+            task
+            for task, answer in zip(request.tasks, answers, strict=True)
+            if answer is None
+        ]
+        if left:
+            self._count_left(len(left), len(answers))
+            self.put_off(left, request, access)
         if request.is_interactive:
             empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
@@ -314,16 +331,13 @@ class PreAnnotator:
         answer = _gathered([r for r in regions if r["id"] not in bad], run.version)
         return None if run.config.problems(answer) else answer
 
-    def _count_left(self, answers: Sequence[Answer | None]) -> None:
-        left = answers.count(None)
-        if not left:
-            return
+    def _count_left(self, left: int, total: int) -> None:
         self.metrics.tasks.labels("out_of_time").inc(left)
         logger.warning(
             "%d of %d tasks were not reached within %.0f s; ask for them again "
             "(what is done is cached), or send fewer tasks at once.",
             left,
-            len(answers),
+            total,
             self.budget_s,
         )
 

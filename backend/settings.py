@@ -85,6 +85,8 @@ class Settings(SegmentationSettings):
         fetch_timeout_s: time for one image to arrive.
         predict_budget_s: time after which a request answers with what it has.
             Label Studio itself waits 100 s (its ML_TIMEOUT_PREDICT).
+        preannotate_new_tasks: give tasks their predictions as soon as Label Studio
+            tells that they were made, by import or by the sync of a storage.
         log_level: least severity that is logged.
     """
 
@@ -187,6 +189,9 @@ class Settings(SegmentationSettings):
         le=86_400,
         expects="seconds above 0 and up to 86400, less than Label Studio waits",
     )
+    preannotate_new_tasks: bool = variable(
+        "PREANNOTATE_NEW_TASKS", default=False, expects="on or off"
+    )
     log_level: LogLevel = variable(
         "LOG_LEVEL", default="INFO", expects="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
@@ -250,6 +255,17 @@ class Settings(SegmentationSettings):
             return value
         if (value is None) != (info.data["basic_auth_user"] is None):
             raise ValueError("one of the two is set without the other")
+        return value
+
+    @field_validator("preannotate_new_tasks")
+    @classmethod
+    def _check_api(cls, value: bool, info: ValidationInfo) -> bool:
+        needed = ("label_studio_url", "label_studio_api_key")
+        if value and not all(info.data.get(name, "wrong") for name in needed):
+            raise ValueError(
+                "predictions are stored through Label Studio's API, for which "
+                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must be set"
+            )
         return value
 
     @classmethod

@@ -96,6 +96,34 @@ def parse_setup(payload: Any) -> SetupRequest:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewTasks:
+    """Tasks that somebody has just made.
+
+    Attributes:
+        project_id: Label Studio's number.
+        task_ids: of the tasks.
+    """
+
+    project_id: int
+    task_ids: tuple[int, ...]
+
+
+def parse_new_tasks(payload: Any) -> NewTasks | None:
+    """Read an event of Label Studio; None for all events but TASKS_CREATED."""
+    if not isinstance(payload, Mapping) or payload.get("action") != "TASKS_CREATED":
+        return None
+    project, tasks = payload.get("project"), payload.get("tasks")
+    project_id = project.get("id") if isinstance(project, Mapping) else None
+    if not isinstance(project_id, int) or not isinstance(tasks, list):
+        return None
+    ids = [task.get("id") for task in tasks if isinstance(task, Mapping)]
+    return NewTasks(
+        project_id=project_id,
+        task_ids=tuple(task_id for task_id in ids if isinstance(task_id, int)),
+    )
+
+
 def _task(element: Any) -> Task:
     if not isinstance(element, Mapping):
         return Task(id=None, data={})

@@ -1,23 +1,30 @@
 """What a worker process does: jobs of the queue, one after the other, until stopped.
 
-RQ runs the jobs (`do_chunk`) in this very process, because a model is loaded once and
-CUDA does not survive a fork. What RQ leaves to a forking worker is done here: a thread
-tells every few seconds that the job's worker lives, so that a job whose worker was
-killed is taken up within half a minute, and one that takes hours is not taken away.
+RQ runs the jobs (`do_chunk`) in threads of this very process, because a model is loaded
+once and CUDA does not survive a fork. What RQ leaves to a forking worker is done here:
+a thread tells every few seconds that the job's worker lives, so that a job whose worker
+was killed is taken up within half a minute, and one that takes hours is not taken away.
 """
 
 import logging
+import os
+import secrets
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis
 from rq import Queue, SimpleWorker, get_current_job
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
@@ -31,9 +38,10 @@ logger = logging.getLogger(__name__)
 # A worker that has not been heard of for so long is taken for dead.
 _HEARTBEAT_TTL_S: Final = 20
 _HEARTBEAT_S: Final = 5.0
-_HOUSEKEEPING_S: Final = 5
-# RQ waits for a job for 15 s less than this, and looks after the queue in between.
-_WORKER_TTL_S: Final = _HOUSEKEEPING_S + 15
+_HOUSEKEEPING_S: Final = 5.0
+# RQ waits for a job for 15 s less than this, and then looks whether it is to stop.
+_WORKER_TTL_S: Final = 16
+_HANDS: Final = 2
 _PAUSE_S: Final = 2.0
 # A task is tried so often in all, with pauses of 10 s, 40 s, 3 min and 11 min.
 MOST_TRIES: Final = 5
@@ -83,8 +91,8 @@ class Desk:
         )
 
     def _put_back(self, chunk: Chunk, leftover: Leftover, told: "_Telling") -> None:
-        if chunk.run_id is None:
-            return  # was computed ahead, for whoever asks; who asks again computes it
+        if not chunk.stores:
+            return  # was computed ahead; whoever asks computes the rest
         if leftover.untouched:
             self.queue.add([chunk.part(leftover.untouched)], at_front=True)
         if not leftover.again:
@@ -170,29 +178,31 @@ def take_up_abandoned(job: Job, connection: redis.Redis, *_: object) -> None:
     if job.retries_left:
         return
     chunk = Chunk.from_json(job.kwargs["chunk"])
-    if chunk.run_id is None:
+    if not chunk.stores:
         return
     queue = JobQueue(connection, job.origin)
     if len(chunk.task_ids) > 1:
         queue.add([chunk.part([task_id]) for task_id in chunk.task_ids])
-    else:
+    elif chunk.run_id is not None:
         failures = dict.fromkeys(chunk.task_ids, _DIED)
         RunRecords(connection).report(chunk.run_id, (), failures)
     queue.close(job.id, chunk.run_id)
 
 
 class ChunkWorker(SimpleWorker):
-    """RQ's worker that does not fork, kept alive by a heartbeat."""
+    """RQ's worker that does not fork: in a thread, kept alive by a heartbeat."""
 
-    def __init__(self, desk: Desk, **options: Any) -> None:
-        """Work at a desk."""
+    death_penalty_class = TimerDeathPenalty
+
+    def __init__(self, desk: Desk, name: str) -> None:
+        """Work at a desk, under a name of one's own."""
         super().__init__(
             [desk.queue.rq],
+            name,
             connection=desk.queue.rq.connection,
             serializer=JSONSerializer,
             worker_ttl=_WORKER_TTL_S,
-            maintenance_interval=_HOUSEKEEPING_S,
-            **options,
+            maintenance_interval=1,
         )
         self._desk = desk
         self.log_result_lifespan = False
@@ -203,14 +213,13 @@ class ChunkWorker(SimpleWorker):
         return _HEARTBEAT_TTL_S
 
     def run_maintenance_tasks(self) -> None:
-        """Look after the queue."""
-        self._desk.queue.keep_house(self)
+        """End when the process is to end; the queue is looked after elsewhere."""
+        if self._desk.work.stop.is_set():
+            raise StopRequested
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
-    def handle_warm_shutdown_request(self) -> None:
-        """Let the job at hand end after its current images."""
-        logger.info("Stopping after the images at hand; once more stops at once.")
-        self._desk.work.stop.set()
+    def _install_signal_handlers(self) -> None:
+        """Leave signals to the main thread, which alone may take them."""
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Do a job of ours while telling that we live."""
@@ -228,23 +237,68 @@ class ChunkWorker(SimpleWorker):
 def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
     """Do the queue's jobs, through outages of Redis, until SIGTERM or SIGINT.
 
+    Two jobs are under way at a time: one is with Label Studio, storing or fetching,
+    while the other keeps the model busy. They share the model's batches.
+
     Args:
         desk: to work at; its model should be loaded.
         burst: return when the queue is empty.
     """
     _process.desk = desk
+    name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    with (
+        _signals_stopping(desk.work.stop),
+        ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool,
+    ):
+        hands = [
+            pool.submit(_work, desk, f"{name}.{number}", burst=burst)
+            for number in range(_HANDS)
+        ]
+        while not all(hand.done() for hand in hands):
+            try:
+                desk.queue.keep_house(ChunkWorker(desk, f"{name}.house"))
+            except redis.RedisError as error:
+                logger.warning("Redis cannot be used: %s", type(error).__name__)
+            wait(hands, _HOUSEKEEPING_S)
+        for hand in hands:
+            hand.result()
+
+
+def _work(desk: Desk, name: str, *, burst: bool) -> None:
+    """Do jobs, one after the other; what Redis does not answer is tried again."""
     stop = desk.work.stop
     while not stop.is_set():
         try:
-            worker = ChunkWorker(desk)
-            worker.work(burst=burst, logging_level="WARNING")
+            ChunkWorker(desk, name).work(burst=burst, logging_level="WARNING")
             if burst and not desk.queue.n_waiting():
                 return
         except redis.RedisError as error:
-            logger.warning(
-                "Redis cannot be used (%s); trying again.", type(error).__name__
-            )
+            logger.warning("Redis cannot be used: %s", type(error).__name__)
         stop.wait(_PAUSE_S)
+
+
+@contextmanager
+def _signals_stopping(stop: threading.Event) -> Iterator[None]:
+    """Let the first SIGTERM or SIGINT end the work in good order, the second at once.
+
+    What is cut short is taken up by others when its heartbeat is missed.
+    """
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+        logger.info("Stopping after the images at hand; once more stops at once.")
+
+    before = {
+        number: signal.signal(number, on_signal)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

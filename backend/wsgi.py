@@ -9,16 +9,20 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from flask import Flask
 
 from backend.app import Parts, create_app
+from backend.backlog import Backlog
 from backend.cache import Cache, open_cache
 from backend.images import ImageFetcher
+from backend.job_queue import JobQueue, queue_connection
+from backend.label_studio_client import LabelStudioClient
 from backend.metrics import Metrics
+from backend.preannotation import PreAnnotation
 from backend.predict import PreAnnotator
 from backend.projects import ProjectAccess
 from backend.scoring import MapMaker, Scorer
@@ -230,8 +234,14 @@ class Engine:
     metrics: Metrics
 
 
-def build_engine(settings: Settings) -> Engine:
+def build_engine(
+    settings: Settings, *, load: Callable[[], MapMaker] | None = None
+) -> Engine:
     """Put together what answers predict requests; nothing is loaded yet.
+
+    Args:
+        settings: of the operator.
+        load: gives another model than the settings name.
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
@@ -241,7 +251,9 @@ def build_engine(settings: Settings) -> Engine:
     options = segmenter_options(settings)
     cache = settings_cache(settings)
     metrics = Metrics(lambda: cache.stats)
-    on_demand = SegmenterOnDemand(lambda: _load(settings, options[settings.mode]))
+    on_demand = SegmenterOnDemand(
+        load or (lambda: _load(settings, options[settings.mode]))
+    )
     annotator = PreAnnotator(
         segmenter=on_demand.get,
         fetcher=image_fetcher(settings),
@@ -279,6 +291,20 @@ def image_fetcher(settings: Settings) -> ImageFetcher:
     )
 
 
+def build_backlog(settings: Settings, engine: Engine) -> Backlog:
+    """What is done behind the requests; nothing is reached for yet."""
+    queue = work = None
+    if settings.redis_url is not None:
+        connection = queue_connection(settings.redis_url.get_secret_value())
+        queue = JobQueue(connection, engine.annotator.version_of(""))
+    if settings.preannotate_new_tasks:
+        work = PreAnnotation(
+            annotator=engine.annotator,
+            client=LabelStudioClient(settings.label_studio),
+        )
+    return Backlog(annotator=engine.annotator, queue=queue, work=work)
+
+
 def build_app(settings: Settings, *, preload: bool = True) -> Flask:
     """Put the application together.
 
@@ -292,9 +318,12 @@ def build_app(settings: Settings, *, preload: bool = True) -> Flask:
     """
     engine = build_engine(settings)
     password = settings.basic_auth_pass
+    backlog = build_backlog(settings, engine)
+    backlog.start()
     app = create_app(
         Parts(
-            annotator=engine.annotator,
+            annotator=replace(engine.annotator, put_off=backlog.compute_ahead),
+            backlog=backlog if settings.preannotate_new_tasks else None,
             projects=ProjectAccess(
                 settings.label_studio, trusts_setup=settings.trusts_setup
             ),

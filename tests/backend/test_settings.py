@@ -69,6 +69,7 @@ def test_from_env_reads_every_variable() -> None:
             "MIN_AREA": "0",
             "MAX_REGIONS": "9",
             "POLYGON_TOLERANCE": "0.01",
+            "PREANNOTATE_NEW_TASKS": "on",
             "IMAGE_HOSTS": "images.example.org, minio:9000,*.my.org,",
             "IMAGE_FORMATS": "png, JPEG",
             "IMAGE_MAX_REDIRECTS": "0",
