@@ -218,7 +218,9 @@ class QueuedRun:
             LabelStudioError: if Label Studio does not answer, or refuses.
             redis.RedisError: if Redis cannot be used.
         """
-        progress = self.records.progress(run_id) or Progress()
+        progress = self.records.progress(run_id)
+        if progress is None:  # lost meanwhile; whoever watches begins another
+            return
         after_id = progress.listed_to if self.wish.is_for_all else 0
         if progress.is_listed:
             return

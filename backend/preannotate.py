@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Annotated, Any, Final
 
 import redis
@@ -273,7 +274,7 @@ class _Watching:
         self._session = session
         self._run = run
         self._lists = lists
-        self._listing: threading.Thread | None = None
+        self._to_list: Queue[str] = Queue()
         self._broken: Exception | None = None
         self._started = time.monotonic()
         # Of runs before this one whose records were lost.
@@ -285,11 +286,13 @@ class _Watching:
         """Watch until the run is over, or somebody has seen enough."""
         progress = Progress(version=self._session.version)
         is_left = False
+        if self._lists:
+            threading.Thread(target=self._list_tasks, daemon=True).start()
+            self._to_list.put(run_id)
         with ProgressBar(_errors) as bar:
             try:
                 while True:
                     try:
-                        self._list(run_id)
                         progress = self._follow(run_id, progress, bar)
                         next_id = self._next_run(run_id, progress)
                         if next_id is None:
@@ -344,28 +347,26 @@ class _Watching:
         if self._restarts > _MOST_RESTARTS:
             return None
         logger.warning("Redis has lost tasks of this run; listing what is left.")
-        return self._run.records.begin(
+        next_id = self._run.records.begin(
             self._run.wish.project_id, self._run.version, self._run.wish.scope
         )
+        self._to_list.put(next_id)
+        return next_id
 
-    def _list(self, run_id: str) -> None:
-        """List the run's tasks in another thread, while workers begin with them."""
-        if not self._lists or (self._listing and self._listing.is_alive()):
-            return
-
-        def list_tasks() -> None:
-            while not self._session.stop.is_set():
+    def _list_tasks(self) -> None:
+        """List the tasks of the runs, while workers begin with them."""
+        while True:
+            run_id = self._to_list.get()
+            # A newer run is for all that this one has not listed.
+            while self._to_list.empty() and not self._session.stop.is_set():
                 try:
                     self._run.list_tasks(run_id, self._session.stop)
-                    return
+                    break
                 except (redis.ConnectionError, redis.TimeoutError):
                     self._session.stop.wait(_REDIS_PAUSE_S)
                 except (LabelStudioError, redis.RedisError) as error:
                     self._broken = error
                     return
-
-        self._listing = threading.Thread(target=list_tasks, daemon=True)
-        self._listing.start()
 
     def _what_else(self, progress: Progress) -> str:
         """A note where nothing can happen, asked for every few seconds."""

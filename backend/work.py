@@ -228,6 +228,9 @@ class ChunkWorker(SimpleWorker):
             logger.error("Job %s asks for %r and is dropped.", job.id, job.func_name)
             job.delete()
             return
+        # What a dead worker left there is gone from where RQ looks for it afterwards,
+        # which it takes for a failure of this job (rq 3.0, `Execution.refresh`).
+        self.connection.delete(job.execution_registry.key)
         execution = self.prepare_execution(job)
         with _beating(lambda: self.maintain_heartbeats(job, execution)):
             self.perform_job(job, queue, execution)
@@ -254,9 +257,11 @@ def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
             pool.submit(_work, desk, f"{name}.{number}", burst=burst)
             for number in range(_HANDS)
         ]
+        housekeeper: ChunkWorker | None = None
         while not all(hand.done() for hand in hands):
             try:
-                desk.queue.keep_house(ChunkWorker(desk, f"{name}.house"))
+                housekeeper = housekeeper or ChunkWorker(desk, f"{name}.house")
+                desk.queue.keep_house(housekeeper)
             except redis.RedisError as error:
                 logger.warning("Redis cannot be used: %s", type(error).__name__)
             wait(hands, _HOUSEKEEPING_S)
