@@ -39,6 +39,19 @@ class CacheStats:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far the value of one key has come, wherever it is being computed.
+
+    Attributes:
+        value: what the store holds, None while there is nothing.
+        is_taken: somebody is computing it; in the answer to a claim, somebody else.
+    """
+
+    value: bytes | None
+    is_taken: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheSize:
     """What a store holds.
 
@@ -85,6 +98,9 @@ class FaultGuard:
         self._store = circuit(store)
         self._reads = circuit(f"Reading from {store}")
         self._writes = circuit(f"Writing to {store}")
+        # Apart from the writes: an access list that knows nothing of claims must
+        # not cost the values.
+        self._claims = circuit(f"Sharing work through {store}")
         self._unreachable = unreachable
         self._refused = refused
         self._secrets = tuple(filter(None, secrets))
@@ -97,6 +113,10 @@ class FaultGuard:
     def write(self, command: Callable[[], T]) -> T | None:
         """Answer of a command that stores something, or None after a fault."""
         return self._run(self._writes, command)
+
+    def claim(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command about who computes what, or None after a fault."""
+        return self._run(self._claims, command)
 
     def _run(self, kind: Circuit, command: Callable[[], T]) -> T | None:
         if not (kind.allows() and self._store.allows()):

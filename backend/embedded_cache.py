@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 
 import diskcache  # type: ignore[import-untyped]
 
-from backend.cache_health import CacheSize, CacheStats, FaultGuard
+from backend.cache_health import CacheSize, CacheStats, FaultGuard, Standing
 
 SIZE_LIMIT_BYTES = 1 << 30
 
 _BUSY_TIMEOUT_S = 1.0
+# Keys of values are hexadecimal digits.
+_CLAIM_PREFIX = "claim:"
 # Whoever counts or clears a whole cache has the time.
 _ADMIN_PATIENCE_S = 600.0
 _MODE_RAW = diskcache.core.MODE_RAW
@@ -109,6 +111,45 @@ class EmbeddedCache:
 
         self._guard.write(lambda: self._on_thread(command))
 
+    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+        """See `Cache`."""
+
+        def command(store: "_BytesStore") -> list[Standing]:
+            with store.transact():
+                return [store.claim(key, token.encode(), ttl_s) for key in keys]
+
+        found = self._guard.claim(lambda: self._on_thread(command))
+        return found or [Standing(value=None, is_taken=False)] * len(keys)
+
+    def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
+        """See `Cache`."""
+
+        def command(store: "_BytesStore") -> None:
+            with store.transact():
+                for key in keys:
+                    store.renew(key, token.encode(), ttl_s)
+
+        self._guard.claim(lambda: self._on_thread(command))
+
+    def release(self, keys: Sequence[str], token: str) -> None:
+        """See `Cache`."""
+
+        def command(store: "_BytesStore") -> None:
+            with store.transact():
+                for key in keys:
+                    store.release(key, token.encode())
+
+        self._guard.claim(lambda: self._on_thread(command))
+
+    def look(self, key: str) -> Standing:
+        """See `Cache`."""
+
+        def command(store: "_BytesStore") -> Standing:
+            token = store.get(_CLAIM_PREFIX + key)
+            return Standing(value=store.get(key), is_taken=token is not None)
+
+        return self._read(command) or Standing(value=None, is_taken=False)
+
     def ping(self) -> bool:
         """Whether the folder can be read now; False at once during an outage."""
 
@@ -122,7 +163,7 @@ class EmbeddedCache:
         """How many values the file holds, and its own bytes."""
 
         def command(store: "_BytesStore") -> CacheSize:
-            return CacheSize(entries=len(store), bytes=int(store.volume()))
+            return CacheSize(entries=store.n_values(), bytes=int(store.volume()))
 
         return self._read(command, patience_s=_ADMIN_PATIENCE_S)
 
@@ -130,7 +171,9 @@ class EmbeddedCache:
         """Remove everything from the file."""
 
         def command(store: "_BytesStore") -> int:
-            return int(store.clear())
+            entries = store.n_values()
+            store.clear()
+            return entries
 
         return self._read(command, patience_s=_ADMIN_PATIENCE_S)
 
@@ -215,6 +258,27 @@ class _BytesStore(diskcache.Cache):  # type: ignore[misc]
         except BaseException:
             self.close()
             raise
+
+    def n_values(self) -> int:
+        """How many values there are; claims are none."""
+        total = "SELECT COUNT(*) FROM Cache"
+        # The range of keys that begin with "claim:", by way of the index.
+        ((claims,),) = self._sql(f"{total} WHERE key >= 'claim:' AND key < 'claim;'")
+        ((entries,),) = self._sql(total)
+        return int(entries) - int(claims)
+
+    def claim(self, key: str, token: bytes, ttl_s: float) -> Standing:
+        is_granted = self.add(_CLAIM_PREFIX + key, token, expire=ttl_s)
+        return Standing(value=self.get(key), is_taken=not is_granted)
+
+    def renew(self, key: str, token: bytes, ttl_s: float) -> None:
+        """Claim again, unless somebody else has meanwhile."""
+        if self.get(_CLAIM_PREFIX + key) in {None, token}:
+            self.set(_CLAIM_PREFIX + key, token, expire=ttl_s)
+
+    def release(self, key: str, token: bytes) -> None:
+        if self.get(_CLAIM_PREFIX + key) == token:
+            self.delete(_CLAIM_PREFIX + key)
 
 
 class _BytesDisk(diskcache.Disk):  # type: ignore[misc]

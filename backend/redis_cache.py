@@ -11,13 +11,25 @@ from typing import Any
 
 import redis
 
-from backend.cache_health import CacheSize, CacheStats, FaultGuard
+from backend.cache_health import CacheSize, CacheStats, FaultGuard, Standing
 from backend.redis_client import describe_redis, redis_client, redis_secrets
 
 KEY_PREFIX = "diffsegmenter:v1:"
+CLAIM_PREFIX = "diffsegmenter:claim:"
 CONNECT_TIMEOUT_S = 0.5
 READ_TIMEOUT_S = 1.0
 _KEYS_AT_ONCE = 500
+# Of KEYS[1] in the name of ARGV[1]. A renewal claims again what a restart of Redis
+# forgot; ARGV[2] is in ms.
+_RELEASE = """
+if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
+"""
+_RENEW = """
+local token = redis.call('get', KEYS[1])
+if not token or token == ARGV[1] then
+    redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+end
+"""
 
 
 class RedisCache:
@@ -25,6 +37,12 @@ class RedisCache:
 
     Making one does not connect. After a fault Redis is left alone for
     `cooldown_s`, so that a dead one costs microseconds per call, not a timeout.
+
+    What it costs, in round trips (and commands): all lookups of a request are 1
+    (one MGET). A pass over n images that were missing adds 2 + n: to claim them
+    (SET NX and GET for each), to store each (SET), and to release the claims (EVAL
+    for each); and every few seconds, while it lasts, one to renew them (EVAL for
+    each). Who waits for another process looks four times a second or more (MGET).
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads it; options
@@ -72,7 +90,8 @@ class RedisCache:
         """One value or None per key, in the order of `keys`, in one round trip."""
         if not keys:
             return []
-        values = self._guard.read(lambda: self._mget(keys)) or [None] * len(keys)
+        names = [KEY_PREFIX + key for key in keys]
+        values = self._guard.read(lambda: self._mget(names)) or [None] * len(keys)
         hits = sum(value is not None for value in values)
         self.stats.add(hits=hits, misses=len(keys) - hits)
         return values
@@ -83,12 +102,33 @@ class RedisCache:
             lambda: self._client.set(KEY_PREFIX + key, value, ex=self._ttl_s)
         )
 
+    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+        """See `Cache`."""
+        nobody = Standing(value=None, is_taken=False)
+        found = self._guard.claim(lambda: self._claim(keys, token, _ms(ttl_s)))
+        return found or [nobody] * len(keys)
+
+    def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
+        """See `Cache`."""
+        self._guard.claim(lambda: self._run(_RENEW, keys, token, _ms(ttl_s)))
+
+    def release(self, keys: Sequence[str], token: str) -> None:
+        """See `Cache`."""
+        self._guard.claim(lambda: self._run(_RELEASE, keys, token))
+
+    def look(self, key: str) -> Standing:
+        """See `Cache`."""
+        names = [KEY_PREFIX + key, _claim_name(key)]
+        found = self._guard.read(lambda: self._mget(names))
+        value, token = found or (None, None)
+        return Standing(value=value, is_taken=token is not None)
+
     def ping(self) -> bool:
         """Whether Redis answers a read now; False at once during an outage.
 
         A read, not PING: an access list may allow the one and refuse the other.
         """
-        return self._guard.read(lambda: self._mget(["ping"])) is not None
+        return self._guard.read(lambda: self._mget([KEY_PREFIX + "ping"])) is not None
 
     def measure(self) -> CacheSize | None:
         """How many values of ours Redis holds, and their bytes."""
@@ -131,9 +171,44 @@ class RedisCache:
         while keys := list(islice(found, _KEYS_AT_ONCE)):
             yield keys
 
-    def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
+    def _mget(self, names: Sequence[str]) -> list[bytes | None]:
         # MGET also for one key: a key of another type is nil, not an error.
-        answer: Any = self._client.mget([KEY_PREFIX + key for key in keys])
-        if not isinstance(answer, list) or len(answer) != len(keys):
-            raise redis.InvalidResponse(f"MGET of {len(keys)} keys got {answer!r:.80}")
+        answer: Any = self._client.mget(names)
+        if not isinstance(answer, list) or len(answer) != len(names):
+            raise redis.InvalidResponse(f"MGET of {len(names)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
+
+    def _claim(self, keys: Sequence[str], token: str, ttl_ms: int) -> list[Standing]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(_claim_name(key), token, nx=True, px=ttl_ms)
+        for key in keys:
+            pipeline.get(KEY_PREFIX + key)
+        answers = pipeline.execute(raise_on_error=False)
+        granted, values = answers[: len(keys)], answers[len(keys) :]
+        for answer in granted:
+            if isinstance(answer, Exception):
+                raise answer
+        return [
+            Standing(
+                # What cannot be read, such as a key of another type, is no value.
+                value=value if isinstance(value, bytes) else None,
+                is_taken=not is_granted,
+            )
+            for is_granted, value in zip(granted, values, strict=True)
+        ]
+
+    def _run(self, script: str, keys: Sequence[str], *arguments: str | int) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.eval(script, 1, _claim_name(key), *arguments)
+        pipeline.execute()
+
+
+def _claim_name(key: str) -> str:
+    """Where the claim of `key` is; on the same node of a cluster as its value."""
+    return f"{CLAIM_PREFIX}{{{KEY_PREFIX}{key}}}"
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
