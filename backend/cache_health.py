@@ -14,6 +14,9 @@ from backend.circuit import Circuit
 
 T = TypeVar("T")
 
+# Of a store that hangs, its read timeout is paid once in this time.
+LONGEST_COOLDOWN_S = 60.0
+
 
 class CacheStats:
     """Counters since the start; any thread may read or add.
@@ -77,7 +80,8 @@ class FaultGuard:
         refused: exceptions that speak of one kind of command; looked at first.
         secrets: texts that a store might echo in an error and no log may show.
         stats: where faults are counted.
-        cooldown_s: pause after a fault.
+        cooldown_s: pause after the first fault; doubled with each try that fails,
+            up to `LONGEST_COOLDOWN_S`.
         clock: seconds that never go back, usually `time.monotonic`.
     """
 
@@ -93,7 +97,12 @@ class FaultGuard:
         clock: Callable[[], float],
     ) -> None:
         def circuit(name: str) -> Circuit:
-            return Circuit(name, cooldown_s=cooldown_s, clock=clock)
+            return Circuit(
+                name,
+                cooldown_s=cooldown_s,
+                longest_cooldown_s=max(cooldown_s, LONGEST_COOLDOWN_S),
+                clock=clock,
+            )
 
         self._store = circuit(store)
         self._reads = circuit(f"Reading from {store}")
