@@ -79,7 +79,7 @@ def open_cache(redis_url: str | None, directory: Path, ttl_s: int) -> Cache:
     Neither is reached for yet, so a backend starts while its Redis is down.
 
     Args:
-        redis_url: `redis://`, `rediss://` or `unix://`; None or empty for none.
+        redis_url: see `redis_client`; None or empty for none.
         directory: where the embedded cache goes (into a folder of its own).
         ttl_s: seconds until a value is forgotten.
 

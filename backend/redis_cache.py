@@ -12,7 +12,14 @@ from typing import Any
 import redis
 
 from backend.cache_health import CacheSize, CacheStats, FaultGuard, Standing
-from backend.redis_client import describe_redis, redis_client, redis_secrets
+from backend.redis_client import (
+    REDIS_FAULTS,
+    close_redis,
+    describe_redis,
+    is_cluster,
+    redis_client,
+    redis_secrets,
+)
 
 KEY_PREFIX = "diffsegmenter:v1:"
 CLAIM_PREFIX = "diffsegmenter:claim:"
@@ -49,9 +56,13 @@ class RedisCache:
     for each); and every few seconds, while it lasts, one to renew them (EVAL for
     each). Who waits for another process looks four times a second or more (MGET).
 
+    An access list needs to allow no more than
+    `~diffsegmenter:* +get +mget +set +eval +del`, and of a cluster
+    `+cluster|slots +command` as well; `diffsegmenter cache` and `doctor` use
+    `+scan +strlen +unlink +info +ping` beside it.
+
     Args:
-        url: `redis://`, `rediss://` or `unix://`, as redis-py reads it; options
-            in its query (such as `?socket_timeout=5`) win over ours.
+        url: see `redis_client`.
         ttl_s: seconds until a value is forgotten, at least 1.
         cooldown_s: pause after the first fault.
         clock: seconds that never go back.
@@ -75,8 +86,7 @@ class RedisCache:
         self.stats = CacheStats()
         self._guard = FaultGuard(
             self.describe(),
-            # ValueError: redis-py's parser on an answer that is not Redis's.
-            unreachable=(redis.RedisError, OSError, ValueError),
+            unreachable=REDIS_FAULTS,
             refused=(redis.ResponseError,),
             secrets=redis_secrets(self._client),
             stats=self.stats,
@@ -149,7 +159,7 @@ class RedisCache:
 
     def close(self) -> None:
         """Drop the connections."""
-        self._client.close()
+        close_redis(self._client)
 
     def _measure(self) -> CacheSize:
         entries = n_bytes = 0
@@ -166,8 +176,11 @@ class RedisCache:
     def _clear(self) -> int:
         removed = 0
         for keys in self._all_keys():
-            answer: Any = self._client.unlink(*keys)
-            removed += int(answer)
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                # One by one: those of a cluster are on several nodes.
+                pipeline.unlink(key)
+            removed += sum(pipeline.execute())
         return removed
 
     def _all_keys(self) -> Iterator[list[bytes]]:
@@ -178,7 +191,11 @@ class RedisCache:
 
     def _mget(self, names: Sequence[str]) -> list[bytes | None]:
         # MGET also for one key: a key of another type is nil, not an error.
-        answer: Any = self._client.mget(names)
+        # In a cluster there is one MGET for every slot, all of them at once.
+        client = self._client
+        answer: Any = (
+            client.mget_nonatomic(names) if is_cluster(client) else client.mget(names)
+        )
         if not isinstance(answer, list) or len(answer) != len(names):
             raise redis.InvalidResponse(f"MGET of {len(names)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
@@ -206,7 +223,8 @@ class RedisCache:
     def _run(self, script: str, keys: Sequence[str], *arguments: str | int) -> None:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.eval(script, 1, _claim_name(key), *arguments)
+            # By name: the pipeline of a cluster has no method for it.
+            pipeline.execute_command("EVAL", script, 1, _claim_name(key), *arguments)
         pipeline.execute()
 
 

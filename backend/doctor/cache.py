@@ -11,11 +11,18 @@ from typing import Any, Final
 
 import redis
 
-from backend.addresses import shorten
 from backend.doctor.client import causes
 from backend.doctor.findings import Check, Finding, ok, problem, warning
 from backend.embedded_cache import SIZE_LIMIT_BYTES
+from backend.errors import SettingsError
 from backend.redis_cache import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
+from backend.redis_client import (
+    REDIS_FAULTS,
+    RedisClient,
+    close_redis,
+    describe_redis,
+    redis_client,
+)
 from backend.settings import Settings
 
 _OLDEST_REDIS: Final = 6
@@ -59,38 +66,30 @@ def _check_folder(settings: Settings) -> Check[None]:
 
 def _check_redis(url: str) -> Check[None]:
     try:
-        client = redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=READ_TIMEOUT_S,
-            protocol=2,
-            decode_responses=True,
+        client = redis_client(
+            url, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S
         )
-    except (ValueError, TypeError, redis.RedisError):
-        # Their texts may quote the password.
-        yield problem(
-            "cache",
-            "REDIS_URL cannot be read",
-            "Write it as redis://:password@host:6379/0, special characters of the "
-            "password percent-encoded.",
-        )
+    except SettingsError as error:
+        seen, _, remedy = str(error).partition(". ")
+        yield problem("cache", seen, remedy)
         return
+    place = describe_redis(client)
     try:
-        yield from _examine_redis(client, shorten(url))
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:
-        yield _redis_failure(error, shorten(url))
+        yield from _examine_redis(client, place)
+    except (*REDIS_FAULTS, TypeError) as error:
+        yield _redis_failure(error, place)
     finally:
-        client.close()
+        close_redis(client)
 
 
-def _examine_redis(client: redis.Redis, place: str) -> Check[None]:
+def _examine_redis(client: RedisClient, place: str) -> Check[None]:
     client.set(f"{KEY_PREFIX}doctor", "ok", ex=10)
     client.get(f"{KEY_PREFIX}doctor")
     started = time.monotonic()
     for _ in range(_PINGS):
         client.ping()
     latency_s = (time.monotonic() - started) / _PINGS
-    seen = f"Redis at {place} answers in {latency_s * 1000:.1f} ms"
+    seen = f"{place} answers in {latency_s * 1000:.1f} ms"
     try:
         info: Mapping[str, Any] = client.info()
     except redis.ResponseError:  # an access list may refuse it
@@ -116,7 +115,7 @@ def _examine_redis(client: redis.Redis, place: str) -> Check[None]:
 
 def _redis_failure(error: Exception, place: str) -> Finding:
     """A warning with the reason: every result is computed anew, none is missing."""
-    seen = f"everything is computed anew each time: Redis at {place} cannot be used"
+    seen = f"everything is computed anew each time: {place} cannot be used"
     if isinstance(error, redis.AuthenticationError):
         return warning(
             "cache",

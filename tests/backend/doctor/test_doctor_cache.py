@@ -52,7 +52,7 @@ def test_check_cache_measures_redis(redis_url: str, redis_server: RedisServer) -
     finding = check(REDIS_URL=redis_url)
 
     assert finding.level == "ok"
-    assert f"Redis at {redis_url} answers in" in finding.seen
+    assert f"Redis at {redis_url.removeprefix('redis://')} answers in" in finding.seen
     assert "memory: no limit" in finding.seen
     with redis_server.client() as client:
         info: Any = client.info()
@@ -101,7 +101,7 @@ def test_check_cache_reports_a_redis_that_is_not_there() -> None:
 
     assert finding.level == "warning"
     assert finding.seen == (
-        f"everything is computed anew each time: Redis at redis://127.0.0.1:{port}/0 "
+        f"everything is computed anew each time: Redis at 127.0.0.1:{port}/0 "
         f"cannot be used: connection refused"
     )
     assert finding.remedy is not None
