@@ -55,16 +55,33 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Room:
+    """How much a store that is shared with others may take.
+
+    Attributes:
+        used_bytes: of all that is in it.
+        limit_bytes: 0 for no limit.
+        policy: what happens at the limit, in the store's own words.
+    """
+
+    used_bytes: int
+    limit_bytes: int
+    policy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheSize:
     """What a store holds.
 
     Attributes:
         entries: values of ours.
         bytes: of the values; of the whole file where it is all ours.
+        room: of a store that is not ours alone, if it says.
     """
 
     entries: int
     bytes: int
+    room: Room | None = None
 
 
 class FaultGuard:

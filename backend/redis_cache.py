@@ -20,6 +20,7 @@ from backend.redis_client import (
     redis_client,
     redis_secrets,
 )
+from backend.redis_memory import redis_room
 
 KEY_PREFIX = "diffsegmenter:v1:"
 CLAIM_PREFIX = "diffsegmenter:claim:"
@@ -171,7 +172,8 @@ class RedisCache:
             lengths = pipeline.execute(raise_on_error=False)
             entries += len(keys)
             n_bytes += sum(length for length in lengths if isinstance(length, int))
-        return CacheSize(entries=entries, bytes=n_bytes)
+        room = redis_room(self._client)
+        return CacheSize(entries=entries, bytes=n_bytes, room=room)
 
     def _clear(self) -> int:
         removed = 0

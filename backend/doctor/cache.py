@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import redis
 
+from backend.cache_health import Room
 from backend.doctor.client import causes
 from backend.doctor.findings import Check, Finding, ok, problem, warning
 from backend.embedded_cache import SIZE_LIMIT_BYTES
@@ -23,12 +24,15 @@ from backend.redis_client import (
     describe_redis,
     redis_client,
 )
+from backend.redis_memory import redis_room
 from backend.settings import Settings
 
 _OLDEST_REDIS: Final = 6
 # A lookup costs one round trip for each request; beyond this it can be felt.
 _SLOW_REDIS_S: Final = 0.05
 _PINGS: Final = 5
+_NEARLY_FULL_01: Final = 0.9
+_BETTER_POLICY: Final = "Type: redis-cli CONFIG SET maxmemory-policy volatile-lru"
 
 
 def check_cache(settings: Settings) -> Check[None]:
@@ -95,22 +99,39 @@ def _examine_redis(client: RedisClient, place: str) -> Check[None]:
     except redis.ResponseError:  # an access list may refuse it
         yield ok("cache", f"{seen}; it does not tell its version and memory")
         return
-    version, policy = str(info.get("redis_version")), info.get("maxmemory_policy")
-    limit_bytes = int(info.get("maxmemory") or 0)
-    memory = f"{limit_bytes / 1e6:.0f} MB, {policy}" if limit_bytes else "no limit"
-    seen = f"{seen}; version {version}, memory: {memory}"
+    version = str(info.get("redis_version"))
+    room = redis_room(client)
+    seen = f"{seen}; version {version}, memory: {_memory(room)}"
     if int(version.partition(".")[0]) < _OLDEST_REDIS:
         yield warning("cache", seen, f"Use Redis {_OLDEST_REDIS} or newer.")
-    elif limit_bytes and policy == "noeviction":
-        yield warning(
-            "cache",
-            f"{seen}: when it is full, nothing new is kept",
-            "Type: redis-cli CONFIG SET maxmemory-policy volatile-lru",
-        )
+    elif room is not None and (complaint := _policy_complaint(room)):
+        yield warning("cache", f"{seen}: {complaint}", _BETTER_POLICY)
     elif latency_s > _SLOW_REDIS_S:
         yield warning("cache", seen, "Set REDIS_URL to a Redis that is nearer.")
     else:
         yield ok("cache", seen)
+
+
+def _memory(room: Room | None) -> str:
+    if room is None or not room.limit_bytes:
+        return "no limit"
+    return f"{room.limit_bytes / 1e6:.0f} MB, {room.policy}"
+
+
+def _policy_complaint(room: Room) -> str:
+    """What is wrong with the policy; results alone have an end, jobs have none."""
+    if not room.limit_bytes:
+        return ""
+    if room.policy.startswith("allkeys-"):
+        return "when it is full, jobs that wait are thrown out like results"
+    if room.policy != "noeviction":
+        return ""
+    used_01 = room.used_bytes / room.limit_bytes
+    if used_01 > _NEARLY_FULL_01:
+        return (
+            f"it is {used_01:.0%} full, and then nothing new is kept, results or jobs"
+        )
+    return "when it is full, nothing new is kept"
 
 
 def _redis_failure(error: Exception, place: str) -> Finding:
@@ -123,6 +144,8 @@ def _redis_failure(error: Exception, place: str) -> Finding:
             "Set REDIS_URL=redis://:PASSWORD@host:6379/0, special characters of the "
             "password percent-encoded.",
         )
+    if isinstance(error, redis.OutOfMemoryError):
+        return warning("cache", f"{seen}: it is full", _BETTER_POLICY)
     if isinstance(error, redis.ResponseError):
         return warning(
             "cache",

@@ -55,6 +55,9 @@ def use_everything(cache: RedisCache) -> None:
     size = cache.measure()
     assert size is not None
     assert (size.entries, size.bytes) == (60, sum(map(len, KEYS)))
+    assert size.room is not None
+    assert size.room.policy == "noeviction"
+    assert size.room.used_bytes > size.bytes
     assert cache.clear() == 60
     assert cache.get(KEYS[0]) is None
     assert cache.stats.faults == 0
