@@ -85,7 +85,7 @@ def test_sentinels_share_timeouts_and_tls_with_their_redis_but_no_login() -> Non
         assert options["ssl_ca_certs"] == "/ca.pem"
         assert options["socket_timeout"] == 7
         assert options["socket_connect_timeout"] == 0.25
-        assert options["retry"].get_retries() == 0
+        assert options["retry"]._retries == 0
     assert (ours["username"], ours["password"], ours["db"]) == ("ann", "pw", 2)
     assert not theirs.get("username")
     assert not theirs.get("password")
