@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from backend.cache_health import CacheSize, CacheStats
+from backend.cache_health import CacheSize, CacheStats, Standing
 from backend.embedded_cache import EmbeddedCache
 from backend.errors import SettingsError
 from backend.redis_cache import RedisCache
@@ -34,6 +34,28 @@ class Cache(Protocol):
 
     def put(self, key: str, value: bytes) -> None:
         """Store `value`, or skip it when the store will not have it."""
+
+    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+        """Say that the holder of `token` computes what nobody else has claimed.
+
+        The values are read after the claims are made: one that another process
+        stored between a miss and the claim is found. Counts neither hits nor
+        misses. A store that cannot be reached grants everything.
+
+        Args:
+            keys: to be computed now.
+            token: not to be guessed; of this claimant and this computation.
+            ttl_s: until a claim ends that is not renewed.
+        """
+
+    def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
+        """Let the claims of `token` last for `ttl_s` from now on."""
+
+    def release(self, keys: Sequence[str], token: str) -> None:
+        """End the claims of `token`, and nobody else's."""
+
+    def look(self, key: str) -> Standing:
+        """Value and claim of one key, for who waits; counts no hit and no miss."""
 
     def ping(self) -> bool:
         """Whether the store can be read now."""
@@ -57,7 +79,7 @@ def open_cache(redis_url: str | None, directory: Path, ttl_s: int) -> Cache:
     Neither is reached for yet, so a backend starts while its Redis is down.
 
     Args:
-        redis_url: `redis://`, `rediss://` or `unix://`; None or empty for none.
+        redis_url: see `redis_client`; None or empty for none.
         directory: where the embedded cache goes (into a folder of its own).
         ttl_s: seconds until a value is forgotten.
 

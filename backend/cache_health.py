@@ -14,6 +14,9 @@ from backend.circuit import Circuit
 
 T = TypeVar("T")
 
+# Of a store that hangs, its read timeout is paid once in this time.
+LONGEST_COOLDOWN_S = 60.0
+
 
 class CacheStats:
     """Counters since the start; any thread may read or add.
@@ -39,16 +42,46 @@ class CacheStats:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far the value of one key has come, wherever it is being computed.
+
+    Attributes:
+        value: what the store holds, None while there is nothing.
+        is_taken: somebody is computing it; in the answer to a claim, somebody else.
+    """
+
+    value: bytes | None
+    is_taken: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """How much a store that is shared with others may take.
+
+    Attributes:
+        used_bytes: of all that is in it.
+        limit_bytes: 0 for no limit.
+        policy: what happens at the limit, in the store's own words.
+    """
+
+    used_bytes: int
+    limit_bytes: int
+    policy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheSize:
     """What a store holds.
 
     Attributes:
         entries: values of ours.
         bytes: of the values; of the whole file where it is all ours.
+        room: of a store that is not ours alone, if it says.
     """
 
     entries: int
     bytes: int
+    room: Room | None = None
 
 
 class FaultGuard:
@@ -64,7 +97,8 @@ class FaultGuard:
         refused: exceptions that speak of one kind of command; looked at first.
         secrets: texts that a store might echo in an error and no log may show.
         stats: where faults are counted.
-        cooldown_s: pause after a fault.
+        cooldown_s: pause after the first fault; doubled with each try that fails,
+            up to `LONGEST_COOLDOWN_S`.
         clock: seconds that never go back, usually `time.monotonic`.
     """
 
@@ -80,11 +114,19 @@ class FaultGuard:
         clock: Callable[[], float],
     ) -> None:
         def circuit(name: str) -> Circuit:
-            return Circuit(name, cooldown_s=cooldown_s, clock=clock)
+            return Circuit(
+                name,
+                cooldown_s=cooldown_s,
+                longest_cooldown_s=max(cooldown_s, LONGEST_COOLDOWN_S),
+                clock=clock,
+            )
 
         self._store = circuit(store)
         self._reads = circuit(f"Reading from {store}")
         self._writes = circuit(f"Writing to {store}")
+        # Apart from the writes: an access list that knows nothing of claims must
+        # not cost the values.
+        self._claims = circuit(f"Sharing work through {store}")
         self._unreachable = unreachable
         self._refused = refused
         self._secrets = tuple(filter(None, secrets))
@@ -97,6 +139,10 @@ class FaultGuard:
     def write(self, command: Callable[[], T]) -> T | None:
         """Answer of a command that stores something, or None after a fault."""
         return self._run(self._writes, command)
+
+    def claim(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command about who computes what, or None after a fault."""
+        return self._run(self._claims, command)
 
     def _run(self, kind: Circuit, command: Callable[[], T]) -> T | None:
         if not (kind.allows() and self._store.allows()):

@@ -14,7 +14,9 @@ class Circuit:
     """One thing that can break, and whether it is worth trying now.
 
     After `faults_to_break` faults in a row it refuses for `cooldown_s`, then lets
-    one caller at a time try, one per `cooldown_s`, until a try succeeds.
+    one caller at a time try, until a try succeeds. Each try that fails doubles the
+    pause before the next, up to `longest_cooldown_s` where there is one, so that a
+    thing which hangs costs its callers ever less.
     """
 
     def __init__(
@@ -23,10 +25,14 @@ class Circuit:
         *,
         cooldown_s: float,
         clock: Callable[[], float],
+        longest_cooldown_s: float | None = None,
         faults_to_break: int = 1,
     ) -> None:
         self._name = name
         self._cooldown_s = cooldown_s
+        self._longest_cooldown_s = longest_cooldown_s or cooldown_s
+        self._pause_s = cooldown_s
+        self._is_tried = False
         self._clock = clock
         self._faults_to_break = faults_to_break
         self._lock = threading.Lock()
@@ -45,7 +51,8 @@ class Circuit:
             now = self._clock()
             if now < self._next_try:
                 return self._next_try - now
-            self._next_try = now + self._cooldown_s
+            self._next_try = now + self._pause_s
+            self._is_tried = True
             return 0
 
     def trip(self, reason: str) -> None:
@@ -53,7 +60,11 @@ class Circuit:
         with self._lock:
             self._faults += 1
             breaks = self._faults == self._faults_to_break
-            self._next_try = self._clock() + self._cooldown_s
+            if self._is_tried:
+                # Faults of callers that came before the outage double nothing.
+                self._is_tried = False
+                self._pause_s = min(2 * self._pause_s, self._longest_cooldown_s)
+            self._next_try = self._clock() + self._pause_s
         if breaks:
             logger.warning(
                 "%s failed: %s. Going on without it, next try in %g s.",
@@ -67,5 +78,7 @@ class Circuit:
         with self._lock:
             recovered = self._faults >= self._faults_to_break
             self._faults = 0
+            self._pause_s = self._cooldown_s
+            self._is_tried = False
         if recovered:
             logger.info("%s works again.", self._name)

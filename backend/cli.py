@@ -9,6 +9,7 @@ from gunicorn.app.base import BaseApplication
 from rich.console import Console
 
 from backend.cache import Cache
+from backend.cache_health import Room
 from backend.doctor.findings import Finding, problem
 from backend.doctor.report import print_findings, print_json
 from backend.errors import SettingsError
@@ -128,6 +129,8 @@ def stats() -> None:
         line = f"{store.describe()}: {size.entries} results, {size.bytes / 1e6:.1f} MB"
         if size.entries:
             line += f", {size.bytes / size.entries / 1e3:.1f} kB each"
+        if size.room is not None:
+            line += f". It uses {_memory(size.room)}"
         _output.print(line, markup=False, soft_wrap=True)
 
 
@@ -143,6 +146,13 @@ def clear(
         if removed is None:
             raise _out_of_reach(store)
         _output.print(f"Forgot {removed} results.")
+
+
+def _memory(room: Room) -> str:
+    used = f"{room.used_bytes / 1e6:.1f}"
+    if not room.limit_bytes:
+        return f"{used} MB in all, without a limit"
+    return f"{used} of {room.limit_bytes / 1e6:.1f} MB in all, policy {room.policy}"
 
 
 @contextmanager

@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import diskcache  # type: ignore[import-untyped]
 
-from backend.cache_health import CacheSize, CacheStats, FaultGuard
+from backend.bytes_store import BytesStore
+from backend.cache_health import CacheSize, CacheStats, FaultGuard, Standing
 
 SIZE_LIMIT_BYTES = 1 << 30
 
-_BUSY_TIMEOUT_S = 1.0
 # Whoever counts or clears a whole cache has the time.
 _ADMIN_PATIENCE_S = 600.0
-_MODE_RAW = diskcache.core.MODE_RAW
 # What a damaged database raises through SQLite's binding and diskcache, found
 # by flipping its bytes: the schema and the settings in it are data too.
 _DAMAGE = (
@@ -69,7 +68,7 @@ class EmbeddedCache:
         self._size_limit_bytes = size_limit_bytes
         self._patience_s = patience_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedded-cache")
-        self._store: _BytesStore | None = None
+        self._store: BytesStore | None = None
         self.stats = CacheStats()
         self._guard = FaultGuard(
             self.describe(),
@@ -93,7 +92,7 @@ class EmbeddedCache:
         if not keys:
             return []
 
-        def command(store: "_BytesStore") -> list[bytes | None]:
+        def command(store: BytesStore) -> list[bytes | None]:
             return [store.get(key) for key in keys]
 
         values = self._read(command) or [None] * len(keys)
@@ -104,15 +103,53 @@ class EmbeddedCache:
     def put(self, key: str, value: bytes) -> None:
         """Store `value` for `ttl_s`, or skip it when the disk will not have it."""
 
-        def command(store: "_BytesStore") -> None:
+        def command(store: BytesStore) -> None:
             store.set(key, value, expire=self._ttl_s)
 
         self._guard.write(lambda: self._on_thread(command))
 
+    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+        """See `Cache`."""
+
+        def command(store: BytesStore) -> list[Standing]:
+            with store.transact():
+                return [store.claim(key, token.encode(), ttl_s) for key in keys]
+
+        found = self._guard.claim(lambda: self._on_thread(command))
+        return found or [Standing(value=None, is_taken=False)] * len(keys)
+
+    def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
+        """See `Cache`."""
+
+        def command(store: BytesStore) -> None:
+            with store.transact():
+                for key in keys:
+                    store.renew(key, token.encode(), ttl_s)
+
+        self._guard.claim(lambda: self._on_thread(command))
+
+    def release(self, keys: Sequence[str], token: str) -> None:
+        """See `Cache`."""
+
+        def command(store: BytesStore) -> None:
+            with store.transact():
+                for key in keys:
+                    store.release(key, token.encode())
+
+        self._guard.claim(lambda: self._on_thread(command))
+
+    def look(self, key: str) -> Standing:
+        """See `Cache`."""
+
+        def command(store: BytesStore) -> Standing:
+            return store.look(key)
+
+        return self._read(command) or Standing(value=None, is_taken=False)
+
     def ping(self) -> bool:
         """Whether the folder can be read now; False at once during an outage."""
 
-        def command(store: "_BytesStore") -> bool:
+        def command(store: BytesStore) -> bool:
             store.get("ping")
             return True
 
@@ -121,16 +158,18 @@ class EmbeddedCache:
     def measure(self) -> CacheSize | None:
         """How many values the file holds, and its own bytes."""
 
-        def command(store: "_BytesStore") -> CacheSize:
-            return CacheSize(entries=len(store), bytes=int(store.volume()))
+        def command(store: BytesStore) -> CacheSize:
+            return CacheSize(entries=store.n_values(), bytes=int(store.volume()))
 
         return self._read(command, patience_s=_ADMIN_PATIENCE_S)
 
     def clear(self) -> int | None:
         """Remove everything from the file."""
 
-        def command(store: "_BytesStore") -> int:
-            return int(store.clear())
+        def command(store: BytesStore) -> int:
+            entries = store.n_values()
+            store.clear()
+            return entries
 
         return self._read(command, patience_s=_ADMIN_PATIENCE_S)
 
@@ -145,7 +184,7 @@ class EmbeddedCache:
         self._thread.shutdown(wait=False)
 
     def _read(
-        self, command: Callable[["_BytesStore"], T], *, patience_s: float | None = None
+        self, command: Callable[[BytesStore], T], *, patience_s: float | None = None
     ) -> T | None:
         def attempt() -> T:
             try:
@@ -157,7 +196,7 @@ class EmbeddedCache:
         return self._guard.read(attempt)
 
     def _on_thread(
-        self, command: Callable[["_BytesStore"], T], *, patience_s: float | None = None
+        self, command: Callable[[BytesStore], T], *, patience_s: float | None = None
     ) -> T:
         """Run `command` on the cache's thread, waiting at most so long."""
 
@@ -176,10 +215,10 @@ class EmbeddedCache:
         finally:
             future.cancel()
 
-    def _opened(self) -> "_BytesStore":
+    def _opened(self) -> BytesStore:
         if self._store is None:
             try:
-                self._store = _BytesStore(self._directory, self._size_limit_bytes)
+                self._store = BytesStore(self._directory, self._size_limit_bytes)
             except (OSError, *_DAMAGE) as e:
                 raise self._unusable(e) from e
         return self._store
@@ -194,45 +233,3 @@ class EmbeddedCache:
         store, self._store = self._store, None
         if store is not None:
             store.close()
-
-
-class _BytesStore(diskcache.Cache):  # type: ignore[misc]
-    """A diskcache that stores bytes in SQLite and evicts the oldest."""
-
-    def __init__(self, directory: Path, size_limit_bytes: int) -> None:
-        try:
-            super().__init__(
-                str(directory),
-                timeout=_BUSY_TIMEOUT_S,
-                disk=_BytesDisk,
-                size_limit=size_limit_bytes,
-                eviction_policy="least-recently-stored",
-                statistics=0,
-                tag_index=0,
-                # A fault under a memory map is a signal, not an exception.
-                sqlite_mmap_size=0,
-            )
-        except BaseException:
-            self.close()
-            raise
-
-
-class _BytesDisk(diskcache.Disk):  # type: ignore[misc]
-    """How diskcache turns keys and values to columns: never by pickle or file."""
-
-    def put(self, key: str) -> tuple[str, bool]:
-        return key, True
-
-    def get(self, key: Any, raw: bool) -> Any:
-        return key
-
-    def store(
-        self, value: bytes, read: bool, key: Any = None
-    ) -> tuple[int, int, None, memoryview]:
-        return 0, _MODE_RAW, None, sqlite3.Binary(value)
-
-    def fetch(self, mode: int, filename: Any, value: Any, read: bool) -> bytes | None:
-        return value if mode == _MODE_RAW and isinstance(value, bytes) else None
-
-    def remove(self, file_path: str) -> None:
-        """Nothing: this cache has no files, whatever the database says."""

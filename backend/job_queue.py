@@ -20,7 +20,8 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 
 from backend.chunks import Chunk
-from backend.redis_client import redis_client
+from backend.errors import SettingsError
+from backend.redis_client import is_cluster, redis_client
 from backend.run_records import jobs_key
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,18 @@ def queue_connection(url: str) -> redis.Redis:
     """A client for the queue, with the patience that RQ needs.
 
     Raises:
-        SettingsError: if the URL cannot be read.
+        SettingsError: if the URL cannot be read, or names a cluster.
     """
-    return redis_client(
+    client = redis_client(
         url, connect_timeout_s=_CONNECT_TIMEOUT_S, read_timeout_s=_READ_TIMEOUT_S
     )
+    if is_cluster(client):
+        raise SettingsError(
+            "REDIS_URL names a Redis Cluster, on which jobs cannot be queued (RQ needs "
+            "all its keys on one server). Set it to one Redis or to Sentinels for "
+            "`preannotate` and `worker`, or use `preannotate --here`."
+        )
+    return client
 
 
 class JobQueue:

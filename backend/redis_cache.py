@@ -11,26 +11,61 @@ from typing import Any
 
 import redis
 
-from backend.cache_health import CacheSize, CacheStats, FaultGuard
-from backend.redis_client import describe_redis, redis_client, redis_secrets
+from backend.cache_health import CacheSize, CacheStats, FaultGuard, Standing
+from backend.redis_client import (
+    REDIS_FAULTS,
+    close_redis,
+    describe_redis,
+    is_cluster,
+    redis_client,
+    redis_secrets,
+)
+from backend.redis_memory import redis_room
 
 KEY_PREFIX = "diffsegmenter:v1:"
-CONNECT_TIMEOUT_S = 0.5
-READ_TIMEOUT_S = 1.0
+CLAIM_PREFIX = "diffsegmenter:claim:"
+# What a Redis that hangs costs the one caller that tries it. A lookup of 32 values
+# is 0.6 MB and takes 5 ms on a gigabit LAN, a TLS handshake two round trips; the
+# read timeout is for the next bytes, not for all. A Redis that is far away has
+# `?socket_timeout=` in its URL.
+CONNECT_TIMEOUT_S = 0.25
+READ_TIMEOUT_S = 0.25
 _KEYS_AT_ONCE = 500
+# Of KEYS[1] in the name of ARGV[1]. A renewal claims again what a restart of Redis
+# forgot; ARGV[2] is in ms.
+_RELEASE = """
+if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
+"""
+_RENEW = """
+local token = redis.call('get', KEYS[1])
+if not token or token == ARGV[1] then
+    redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+end
+"""
 
 
 class RedisCache:
     """`backend.cache.Cache` on a Redis server.
 
     Making one does not connect. After a fault Redis is left alone for
-    `cooldown_s`, so that a dead one costs microseconds per call, not a timeout.
+    `cooldown_s`, and longer after each further one, so that a dead one costs
+    microseconds per call, not a timeout.
+
+    What it costs, in round trips (and commands): all lookups of a request are 1
+    (one MGET). A pass over n images that were missing adds 2 + n: to claim them
+    (SET NX and GET for each), to store each (SET), and to release the claims (EVAL
+    for each); and every few seconds, while it lasts, one to renew them (EVAL for
+    each). Who waits for another process looks four times a second or more (MGET).
+
+    An access list needs to allow no more than
+    `~diffsegmenter:* +get +mget +set +eval +del`, and of a cluster
+    `+cluster|slots +command` as well; `diffsegmenter cache` and `doctor` use
+    `+scan +strlen +unlink +info +ping` beside it.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, as redis-py reads it; options
-            in its query (such as `?socket_timeout=5`) win over ours.
+        url: see `redis_client`.
         ttl_s: seconds until a value is forgotten, at least 1.
-        cooldown_s: pause after a fault.
+        cooldown_s: pause after the first fault.
         clock: seconds that never go back.
 
     Raises:
@@ -52,8 +87,7 @@ class RedisCache:
         self.stats = CacheStats()
         self._guard = FaultGuard(
             self.describe(),
-            # ValueError: redis-py's parser on an answer that is not Redis's.
-            unreachable=(redis.RedisError, OSError, ValueError),
+            unreachable=REDIS_FAULTS,
             refused=(redis.ResponseError,),
             secrets=redis_secrets(self._client),
             stats=self.stats,
@@ -72,7 +106,8 @@ class RedisCache:
         """One value or None per key, in the order of `keys`, in one round trip."""
         if not keys:
             return []
-        values = self._guard.read(lambda: self._mget(keys)) or [None] * len(keys)
+        names = [KEY_PREFIX + key for key in keys]
+        values = self._guard.read(lambda: self._mget(names)) or [None] * len(keys)
         hits = sum(value is not None for value in values)
         self.stats.add(hits=hits, misses=len(keys) - hits)
         return values
@@ -83,12 +118,33 @@ class RedisCache:
             lambda: self._client.set(KEY_PREFIX + key, value, ex=self._ttl_s)
         )
 
+    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+        """See `Cache`."""
+        nobody = Standing(value=None, is_taken=False)
+        found = self._guard.claim(lambda: self._claim(keys, token, _ms(ttl_s)))
+        return found or [nobody] * len(keys)
+
+    def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
+        """See `Cache`."""
+        self._guard.claim(lambda: self._run(_RENEW, keys, token, _ms(ttl_s)))
+
+    def release(self, keys: Sequence[str], token: str) -> None:
+        """See `Cache`."""
+        self._guard.claim(lambda: self._run(_RELEASE, keys, token))
+
+    def look(self, key: str) -> Standing:
+        """See `Cache`."""
+        names = [KEY_PREFIX + key, _claim_name(key)]
+        found = self._guard.read(lambda: self._mget(names))
+        value, token = found or (None, None)
+        return Standing(value=value, is_taken=token is not None)
+
     def ping(self) -> bool:
         """Whether Redis answers a read now; False at once during an outage.
 
         A read, not PING: an access list may allow the one and refuse the other.
         """
-        return self._guard.read(lambda: self._mget(["ping"])) is not None
+        return self._guard.read(lambda: self._mget([KEY_PREFIX + "ping"])) is not None
 
     def measure(self) -> CacheSize | None:
         """How many values of ours Redis holds, and their bytes."""
@@ -104,7 +160,7 @@ class RedisCache:
 
     def close(self) -> None:
         """Drop the connections."""
-        self._client.close()
+        close_redis(self._client)
 
     def _measure(self) -> CacheSize:
         entries = n_bytes = 0
@@ -116,13 +172,17 @@ class RedisCache:
             lengths = pipeline.execute(raise_on_error=False)
             entries += len(keys)
             n_bytes += sum(length for length in lengths if isinstance(length, int))
-        return CacheSize(entries=entries, bytes=n_bytes)
+        room = redis_room(self._client)
+        return CacheSize(entries=entries, bytes=n_bytes, room=room)
 
     def _clear(self) -> int:
         removed = 0
         for keys in self._all_keys():
-            answer: Any = self._client.unlink(*keys)
-            removed += int(answer)
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                # One by one: those of a cluster are on several nodes.
+                pipeline.unlink(key)
+            removed += sum(pipeline.execute())
         return removed
 
     def _all_keys(self) -> Iterator[list[bytes]]:
@@ -131,9 +191,49 @@ class RedisCache:
         while keys := list(islice(found, _KEYS_AT_ONCE)):
             yield keys
 
-    def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
+    def _mget(self, names: Sequence[str]) -> list[bytes | None]:
         # MGET also for one key: a key of another type is nil, not an error.
-        answer: Any = self._client.mget([KEY_PREFIX + key for key in keys])
-        if not isinstance(answer, list) or len(answer) != len(keys):
-            raise redis.InvalidResponse(f"MGET of {len(keys)} keys got {answer!r:.80}")
+        # In a cluster there is one MGET for every slot, all of them at once.
+        client = self._client
+        answer: Any = (
+            client.mget_nonatomic(names) if is_cluster(client) else client.mget(names)
+        )
+        if not isinstance(answer, list) or len(answer) != len(names):
+            raise redis.InvalidResponse(f"MGET of {len(names)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
+
+    def _claim(self, keys: Sequence[str], token: str, ttl_ms: int) -> list[Standing]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(_claim_name(key), token, nx=True, px=ttl_ms)
+        for key in keys:
+            pipeline.get(KEY_PREFIX + key)
+        answers = pipeline.execute(raise_on_error=False)
+        granted, values = answers[: len(keys)], answers[len(keys) :]
+        for answer in granted:
+            if isinstance(answer, Exception):
+                raise answer
+        return [
+            Standing(
+                # What cannot be read, such as a key of another type, is no value.
+                value=value if isinstance(value, bytes) else None,
+                is_taken=not is_granted,
+            )
+            for is_granted, value in zip(granted, values, strict=True)
+        ]
+
+    def _run(self, script: str, keys: Sequence[str], *arguments: str | int) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            # By name: the pipeline of a cluster has no method for it.
+            pipeline.execute_command("EVAL", script, 1, _claim_name(key), *arguments)
+        pipeline.execute()
+
+
+def _claim_name(key: str) -> str:
+    """Where the claim of `key` is; on the same node of a cluster as its value."""
+    return f"{CLAIM_PREFIX}{{{KEY_PREFIX}{key}}}"
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.cache import Cache, score_key
+from backend.claims import CLAIM_S, ComputedElsewhere, claimed, pauses_s
 from backend.metrics import Metrics
-from backend.micro_batches import MicroBatcher, Order
+from backend.micro_batches import MicroBatcher, Order, OutOfTime
 from backend.score_codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.values import FetchedImage
 from segmenter import Mode, ScoreMaps, SegmenterOptions
@@ -65,6 +66,7 @@ class Scorer:
         weights_fingerprint: of the model.
         options: of each mode.
         clock: monotonic seconds.
+        claim_s: how long others wait for a process that died while it computed.
     """
 
     cache: Cache
@@ -72,6 +74,7 @@ class Scorer:
     weights_fingerprint: str
     options: Mapping[Mode, SegmenterOptions]
     clock: Callable[[], float] = time.monotonic
+    claim_s: float = CLAIM_S
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
     _fingerprints: Mapping[Mode, str] = field(init=False)
 
@@ -97,7 +100,8 @@ class Scorer:
         Args:
             queries: answered in order; the cache is asked for all of them at once.
             segmenter: for those that the cache does not hold, which share passes
-                with each other and with those of other requests.
+                with each other and with those of other requests. What another
+                process computes meanwhile is awaited, not computed.
             deadline: on `clock`; the segmenter is not started after it, which
                 gives `OutOfTime`.
             is_urgent: somebody waits for this alone; it goes before what is not.
@@ -121,18 +125,58 @@ class Scorer:
             for key, query in zip(keys, queries, strict=True)
             if key not in known
         }
+        request = _Request(orders=orders, known=known)
         self._batches.submit(list(orders.values()))
         try:
-            for key, query in zip(keys, queries, strict=True):
-                if key not in known:
-                    known[key] = self._batches.result(
-                        orders[key],
-                        lambda batch: self._segment(batch, segmenter),
-                        most=segmenter.images_per_pass,
-                    )
-                yield _named_for(query, known[key])
+            for place, query in enumerate(queries):
+                answer = self._answer(request, keys[place:], segmenter)
+                yield _named_for(query, answer)
         finally:
-            self._batches.withdraw(list(orders.values()))
+            self._batches.withdraw(list(request.orders.values()))
+
+    def _answer(
+        self, request: "_Request", keys: Sequence[str], segmenter: MapMaker
+    ) -> ScoreMaps | Exception:
+        """The answer to the first of `keys`.
+
+        While another process computes it, those behind it are computed here.
+        """
+        first, known, elsewhere = keys[0], request.known, request.elsewhere
+        pauses = pauses_s()
+        while first not in known:
+            here = next(
+                (k for k in keys if k not in known and k not in elsewhere), None
+            )
+            if here is not None:
+                answer = self._batches.result(
+                    request.orders[here],
+                    lambda batch: self._segment(batch, segmenter),
+                    most=segmenter.images_per_pass,
+                )
+                if isinstance(answer, ComputedElsewhere):
+                    elsewhere.add(here)
+                else:
+                    known[here] = answer
+            elif self.clock() < request.orders[first].deadline:
+                time.sleep(next(pauses))
+            else:
+                known[first] = OutOfTime()
+            if first in elsewhere:
+                self._look(request, first)
+        return known[first]
+
+    def _look(self, request: "_Request", key: str) -> None:
+        """Take what another process has stored, or its place if it gave up."""
+        order = request.orders[key]
+        standing = self.cache.look(key)
+        maps = _unpack(standing.value, order.work)
+        if maps is not None:
+            request.known[key] = maps
+        elif not standing.is_taken:
+            self._batches.withdraw([order])
+            request.orders[key] = replace(order)
+            self._batches.submit([request.orders[key]])
+            request.elsewhere.remove(key)
 
     def _key(self, query: Query) -> str:
         return score_key(
@@ -144,17 +188,42 @@ class Scorer:
     def _segment(
         self, batch: Sequence[Query], segmenter: MapMaker
     ) -> list[ScoreMaps | Exception]:
-        """Ask the model, and store what it says even if nobody waits any longer."""
+        """Ask the model for what nobody else computes or has computed.
+
+        What it says is stored even if nobody waits any longer.
+        """
+        keys = [self._key(query) for query in batch]
+        with claimed(self.cache, keys, ttl_s=self.claim_s) as standings:
+            answers: dict[str, ScoreMaps | Exception] = {}
+            missing: dict[str, Query] = {}
+            for key, query, standing in zip(keys, batch, standings, strict=True):
+                maps = _unpack(standing.value, query)
+                if maps is not None:
+                    answers[key] = maps
+                elif standing.is_taken:
+                    answers[key] = ComputedElsewhere()
+                else:
+                    missing[key] = query
+            answers.update(self._compute(missing, segmenter))
+        return [answers[key] for key in keys]
+
+    def _compute(
+        self, queries: Mapping[str, Query], segmenter: MapMaker
+    ) -> dict[str, ScoreMaps | Exception]:
+        """One pass of the model, by key."""
+        if not queries:
+            return {}
+        batch = list(queries.values())
         scored = segmenter.score(
             [query.image.pixels for query in batch],
             [query.prompts for query in batch],
             options=self.options[batch[0].mode],
         )
         self.metrics.images_segmented.inc(len(batch))
-        return [
-            self._remember(maps, query)
-            for maps, query in zip(scored, batch, strict=True)
-        ]
+        return {
+            key: self._remember(maps, query)
+            for (key, query), maps in zip(queries.items(), scored, strict=True)
+        }
 
     def _remember(self, maps: ScoreMaps, query: Query) -> ScoreMaps | Exception:
         """Store, and go on with what was stored.
@@ -173,6 +242,21 @@ class Scorer:
             return maps
         self.cache.put(self._key(query), packed)
         return _unpack(packed, query) or maps
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Request:
+    """What one caller asked for, all by key.
+
+    Attributes:
+        orders: in the model's line.
+        known: answers.
+        elsewhere: what another process was seen to compute.
+    """
+
+    orders: dict[str, Order[Query]]
+    known: dict[str, ScoreMaps | Exception] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
 
 
 def _named_for(query: Query, maps: ScoreMaps | Exception) -> ScoreMaps | Exception:

@@ -31,9 +31,16 @@ def variable(*names: str, expects: str, default: Any = None, **limits: Any) -> A
 
 def check_redis_url(value: SecretStr | None) -> SecretStr | None:
     """Take a URL that redis-py can be given; it alone judges the rest."""
-    pattern = r"rediss?://[^/\s]+(/\S*)?|unix://\S*/\S+"
+    pattern = (
+        r"rediss?(\+cluster)?://[^/\s]+(/\S*)?"
+        r"|rediss?\+sentinel://[^/\s]+/\S+"
+        r"|unix://\S*/\S+"
+    )
     if value and not re.fullmatch(pattern, value.get_secret_value()):
-        raise ValueError("it has no redis://, rediss:// or unix:// with a host")
+        raise ValueError(
+            "it has no redis://, rediss://, redis+cluster:// or unix:// with a host, "
+            "nor redis+sentinel:// with hosts and a service"
+        )
     return value
 
 

@@ -113,7 +113,8 @@ class Settings(SegmentationSettings):
     )
     redis_url: RedisUrl = variable(
         "REDIS_URL",
-        expects="redis://host:6379/0, rediss://... or unix:///path",
+        expects="redis://host:6379/0, rediss://..., unix:///path, "
+        "redis+sentinel://host:26379/service/0 or redis+cluster://host:6379",
     )
     cache_dir: Folder = variable(
         "CACHE_DIR", default_factory=_user_cache_dir, expects="a folder"

@@ -5,6 +5,7 @@ only one that loads weights.
 """
 
 import atexit
+import contextlib
 import hashlib
 import logging
 import threading
@@ -18,6 +19,7 @@ from flask import Flask
 from backend.app import Parts, create_app
 from backend.backlog import Backlog
 from backend.cache import Cache, open_cache
+from backend.errors import SettingsError
 from backend.images import ImageFetcher
 from backend.job_queue import JobQueue, queue_connection
 from backend.label_studio_client import LabelStudioClient
@@ -295,8 +297,10 @@ def build_backlog(settings: Settings, engine: Engine) -> Backlog:
     """What is done behind the requests; nothing is reached for yet."""
     queue = work = None
     if settings.redis_url is not None:
-        connection = queue_connection(settings.redis_url.get_secret_value())
-        queue = JobQueue(connection, engine.annotator.version_of(""))
+        # On a cluster there are no workers; the cache is there all the same.
+        with contextlib.suppress(SettingsError):
+            connection = queue_connection(settings.redis_url.get_secret_value())
+            queue = JobQueue(connection, engine.annotator.version_of(""))
     if settings.preannotate_new_tasks:
         work = PreAnnotation(
             annotator=engine.annotator,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.cache_health import CacheSize, CacheStats
+from backend.cache_health import CacheSize, CacheStats, Standing
 from backend.images import ImageFetcher
 from backend.metrics import Metrics
 from backend.predict import PreAnnotator
@@ -107,6 +107,7 @@ class MemoryCache:
     def __init__(self) -> None:
         self.stats = CacheStats()
         self.values: dict[str, bytes] = {}
+        self.claims: dict[str, str] = {}
 
     def get(self, key: str) -> bytes | None:
         return self.get_many([key])[0]
@@ -119,6 +120,26 @@ class MemoryCache:
 
     def put(self, key: str, value: bytes) -> None:
         self.values[key] = value
+
+    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+        return [
+            Standing(
+                value=self.values.get(key),
+                is_taken=self.claims.setdefault(key, token) != token,
+            )
+            for key in keys
+        ]
+
+    def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
+        pass
+
+    def release(self, keys: Sequence[str], token: str) -> None:
+        for key in keys:
+            if self.claims.get(key) == token:
+                del self.claims[key]
+
+    def look(self, key: str) -> Standing:
+        return Standing(value=self.values.get(key), is_taken=key in self.claims)
 
     def ping(self) -> bool:
         return True

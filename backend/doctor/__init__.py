@@ -23,9 +23,11 @@ from backend.doctor.machine import check_listening, check_settings
 from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
 from backend.doctor.sample import check_prediction, check_sample
+from backend.errors import SettingsError
 from backend.images import ImageFetcher
 from backend.label_studio_client import LabelStudioClient
 from backend.predict import PreAnnotator
+from backend.redis_client import redis_client, redis_secrets
 from backend.settings import Settings
 from backend.wsgi import build_engine, control_defaults, image_fetcher
 from segmenter import SegmenterError
@@ -176,7 +178,11 @@ def _secrets(settings: Settings) -> set[str]:
         if isinstance(value, SecretStr) and name != "redis_url"
     }
     if settings.redis_url is not None:
-        # Its host may be shown.
-        password = urlsplit(settings.redis_url.get_secret_value()).password or ""
+        # Its host may be shown; its passwords neither as written nor as sent.
+        url = settings.redis_url.get_secret_value()
+        password = urlsplit(url).password or ""
         secrets |= {password, unquote(password)}
+        with contextlib.suppress(SettingsError):
+            client = redis_client(url, connect_timeout_s=1, read_timeout_s=1)
+            secrets.update(redis_secrets(client))
     return secrets

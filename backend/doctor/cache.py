@@ -11,17 +11,28 @@ from typing import Any, Final
 
 import redis
 
-from backend.addresses import shorten
+from backend.cache_health import Room
 from backend.doctor.findings import Check, Finding, ok, problem, warning
 from backend.embedded_cache import SIZE_LIMIT_BYTES
+from backend.errors import SettingsError
 from backend.label_studio_client import causes
 from backend.redis_cache import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
+from backend.redis_client import (
+    REDIS_FAULTS,
+    RedisClient,
+    close_redis,
+    describe_redis,
+    redis_client,
+)
+from backend.redis_memory import redis_room
 from backend.settings import Settings
 
 _OLDEST_REDIS: Final = 6
 # A lookup costs one round trip for each request; beyond this it can be felt.
 _SLOW_REDIS_S: Final = 0.05
 _PINGS: Final = 5
+_NEARLY_FULL_01: Final = 0.9
+_BETTER_POLICY: Final = "Type: redis-cli CONFIG SET maxmemory-policy volatile-lru"
 
 
 def check_cache(settings: Settings) -> Check[None]:
@@ -59,64 +70,73 @@ def _check_folder(settings: Settings) -> Check[None]:
 
 def _check_redis(url: str) -> Check[None]:
     try:
-        client = redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=READ_TIMEOUT_S,
-            protocol=2,
-            decode_responses=True,
+        client = redis_client(
+            url, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S
         )
-    except (ValueError, TypeError, redis.RedisError):
-        # Their texts may quote the password.
-        yield problem(
-            "cache",
-            "REDIS_URL cannot be read",
-            "Write it as redis://:password@host:6379/0, special characters of the "
-            "password percent-encoded.",
-        )
+    except SettingsError as error:
+        seen, _, remedy = str(error).partition(". ")
+        yield problem("cache", seen, remedy)
         return
+    place = describe_redis(client)
     try:
-        yield from _examine_redis(client, shorten(url))
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:
-        yield _redis_failure(error, shorten(url))
+        yield from _examine_redis(client, place)
+    except (*REDIS_FAULTS, TypeError) as error:
+        yield _redis_failure(error, place)
     finally:
-        client.close()
+        close_redis(client)
 
 
-def _examine_redis(client: redis.Redis, place: str) -> Check[None]:
+def _examine_redis(client: RedisClient, place: str) -> Check[None]:
     client.set(f"{KEY_PREFIX}doctor", "ok", ex=10)
     client.get(f"{KEY_PREFIX}doctor")
     started = time.monotonic()
     for _ in range(_PINGS):
         client.ping()
     latency_s = (time.monotonic() - started) / _PINGS
-    seen = f"Redis at {place} answers in {latency_s * 1000:.1f} ms"
+    seen = f"{place} answers in {latency_s * 1000:.1f} ms"
     try:
         info: Mapping[str, Any] = client.info()
     except redis.ResponseError:  # an access list may refuse it
         yield ok("cache", f"{seen}; it does not tell its version and memory")
         return
-    version, policy = str(info.get("redis_version")), info.get("maxmemory_policy")
-    limit_bytes = int(info.get("maxmemory") or 0)
-    memory = f"{limit_bytes / 1e6:.0f} MB, {policy}" if limit_bytes else "no limit"
-    seen = f"{seen}; version {version}, memory: {memory}"
+    version = str(info.get("redis_version"))
+    room = redis_room(client)
+    seen = f"{seen}; version {version}, memory: {_memory(room)}"
     if int(version.partition(".")[0]) < _OLDEST_REDIS:
         yield warning("cache", seen, f"Use Redis {_OLDEST_REDIS} or newer.")
-    elif limit_bytes and policy == "noeviction":
-        yield warning(
-            "cache",
-            f"{seen}: when it is full, nothing new is kept",
-            "Type: redis-cli CONFIG SET maxmemory-policy volatile-lru",
-        )
+    elif room is not None and (complaint := _policy_complaint(room)):
+        yield warning("cache", f"{seen}: {complaint}", _BETTER_POLICY)
     elif latency_s > _SLOW_REDIS_S:
         yield warning("cache", seen, "Set REDIS_URL to a Redis that is nearer.")
     else:
         yield ok("cache", seen)
 
 
+def _memory(room: Room | None) -> str:
+    if room is None or not room.limit_bytes:
+        return "no limit"
+    return f"{room.limit_bytes / 1e6:.0f} MB, {room.policy}"
+
+
+def _policy_complaint(room: Room) -> str:
+    """What is wrong with the policy; results alone have an end, jobs have none."""
+    if not room.limit_bytes:
+        return ""
+    if room.policy.startswith("allkeys-"):
+        return "when it is full, jobs that wait are thrown out like results"
+    if room.policy != "noeviction":
+        return ""
+    used_01 = room.used_bytes / room.limit_bytes
+    if used_01 > _NEARLY_FULL_01:
+        return (
+            f"it is {used_01:.0%} full, and then nothing new is kept, results or jobs"
+        )
+    return "when it is full, nothing new is kept"
+
+
 def _redis_failure(error: Exception, place: str) -> Finding:
     """A warning with the reason: every result is computed anew, none is missing."""
-    seen = f"everything is computed anew each time: Redis at {place} cannot be used"
+    seen = f"everything is computed anew each time: {place} cannot be used"
     if isinstance(error, redis.AuthenticationError):
         return warning(
             "cache",
@@ -124,6 +144,8 @@ def _redis_failure(error: Exception, place: str) -> Finding:
             "Set REDIS_URL=redis://:PASSWORD@host:6379/0, special characters of the "
             "password percent-encoded.",
         )
+    if isinstance(error, redis.OutOfMemoryError):
+        return warning("cache", f"{seen}: it is full", _BETTER_POLICY)
     if isinstance(error, redis.ResponseError):
         return warning(
             "cache",

@@ -65,3 +65,41 @@ def test_pause_counts_down_to_a_try_and_starts_again_with_it(clock: Clock) -> No
     clock.now += 2
     assert circuit.pause_s() == 0
     assert circuit.pause_s() == 5
+
+
+def test_every_try_that_fails_doubles_the_pause_up_to_the_longest(
+    clock: Clock,
+) -> None:
+    circuit = Circuit("Store", cooldown_s=5, longest_cooldown_s=60, clock=clock)
+    circuit.trip("gone")
+
+    pauses = []
+    for _ in range(6):
+        pauses.append(circuit.pause_s())
+        clock.now += pauses[-1]
+        assert circuit.allows()
+        circuit.trip("still gone")
+
+    assert pauses == [5, 10, 20, 40, 60, 60]
+
+
+def test_faults_of_many_callers_at_once_do_not_double_the_pause(clock: Clock) -> None:
+    circuit = Circuit("Store", cooldown_s=5, longest_cooldown_s=60, clock=clock)
+
+    for _ in range(8):
+        circuit.trip("gone")
+
+    assert circuit.pause_s() == 5
+
+
+def test_a_success_brings_the_first_pause_back(clock: Clock) -> None:
+    circuit = Circuit("Store", cooldown_s=5, longest_cooldown_s=60, clock=clock)
+    circuit.trip("gone")
+    clock.now += 5
+    assert circuit.allows()
+    circuit.trip("still gone")
+    circuit.mend()
+
+    circuit.trip("gone again")
+
+    assert circuit.pause_s() == 5

@@ -14,6 +14,7 @@ from backend.cache import open_cache
 from backend.cli import app
 from tests.e2e.processes import answers, free_port, running
 from tests.fakes import RED_AND_BLUE, picture
+from tests.redis_server import running_redis
 
 # A busy machine imports for a while before it listens.
 START_TIMEOUT_S = 60.0
@@ -218,6 +219,39 @@ def test_cache_stats_and_clear_speak_of_the_cache_that_serve_uses(
     assert "2 results" in still.output
     assert "Forgot 2 results." in cleared.output
     assert "0 results" in after.output
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        pytest.param([], "MB in all, without a limit", id="none"),
+        pytest.param(
+            ["--maxmemory", "50mb", "--maxmemory-policy", "volatile-lru"],
+            "of 52.4 MB in all, policy volatile-lru",
+            id="limit",
+        ),
+    ],
+)
+def test_cache_stats_says_what_redis_has_room_for(
+    limit: list[str], said: str, tmp_path: Path
+) -> None:
+    with running_redis(extra_args=limit) as server:
+        result = run_cli("cache", "stats", REDIS_URL=server.url)
+
+    assert result.exit_code == 0
+    assert said in result.output
+
+
+def test_cache_stats_says_nothing_of_the_room_that_it_may_not_know() -> None:
+    with running_redis() as server:
+        with server.client() as client:
+            rule = "ACL SETUSER cache on >pw ~diffsegmenter:* +scan +strlen"
+            client.execute_command(*rule.split())
+        url = f"redis://cache:pw@127.0.0.1:{server.port}"
+        result = run_cli("cache", "stats", REDIS_URL=url)
+
+    assert result.exit_code == 0
+    assert "0 results, 0.0 MB\n" in result.output
 
 
 @pytest.mark.parametrize("command", [("stats",), ("clear", "--yes")])

@@ -189,7 +189,7 @@ def test_redis_drops_old_entries_instead_of_refusing_new_ones(
     command = shlex.split(services["redis"]["command"])
 
     assert "--maxmemory" in command
-    assert command[command.index("--maxmemory-policy") + 1] == "allkeys-lru"
+    assert command[command.index("--maxmemory-policy") + 1] == "volatile-lru"
 
 
 def _settings_names() -> set[str]:

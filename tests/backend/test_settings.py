@@ -208,6 +208,30 @@ def test_from_env_names_every_bad_variable_in_one_error() -> None:
     assert message.count("Use ") == len(bad) + 2
 
 
+@pytest.mark.parametrize(
+    ("url", "is_taken"),
+    [
+        ("rediss://redis", True),
+        ("unix:///run/redis.sock", True),
+        ("redis+sentinel://:word@a:1,b/main/0?sentinel_password=word", True),
+        ("rediss+sentinel://a/main", True),
+        ("redis+sentinel://a", False),
+        ("redis+cluster://a:1,b:2", True),
+        ("rediss+cluster://a", True),
+        ("redis+cluster:///0", False),
+        ("unix+cluster://a", False),
+        ("redis+else://a", False),
+    ],
+)
+def test_from_env_knows_the_schemes_of_redis(url: str, is_taken: bool) -> None:
+    if is_taken:
+        assert Settings.from_env({"REDIS_URL": url}).redis_url is not None
+    else:
+        message = message_of({"REDIS_URL": url})
+        assert "redis+sentinel://" in message
+        assert "redis+cluster://" in message
+
+
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_from_env_takes_a_blank_variable_for_unset(blank: str) -> None:
     settings = Settings.from_env(

@@ -175,7 +175,7 @@ def test_examine_shows_no_secret_whoever_says_it(
 
     text = str(found)
     assert "1 '*** *** *** ***'" in text
-    assert "Redis at redis://127.0.0.1:9/0 cannot be used" in text
+    assert "Redis at 127.0.0.1:9/0 cannot be used" in text
     for secret in (TOKEN, "basic-s3cret", "r3dis"):
         assert secret not in text
 

@@ -52,7 +52,7 @@ def test_check_cache_measures_redis(redis_url: str, redis_server: RedisServer) -
     finding = check(REDIS_URL=redis_url)
 
     assert finding.level == "ok"
-    assert f"Redis at {redis_url} answers in" in finding.seen
+    assert f"Redis at {redis_url.removeprefix('redis://')} answers in" in finding.seen
     assert "memory: no limit" in finding.seen
     with redis_server.client() as client:
         info: Any = client.info()
@@ -66,6 +66,50 @@ def test_check_cache_warns_of_a_redis_that_refuses_when_it_is_full() -> None:
         finding = check(REDIS_URL=server.url)
 
     assert finding.level == "warning"
+    assert finding.remedy is not None
+    assert "maxmemory-policy volatile-lru" in finding.remedy
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+def test_check_cache_warns_of_a_redis_that_throws_jobs_out(policy: str) -> None:
+    limits = ["--maxmemory", "50mb", "--maxmemory-policy", policy]
+    with running_redis(extra_args=limits) as server:
+        finding = check(REDIS_URL=server.url)
+
+    assert finding.level == "warning"
+    assert "jobs that wait are thrown out" in finding.seen
+    assert finding.remedy is not None
+    assert "maxmemory-policy volatile-lru" in finding.remedy
+
+
+def test_check_cache_accepts_any_policy_where_there_is_no_limit() -> None:
+    with running_redis(extra_args=["--maxmemory-policy", "allkeys-lru"]) as server:
+        finding = check(REDIS_URL=server.url)
+
+    assert finding.level == "ok"
+    assert "memory: no limit" in finding.seen
+
+
+def test_check_cache_warns_of_a_redis_that_is_nearly_full() -> None:
+    with running_redis() as server:
+        with server.client() as client:
+            for number in range(200):
+                client.set(f"theirs {number}", b"x" * 100_000)
+            memory: Any = client.info("memory")
+            client.config_set("maxmemory", int(memory["used_memory"] / 0.95))
+        finding = check(REDIS_URL=server.url)
+
+    assert finding.level == "warning"
+    assert "it is 9" in finding.seen
+    assert "% full" in finding.seen
+
+
+def test_check_cache_says_what_to_do_about_a_redis_that_is_full() -> None:
+    with running_redis(extra_args=["--maxmemory", "100kb"]) as server:
+        finding = check(REDIS_URL=server.url)
+
+    assert finding.level == "warning"
+    assert "it is full" in finding.seen
     assert finding.remedy is not None
     assert "maxmemory-policy volatile-lru" in finding.remedy
 
@@ -101,7 +145,7 @@ def test_check_cache_reports_a_redis_that_is_not_there() -> None:
 
     assert finding.level == "warning"
     assert finding.seen == (
-        f"everything is computed anew each time: Redis at redis://127.0.0.1:{port}/0 "
+        f"everything is computed anew each time: Redis at 127.0.0.1:{port}/0 "
         f"cannot be used: connection refused"
     )
     assert finding.remedy is not None
