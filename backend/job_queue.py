@@ -21,7 +21,7 @@ from rq.timeouts import TimerDeathPenalty
 
 from backend.chunks import Chunk
 from backend.errors import SettingsError
-from backend.redis_client import is_cluster, redis_client
+from backend.redis_client import redis_client
 from backend.run_records import jobs_key
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def queue_connection(url: str) -> redis.Redis:
     client = redis_client(
         url, connect_timeout_s=_CONNECT_TIMEOUT_S, read_timeout_s=_READ_TIMEOUT_S
     )
-    if is_cluster(client):
+    if not isinstance(client, redis.Redis):
         raise SettingsError(
             "REDIS_URL names a Redis Cluster, on which jobs cannot be queued (RQ needs "
             "all its keys on one server). Set it to one Redis or to Sentinels for "

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 from typing import Annotated, Any, Final
@@ -278,13 +278,13 @@ class _Watching:
         self._broken: Exception | None = None
         self._started = time.monotonic()
         # Of runs before this one whose records were lost.
-        self._closed_before = 0
+        self._total_before = self._done_before = 0
         self._restarts = 0
         self._noted_s, self._note = 0.0, ""
+        self._progress = Progress(version=session.version)
 
     def watch(self, run_id: str) -> _Outcome:
         """Watch until the run is over, or somebody has seen enough."""
-        progress = Progress(version=self._session.version)
         is_left = False
         if self._lists:
             threading.Thread(target=self._list_tasks, daemon=True).start()
@@ -293,13 +293,13 @@ class _Watching:
             try:
                 while True:
                     try:
-                        progress = self._follow(run_id, progress, bar)
-                        next_id = self._next_run(run_id, progress)
+                        self._follow(run_id, bar)
+                        next_id = self._next_run(run_id)
                         if next_id is None:
                             break
                         run_id = next_id
                     except redis.RedisError as error:
-                        bar.show(progress, f"no Redis ({type(error).__name__})")
+                        bar.show(self._progress, f"no Redis ({type(error).__name__})")
                         time.sleep(_REDIS_PAUSE_S)
             except KeyboardInterrupt:
                 is_left = True
@@ -308,31 +308,36 @@ class _Watching:
         if self._broken is not None:
             raise self._broken
         if is_left:
-            self._say_left(progress)
+            self._say_left()
         return _Outcome(
-            progress=progress,
+            progress=self._progress,
             failures=self._run.records.failures(run_id),
             seconds=time.monotonic() - self._started,
             is_left=is_left,
         )
 
-    def _follow(self, run_id: str, progress: Progress, bar: ProgressBar) -> Progress:
+    def _follow(self, run_id: str, bar: ProgressBar) -> None:
         """Show the run until it is over, or its records are gone."""
         for seen in self._run.watch(run_id):
             if seen is None:
-                break
-            progress = seen
-            bar.show(progress, self._what_else(progress))
+                return
+            done_before = self._done_before
+            if seen.is_listed:  # what is not listed again was done, if untold
+                done_before = max(done_before, self._total_before - seen.total)
+            self._progress = replace(
+                seen, done=seen.done + done_before, total=seen.total + done_before
+            )
+            bar.show(self._progress, self._what_else())
             if self._broken is not None:
-                break
-        return progress
+                return
 
-    def _next_run(self, run_id: str, progress: Progress) -> str | None:
+    def _next_run(self, run_id: str) -> str | None:
         """The run to watch next; None when all is done.
 
         Another than the present one where Redis has lost something: Label Studio
         says what is left.
         """
+        progress = self._progress
         if self._broken is not None or progress.is_canceled:
             return None
         is_known = self._run.records.progress(run_id) is not None
@@ -346,6 +351,7 @@ class _Watching:
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
             return None
+        self._total_before, self._done_before = progress.total, progress.done
         logger.warning("Redis has lost tasks of this run; listing what is left.")
         next_id = self._run.records.begin(
             self._run.wish.project_id, self._run.version, self._run.wish.scope
@@ -368,14 +374,14 @@ class _Watching:
                     self._broken = error
                     return
 
-    def _what_else(self, progress: Progress) -> str:
+    def _what_else(self) -> str:
         """A note where nothing can happen, asked for every few seconds."""
         now = time.monotonic()
         if now - self._noted_s > 3:
             self._noted_s = now
             n_workers = self._run.queue.n_workers()
             self._note = f"{n_workers} worker{'s' if n_workers != 1 else ''}"
-            if not n_workers and progress.open_jobs:
+            if not n_workers and self._progress.open_jobs:
                 self._note = "no worker: start `diffsegmenter worker`"
                 if others := sorted(self._run.queue.other_workers()):
                     self._note += (
@@ -383,7 +389,7 @@ class _Watching:
                     )
         return self._note
 
-    def _say_left(self, progress: Progress) -> None:
+    def _say_left(self) -> None:
         command = f"diffsegmenter preannotate --project {self._run.wish.project_id}"
         _errors.print(
             f"The workers go on. Watch again: {command} --watch; call it off: "
@@ -392,7 +398,7 @@ class _Watching:
             highlight=False,
             soft_wrap=True,
         )
-        if not progress.is_listed:
+        if not self._progress.is_listed:
             _errors.print(
                 f"Not all tasks are listed yet; to have the others done too: {command}",
                 markup=False,

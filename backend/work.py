@@ -248,15 +248,13 @@ def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
         burst: return when the queue is empty.
     """
     _process.desk = desk
+    logging.getLogger("rq.worker").addFilter(_BriefOutages())
     name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     with (
         _signals_stopping(desk.work.stop),
         ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool,
     ):
-        hands = [
-            pool.submit(_work, desk, f"{name}.{number}", burst=burst)
-            for number in range(_HANDS)
-        ]
+        hands = [pool.submit(_work, desk, name, burst=burst) for _ in range(_HANDS)]
         housekeeper: ChunkWorker | None = None
         while not all(hand.done() for hand in hands):
             try:
@@ -269,17 +267,33 @@ def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
             hand.result()
 
 
-def _work(desk: Desk, name: str, *, burst: bool) -> None:
+def _work(desk: Desk, process_name: str, *, burst: bool) -> None:
     """Do jobs, one after the other; what Redis does not answer is tried again."""
     stop = desk.work.stop
     while not stop.is_set():
+        # Of a worker that could not take its leave, the name is taken for a while.
+        name = f"{process_name}.{secrets.token_hex(4)}"
         try:
             ChunkWorker(desk, name).work(burst=burst, logging_level="WARNING")
             if burst and not desk.queue.n_waiting():
                 return
         except redis.RedisError as error:
             logger.warning("Redis cannot be used: %s", type(error).__name__)
+        # The border to RQ: whatever it meets, this process goes on working.
+        except Exception:
+            logger.exception("RQ's worker broke down; another one takes over.")
         stop.wait(_PAUSE_S)
+
+
+class _BriefOutages(logging.Filter):
+    """Takes the traceback from what RQ logs about a Redis that is away."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through."""
+        if record.exc_info and isinstance(record.exc_info[1], redis.RedisError):
+            record.msg = f"{record.msg}: {type(record.exc_info[1]).__name__}"
+            record.exc_info = None
+        return True
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """The backend as an operator runs it: a process of its own, set by environment."""
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,11 +31,17 @@ class Backend:
 
     url: str
     log_path: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def log(self) -> str:
         """Everything that it has logged so far."""
         return self.log_path.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """Kill all of it at once, as a machine that loses its power would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST as Label Studio does; returns the JSON of a 2xx answer."""
@@ -94,5 +103,5 @@ def running_backend(
         log_path=log_path,
         is_ready=lambda: answers(f"{url}/health"),
         timeout_s=_START_TIMEOUT_S,
-    ):
-        yield Backend(url=url, log_path=log_path)
+    ) as process:
+        yield Backend(url=url, log_path=log_path, process=process)

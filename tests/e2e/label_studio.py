@@ -57,11 +57,14 @@ class LabelStudio:
 
     Attributes:
         url: where users and backends reach it; no trailing slash.
+        folder: its data, which outlives the server.
         local_files_dir: its LOCAL_FILES_DOCUMENT_ROOT. A local storage must be a
             folder inside of it.
     """
 
     url: str
+    port: int
+    folder: Path
     local_files_dir: Path
     email: str
     password: str = field(repr=False)
@@ -80,30 +83,56 @@ def running_label_studio(
     """Run Label Studio with strict prediction checks on a fresh data folder.
 
     Args:
+        folder: see `new_label_studio`.
+        log_path: where the server's output goes.
+        port: None takes a free one.
+        public_url: see `new_label_studio`.
+        allows_loopback: whether it talks to backends on this machine; as it comes,
+            it does not.
+    """
+    server = new_label_studio(folder=folder, port=port, public_url=public_url)
+    with label_studio_process(
+        server, log_path=log_path, allows_loopback=allows_loopback
+    ):
+        yield server
+
+
+def new_label_studio(
+    *, folder: Path, port: int | None = None, public_url: str | None = None
+) -> LabelStudio:
+    """Make the data of a Label Studio without projects; nothing runs yet.
+
+    Args:
         folder: where the data folder is made; it must not exist yet. Its local
             files are in a folder of that name with "-files" behind.
-        log_path: where the server's output goes.
         port: None takes a free one.
         public_url: its address where that is another server's, such as a reverse
             proxy's, which must run already; None for `port` of this machine.
-        allows_loopback: whether it talks to backends on this machine; as it comes,
-            it does not.
     """
     shutil.copytree(_migrated_template(), folder)
     local_files_dir = folder.with_name(f"{folder.name}-files")
     local_files_dir.mkdir()
     port = port or free_port()
-    server = LabelStudio(
+    return LabelStudio(
         url=public_url or f"http://{LOOPBACK}:{port}",
+        port=port,
+        folder=folder,
         local_files_dir=local_files_dir,
         email=_EMAIL,
         # Hexadecimal: a value that begins with a dash reads as an option.
         password=secrets.token_hex(12),
         legacy_token=secrets.token_hex(20),
     )
+
+
+@contextmanager
+def label_studio_process(
+    server: LabelStudio, *, log_path: Path, allows_loopback: bool = True
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the server on its data, for the first time or again."""
     command = [
         *(str(_PROGRAM), "start", "--no-browser"),
-        *("--internal-host", LOOPBACK, "--port", str(port)),
+        *("--internal-host", LOOPBACK, "--port", str(server.port)),
         *("--username", server.email, "--password", server.password),
         *("--user-token", server.legacy_token, "--enable-legacy-api-token"),
     ]
@@ -111,10 +140,10 @@ def running_label_studio(
         **_QUIET,
         **(_ALLOW_LOOPBACK if allows_loopback else {}),
         **_STRICT_PREDICTIONS,
-        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LABEL_STUDIO_BASE_DATA_DIR": str(server.folder),
         "LABEL_STUDIO_HOST": server.url,
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
-        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(local_files_dir),
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(server.local_files_dir),
     }
     with running(
         command,
@@ -122,8 +151,8 @@ def running_label_studio(
         log_path=log_path,
         is_ready=lambda: answers(f"{server.url}/health"),
         timeout_s=_START_TIMEOUT_S,
-    ):
-        yield server
+    ) as process:
+        yield process
 
 
 def _migrated_template() -> Path:

@@ -43,6 +43,11 @@ class LabelStudioApi:
         self._call("POST", path, json=[{"data": data} for data in tasks])
         return [task for task in self.tasks(project_id) if task["id"] not in before]
 
+    def import_many(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Make one task per element, which is its data."""
+        path = f"/api/projects/{project_id}/import"
+        self._call("POST", path, json=[{"data": data} for data in tasks])
+
     def upload_file(self, project_id: int, name: str, content: bytes) -> str:
         """Upload one file without a task; returns its address for a task's data."""
         path = f"/api/projects/{project_id}/import?commit_to_project=false"
@@ -108,6 +113,26 @@ class LabelStudioApi:
         path = f"/api/predictions?task={task_id}"
         rows: list[dict[str, Any]] = self._call("GET", path)
         return rows
+
+    def predictions_of_project(self, project_id: int) -> list[dict[str, Any]]:
+        """What Label Studio has stored for all tasks of a project."""
+        path = f"/api/predictions?project={project_id}"
+        rows: list[dict[str, Any]] = self._call("GET", path)
+        return rows
+
+    def store_prediction(
+        self, task_id: int, model_version: str, result: Sequence[Mapping[str, Any]] = ()
+    ) -> int:
+        """Store a prediction as anybody may; returns its id."""
+        body = {"task": task_id, "model_version": model_version, "result": list(result)}
+        row: dict[str, Any] = self._call("POST", "/api/predictions", json=body)
+        return int(row["id"])
+
+    def create_tab(self, project_id: int, filters: Mapping[str, Any]) -> int:
+        """Make a tab of the Data Manager; returns its id."""
+        body = {"project": project_id, "data": {"title": "tab", "filters": filters}}
+        row: dict[str, Any] = self._call("POST", "/api/dm/views", json=body)
+        return int(row["id"])
 
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
         """What people have submitted for a task."""

@@ -1,0 +1,154 @@
+"""Whole projects pre-annotated by real processes, some of which do not live to see it.
+
+Workers sleep instead of computing (`tests/sleeping_worker.py`), so that two cores can
+show what several of them do; queue, cache, Label Studio and command are real.
+"""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tests.e2e.label_studio import LabelStudio
+from tests.e2e.label_studio_api import LabelStudioApi
+from tests.e2e.processes import REPOSITORY, child_environment, running
+from tests.fakes import RED_AND_BLUE, data_uri, encoded
+
+_START_TIMEOUT_S: Final = 60
+_RUN_TIMEOUT_S: Final = 180
+_POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A project of small pictures, and the environment of all that works on it."""
+
+    api: LabelStudioApi
+    project_id: int
+    environment: Mapping[str, str]
+
+    def start(self, *options: str) -> "subprocess.Popen[str]":
+        """Begin `diffsegmenter preannotate`; its output is collected."""
+        return subprocess.Popen(
+            self._command(*options),
+            cwd=REPOSITORY,
+            env=child_environment(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *options: str) -> "subprocess.CompletedProcess[str]":
+        """Run `diffsegmenter preannotate` to its end."""
+        return subprocess.run(
+            self._command(*options),
+            cwd=REPOSITORY,
+            env=child_environment(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_RUN_TIMEOUT_S,
+        )
+
+    def wait_until_stored(self, least: int) -> None:
+        """Wait until so many predictions are in Label Studio."""
+        wait_until(lambda: len(self.predictions()) >= least)
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """All predictions of the project."""
+        return self.api.predictions_of_project(self.project_id)
+
+    def assert_each_once(self) -> None:
+        """Every task has exactly one prediction, and all are of one version."""
+        predictions = self.predictions()
+        per_task = Counter(row["task"] for row in predictions)
+        tasks = {task["id"] for task in self.api.tasks(self.project_id)}
+        assert set(per_task) == tasks, f"{len(tasks - set(per_task))} are missing"
+        twice = {task: count for task, count in per_task.items() if count > 1}
+        assert not twice, f"stored more than once: {twice}"
+        assert len({row["model_version"] for row in predictions}) == 1
+
+    def _command(self, *options: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "backend.cli", "preannotate"),
+            *("--project", str(self.project_id), *options),
+        ]
+
+
+def new_batch(
+    api: LabelStudioApi,
+    label_studio: LabelStudio,
+    n_tasks: int,
+    *,
+    cache_dir: Path,
+    redis_url: str | None = None,
+    **environment: str,
+) -> Batch:
+    """Make a project of so many tasks, each with a picture of its own."""
+    project_id = api.create_project("batch", RED_AND_BLUE)
+    api.import_many(
+        project_id, [{"image": picture(number)} for number in range(n_tasks)]
+    )
+    settings = {
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.legacy_token,
+        "CACHE_DIR": str(cache_dir),
+        "REDIS_URL": redis_url or "",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        **environment,
+    }
+    return Batch(api=api, project_id=project_id, environment=settings)
+
+
+def picture(number: int) -> str:
+    """A small picture, half red, that no other number gives."""
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[:, :16, 0] = 255
+    pixels[0, 0] = [number // 65536 % 256, number // 256 % 256, number % 256]
+    return data_uri(encoded(pixels))
+
+
+@contextmanager
+def running_worker(
+    environment: Mapping[str, str], *, log_path: Path, sleep_s: float = 0.1
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a worker that sleeps `sleep_s` per picture; enter once it takes jobs."""
+    with running(
+        [sys.executable, "-m", "tests.sleeping_worker"],
+        environment={**environment, "SLEEP_S": str(sleep_s)},
+        log_path=log_path,
+        is_ready=lambda: "Ready for jobs" in log_path.read_text(errors="replace"),
+        timeout_s=_START_TIMEOUT_S,
+    ) as process:
+        yield process
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = _RUN_TIMEOUT_S) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so after {timeout_s:.0f} s"
+        time.sleep(_POLL_S)
+
+
+def finished(process: "subprocess.Popen[str]") -> str:
+    """What a command said that ended well."""
+    output, _ = process.communicate(timeout=_RUN_TIMEOUT_S)
+    assert process.returncode == 0, output
+    return output
+
+
+def ids_of(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Task ids as `--tasks` takes them."""
+    return ",".join(str(task["id"]) for task in tasks)
