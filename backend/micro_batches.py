@@ -1,8 +1,8 @@
-"""Work of many threads, done in batches by whichever of them is free.
+"""Work of many threads, done in batches, one at a time.
 
-The model computes for one thread at a time. What other threads wait for meanwhile
-goes along with the next batch, whoever starts it, so that requests of single images
-fill a GPU. The same work asked for twice is done once, and urgent work overtakes what
+What threads wait for while the model computes goes along with the next batch, whoever
+starts it, so that requests of single images fill a GPU. A batch has a thread of its
+own: whoever started it can leave at a deadline, and the batch goes on. The same work asked for twice is done once, and urgent work overtakes what
 has not begun. Knows nothing of what is computed.
 """
 
@@ -102,7 +102,7 @@ class MicroBatcher(Generic[Work, Result]):
         *,
         most: int,
     ) -> Result | Exception:
-        """Wait for a result, and compute for all who wait when nobody else does.
+        """Wait for a result, and have a batch begun when none is being computed.
 
         Args:
             order: submitted and not withdrawn.
@@ -128,7 +128,10 @@ class MicroBatcher(Generic[Work, Result]):
                     return OutOfTime()
                 batch = self._take(most)
             if batch:  # not if the deadline came between two looks at the clock
-                self._compute(batch, compute)
+                # No daemon: an interpreter that ends while it is inside torch aborts.
+                threading.Thread(
+                    target=self._compute, args=[batch, compute], name="batch"
+                ).start()
 
     def _take(self, most: int) -> list[_Entry[Work, Result]]:
         """The first in line, and others of its kind, as far as anybody waits."""
