@@ -232,3 +232,24 @@ def _is_ignored(path: str) -> bool:
         if fnmatch.fnmatchcase(path, pattern.removeprefix("!")):
             ignored = not keeps
     return ignored
+
+
+def test_workers_have_the_settings_of_the_backend_whose_predictions_they_make(
+    services: dict[str, Any],
+) -> None:
+    worker, backend = services["worker"], services["backend"]
+
+    assert worker["environment"] == backend["environment"]
+    assert worker["image"] == backend["image"]
+    assert worker["command"] == ["diffsegmenter", "worker"]
+
+
+def test_redis_drops_results_before_jobs_and_keeps_both_over_a_restart(
+    services: dict[str, Any],
+) -> None:
+    words = shlex.split(services["redis"]["command"])
+
+    given = dict(zip(words, words[1:], strict=False))
+    assert given["--maxmemory-policy"].startswith("volatile-")
+    assert given["--appendonly"] == "yes"
+    assert services["redis"]["volumes"] == ["redis-data:/data"]
