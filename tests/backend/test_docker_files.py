@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -249,7 +250,7 @@ def test_redis_drops_results_before_jobs_and_keeps_both_over_a_restart(
 ) -> None:
     words = shlex.split(services["redis"]["command"])
 
-    given = dict(zip(words, words[1:], strict=False))
+    given = dict(pairwise(words))
     assert given["--maxmemory-policy"].startswith("volatile-")
     assert given["--appendonly"] == "yes"
     assert services["redis"]["volumes"] == ["redis-data:/data"]

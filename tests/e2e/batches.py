@@ -96,9 +96,10 @@ def new_batch(
 ) -> Batch:
     """Make a project of so many tasks, each with a picture of its own."""
     project_id = api.create_project("batch", RED_AND_BLUE)
-    api.import_many(
-        project_id, [{"image": picture(number)} for number in range(n_tasks)]
-    )
+    if n_tasks:
+        api.import_many(
+            project_id, [{"image": picture(number)} for number in range(n_tasks)]
+        )
     settings = {
         "LABEL_STUDIO_URL": label_studio.url,
         "LABEL_STUDIO_API_KEY": label_studio.legacy_token,
