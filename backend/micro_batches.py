@@ -2,8 +2,9 @@
 
 What threads wait for while the model computes goes along with the next batch, whoever
 starts it, so that requests of single images fill a GPU. A batch has a thread of its
-own: whoever started it can leave at a deadline, and the batch goes on. The same work asked for twice is done once, and urgent work overtakes what
-has not begun. Knows nothing of what is computed.
+own: whoever started it can leave at a deadline, and the batch goes on. The same work
+asked for twice is done once, and urgent work overtakes what has not begun. Knows
+nothing of what is computed.
 """
 
 import threading

@@ -16,13 +16,14 @@ from pydantic import SecretStr
 
 from backend.doctor.cache import check_cache
 from backend.doctor.connection import check_connection
-from backend.doctor.findings import Check, Finding, T, problem, scrub
+from backend.doctor.findings import Check, Finding, T, problem, scrub, skipped
 from backend.doctor.label_studio import check_address, check_token
 from backend.doctor.labels import check_label_config
 from backend.doctor.machine import check_listening, check_settings
 from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
 from backend.doctor.sample import check_prediction, check_sample
+from backend.doctor.workers import check_workers
 from backend.errors import SettingsError
 from backend.images import ImageFetcher
 from backend.label_studio_client import LabelStudioClient
@@ -90,6 +91,7 @@ def _all_checks(
             check_loading(build, is_possible=bool(has_weights and has_device)),
         )
         yield from _guard("cache", check_cache(settings))
+        yield from _guard("workers", _check_workers(settings, build))
         task = yield from _guard(
             "image",
             check_sample(
@@ -105,6 +107,17 @@ def _all_checks(
             "prediction",
             check_prediction(annotator, project, config, task, settings.label_studio),
         )
+
+
+def _check_workers(
+    settings: Settings, build: Callable[[], PreAnnotator]
+) -> Check[None]:
+    try:
+        name = "" if settings.redis_url is None else build().version_of("")
+    except SegmenterError:
+        yield skipped("workers", "the model cannot be loaded")
+        return
+    yield from check_workers(settings, name)
 
 
 def _open_label_studio(

@@ -34,6 +34,7 @@ SUBJECTS = [
     "device",
     "loading",
     "cache",
+    "workers",
     "image",
     "prediction",
 ]
