@@ -349,9 +349,7 @@ class LabelStudioStandIn:
             task = self.tasks.get(row["task"])
             complaint = self.complaint_about(row)
             if task is None or task["project"] != project_id:
-                complaint = (
-                    f"Invalid task ID {row['task']} - task not found in project"
-                )
+                complaint = f"Invalid task ID {row['task']} - task not found in project"
             if complaint:
                 problems.append(f"Prediction {number}: {complaint}")
         if problems:
