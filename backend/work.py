@@ -29,7 +29,7 @@ from rq.utils import now
 from rq.worker.base import WorkerStatus
 
 from backend.chunks import Chunk
-from backend.job_queue import WORK, JobQueue
+from backend.job_queue import WORK, ChunkJob, JobQueue
 from backend.preannotation import Leftover, PreAnnotation, Report
 from backend.run_records import RunRecords
 
@@ -200,6 +200,7 @@ class ChunkWorker(SimpleWorker):
             [desk.queue.rq],
             name,
             connection=desk.queue.rq.connection,
+            job_class=ChunkJob,
             serializer=JSONSerializer,
             worker_ttl=_WORKER_TTL_S,
             maintenance_interval=1,
