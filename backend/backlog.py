@@ -200,6 +200,13 @@ class Backlog:
             run.progress.done,
             len(ids),
         )
+        if run.failures:
+            logger.warning(
+                "Project %s: %d new tasks have no prediction; the first: %s",
+                project_id,
+                len(run.failures),
+                next(iter(run.failures.values())),
+            )
 
     def _has_workers(self) -> bool:
         if self.queue is None:

@@ -149,6 +149,13 @@ class _Telling:
         if self._chunk.run_id is not None:
             places = self._chunk.places_of(report.done)
             self._records.report(self._chunk.run_id, places, report.failures)
+        elif report.failures:
+            logger.warning(
+                "Project %s: %d tasks have no prediction; the first: %s",
+                self._chunk.project_id,
+                len(report.failures),
+                next(iter(report.failures.values())),
+            )
 
 
 @dataclass

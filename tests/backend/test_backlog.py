@@ -296,6 +296,32 @@ def test_new_tasks_are_left_alone_without_the_means_to_store(
     assert backlog.n_waiting == 0
 
 
+@pytest.mark.parametrize("label_config", ["<View/>", "<View><", ""])
+def test_a_bad_label_config_is_logged_and_the_thread_lives_on(
+    label_config: str,
+    started: Callable[[Backlog], Backlog],
+    studio: LabelStudioStandIn,
+    annotator: PreAnnotator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad, good = studio.add_project(label_config=label_config), studio.add_project()
+    bad_ids, good_ids = studio.add_pictures(bad, 1), studio.add_pictures(good, 1)
+    backlog = started(Backlog(annotator=annotator, work=work_of(studio, annotator)))
+
+    with caplog.at_level("INFO"):
+        backlog.pre_annotate(bad, bad_ids)
+        backlog.pre_annotate(good, good_ids)
+        finished(backlog)
+
+    assert_each_once(studio, good_ids)
+    assert not studio.versions_of(bad_ids[0])
+    assert "A bug costs" not in caplog.text
+    assert any(
+        record.levelname == "WARNING" and str(bad) in record.getMessage()
+        for record in caplog.records
+    )
+
+
 def test_a_bug_in_one_piece_of_work_is_logged_and_the_thread_lives_on(
     started: Callable[[Backlog], Backlog],
     segmenter: ColourSegmenter,

@@ -352,6 +352,22 @@ def test_do_queues_nothing_again_of_what_was_computed_ahead(
     assert queue.n_waiting() == 0
 
 
+def test_do_logs_why_tasks_failed_that_are_in_no_run(
+    studio: LabelStudioStandIn,
+    queue: JobQueue,
+    records: RunRecords,
+    project_id: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ids = studio.add_pictures(project_id, 2)
+    studio.projects[project_id].label_config = "<View/>"
+    chunk = Chunk(project_id=project_id, task_ids=tuple(ids), version="v2")
+
+    desk_of(studio, queue, records).do("job", chunk)
+
+    assert "2 tasks have no prediction; the first: The run is for v2" in caplog.text
+
+
 def test_do_tells_at_the_end_what_redis_missed_before(
     studio: LabelStudioStandIn,
     queue: JobQueue,
