@@ -363,3 +363,45 @@ def test_paging_ends_where_tasks_are_removed_meanwhile(
     studio.before("GET", remove_some, times=100)
 
     assert [task.id for task in tasks.fetch(ids)] == [ids[0], ids[1], ids[5]]
+
+
+HEAVY = "data:image/png;base64," + "A" * 3_000_000
+
+
+def test_tasks_that_hold_their_pictures_are_asked_for_in_smaller_pages(
+    studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
+) -> None:
+    ids = studio.add_tasks(project_id, *[HEAVY] * 12)
+    found: list[int] = []
+
+    while page := tasks.all(after_id=found[-1] if found else 0).task_ids:
+        found += page
+        assert len(found) <= len(ids)
+
+    assert found == ids
+    assert [task.id for task in tasks.fetch(ids)] == ids
+    assert all(task.data["image"] == HEAVY for task in tasks.fetch(ids[:2]))
+
+
+@pytest.mark.parametrize("most_per_page", [None, 18], ids=["all", "eighteen"])
+def test_of_tab_gives_tasks_that_hold_their_pictures_in_order(
+    most_per_page: int | None,
+    studio: LabelStudioStandIn,
+    tasks: ProjectTasks,
+    project_id: int,
+) -> None:
+    light = studio.add_pictures(project_id, 18)
+    shown = [*light, *studio.add_tasks(project_id, *[HEAVY] * 12)]
+    view_id = studio.add_tab(project_id, shown)
+    studio.most_per_page = most_per_page
+
+    assert list(tasks.of_tab(view_id)) == shown
+
+
+def test_a_task_that_is_too_large_alone_is_refused_with_its_cause(
+    studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
+) -> None:
+    ids = studio.add_tasks(project_id, HEAVY * 12)
+
+    with pytest.raises(LabelStudioRefusal, match="more than 32 MiB"):
+        tasks.fetch(ids)
