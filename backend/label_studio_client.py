@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import httpx
 
 from backend.deadline import Deadline
-from backend.errors import ImageError
+from backend.errors import ImageError, ImageTooSlow
 from backend.guarded_network import resolve_host
 from backend.tokens import TokenDesk
 from backend.values import LabelStudioAccess
@@ -70,10 +70,17 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class NoReply:
-    """Why there is no answer."""
+    """Why there is no answer.
+
+    Attributes:
+        cause: in one word.
+        reason: in words for a person.
+        is_final: whether asking again is of no use.
+    """
 
     cause: Cause
     reason: str
+    is_final: bool = False
 
 
 def ask(
@@ -156,7 +163,9 @@ class LabelStudioClient:
                 refused=refused,
             )
         except ImageError as error:
-            return NoReply(cause="token", reason=str(error))
+            # While Label Studio restarts, no token is exchanged either.
+            may_pass = isinstance(error, ImageTooSlow) or type(error) is ImageError
+            return NoReply(cause="token", reason=str(error), is_final=not may_pass)
         reply = ask(
             method,
             f"{self.access.url}{path}",

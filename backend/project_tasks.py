@@ -326,9 +326,11 @@ class ProjectTasks:
         reply = calls[method]()
         where = path.partition("?")[0]
         if not isinstance(reply, Reply):
-            if reply.cause == "token":
+            if reply.is_final:
                 raise LabelStudioRefusal(reply.reason, status=401)
-            raise LabelStudioAway(f"Label Studio does not answer: {reply.reason}.")
+            raise LabelStudioAway(
+                f"Label Studio does not answer: {reply.reason.rstrip('.')}."
+            )
         if reply.status in _PASSING:
             raise LabelStudioAway(
                 f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}."

@@ -5,6 +5,7 @@ wrong where a test wants it: answers that get lost, a server that is away, someb
 who stores meanwhile. The real one is met in `tests/e2e`.
 """
 
+import base64
 import contextlib
 import itertools
 import json
@@ -24,6 +25,16 @@ from tests.web_server import send
 
 TOKEN: Final = "0123456789abcdef0123456789abcdef01234567"
 _PAGE_SIZE: Final = 100
+
+
+def _jwt(**claims: Any) -> str:
+    parts = [{"alg": "HS256"}, claims]
+    encoded = [base64.urlsafe_b64encode(json.dumps(p).encode()) for p in parts]
+    return ".".join(part.decode().rstrip("=") for part in encoded) + ".signature"
+
+
+# What people get who ask for a token today; it is exchanged for one that ends.
+PERSONAL_TOKEN: Final = _jwt(token_type="refresh")
 _VERSIONS: Final = "filter:tasks:predictions_model_versions"
 
 Row = dict[str, Any]
@@ -92,6 +103,7 @@ class LabelStudioStandIn:
         # None, or why Label Studio refuses this prediction.
         self.complaint_about: Callable[[Row], str | None] = lambda row: None
         self.most_per_page: int | None = None
+        self._access_tokens: set[str] = set()
         self._faults: list[Fault] = []
         self._lock = threading.RLock()
         self._ids = itertools.count(1)
@@ -167,6 +179,10 @@ class LabelStudioStandIn:
         return sum(
             seen.method == method and path_part in seen.path for seen in self.seen
         )
+
+    def end_access_tokens(self) -> None:
+        """Let all end that personal tokens were exchanged for."""
+        self._access_tokens.clear()
 
     # What goes wrong.
 
@@ -247,7 +263,10 @@ class LabelStudioStandIn:
             return fault
 
     def _answer(self, seen: Seen, authorization: str | None) -> Answer:
-        if authorization != f"Token {TOKEN}":
+        if seen.path == "/api/token/refresh/":
+            return self._exchange(seen.body)
+        scheme, _, token = (authorization or "").partition(" ")
+        if token not in ({TOKEN} if scheme == "Token" else self._access_tokens):
             return 401, {"detail": "Invalid token."}
         match [seen.method, *seen.path.strip("/").split("/")]:
             case ["GET", "api", "projects", number] if self._has_project(number):
@@ -262,6 +281,13 @@ class LabelStudioStandIn:
             case ["POST", "api", "projects", number, "import", "predictions"]:
                 return self._import(int(number), seen.body)
         return 404, {"detail": "Not found."}
+
+    def _exchange(self, body: Row) -> Answer:
+        if body["refresh"] != PERSONAL_TOKEN:
+            return 401, {"detail": "Token is blacklisted"}
+        token = _jwt(token_type="access", number=next(self._ids))
+        self._access_tokens.add(token)
+        return 200, {"access": token}
 
     def _has_project(self, number: str) -> bool:
         return number.isdecimal() and int(number) in self.projects

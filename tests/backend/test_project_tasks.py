@@ -9,7 +9,11 @@ from backend.label_studio_client import LabelStudioClient
 from backend.project_tasks import Holdings, ProjectFacts, ProjectTasks
 from backend.values import LabelStudioAccess, Task
 from tests.fakes import RED_AND_BLUE, picture
-from tests.label_studio_stand_in import TOKEN, LabelStudioStandIn
+from tests.label_studio_stand_in import (
+    PERSONAL_TOKEN,
+    TOKEN,
+    LabelStudioStandIn,
+)
 from tests.redis_server import free_port
 from tests.web_server import WebServer
 
@@ -319,6 +323,53 @@ def test_a_wrong_token_is_refused_at_once(
 
     with pytest.raises(LabelStudioRefusal, match=r"status 401: Invalid token\."):
         ProjectTasks(client, project_id, patience_s=20).facts()
+
+
+def test_a_personal_access_token_is_exchanged_anew_when_its_access_ends(
+    studio: LabelStudioStandIn, project_id: int
+) -> None:
+    client = studio.client(token=PERSONAL_TOKEN)
+    tasks = ProjectTasks(client, project_id, patience_s=0)
+    (task_id,) = studio.add_pictures(project_id, 1)
+    prediction_id = studio.store(task_id, VERSION)
+
+    tasks.facts()
+    studio.end_access_tokens()
+    tasks.store([row(task_id)])
+    studio.end_access_tokens()
+    tasks.remove(prediction_id)
+    client.close()
+
+    assert len(studio.versions_of(task_id)) == 1
+    assert studio.n_requests("POST", "/api/token/refresh/") == 3
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_personal_access_token_is_exchanged_when_label_studio_is_back(
+    status: int, studio: LabelStudioStandIn, project_id: int
+) -> None:
+    client = studio.client(token=PERSONAL_TOKEN)
+    tasks = ProjectTasks(client, project_id, patience_s=20)
+    studio.answer(status, path_part="/api/token/")
+    studio.lose_requests(path_part="/api/token/")
+
+    assert tasks.facts().title == "pictures"
+    client.close()
+
+
+def test_a_revoked_personal_access_token_is_refused_at_once(
+    studio: LabelStudioStandIn, project_id: int
+) -> None:
+    client = studio.client(token=PERSONAL_TOKEN)
+    tasks = ProjectTasks(client, project_id, patience_s=20)
+    studio.answer(401, path_part="/api/token/")
+
+    with pytest.raises(LabelStudioRefusal, match="revoked") as caught:
+        tasks.facts()
+    client.close()
+
+    assert caught.value.status == 401
+    assert len(studio.seen) == 1
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"tasks": 5}', b"null"])
