@@ -234,6 +234,23 @@ def test_a_run_here_ends_with_1_and_writes_why_tasks_have_no_prediction(
     assert "größe" in file.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["missing/failures.json", "."])
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(
+    name: str,
+    studio: LabelStudioStandIn,
+    project_id: int,
+    run: RunCommand,
+    tmp_path: Path,
+) -> None:
+    studio.add_tasks(project_id, *pictures(1))
+
+    result = run("--failures", str(tmp_path / name))
+
+    assert result.exit_code == 2
+    assert "--failures" in result.output
+    assert studio.predictions == {}
+
+
 def test_a_run_without_failures_writes_an_empty_list(
     project_id: int, run: RunCommand, tmp_path: Path
 ) -> None:
