@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Tasks that may wait here, with their data; whoever asks for more asks again.
 _MOST_WAITING: Final = 20_000
+# New tasks that may wait here, as their numbers alone; who sends webhooks is not known.
+_MOST_NEW_WAITING: Final = 200_000
 # Nobody asks for results that come later than that.
 _AHEAD_LIMIT_S: Final = 3600.0
 # A webhook names so many new tasks at most; `preannotate` is for more.
@@ -52,6 +54,7 @@ class Backlog:
     work: PreAnnotation | None = None
     _pieces: Queue[Callable[[], None]] = field(default_factory=Queue)
     _waiting: set[tuple[Any, ...]] = field(default_factory=set)
+    _new: set[tuple[int, int]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -64,6 +67,12 @@ class Backlog:
         self._stop.set()
         if self.work is not None:
             self.work.stop.set()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many tasks wait, or are under way."""
+        with self._lock:
+            return len(self._waiting) + len(self._new)
 
     def compute_ahead(
         self,
@@ -100,9 +109,13 @@ class Backlog:
         """Have predictions of these tasks stored; nothing without `work`."""
         if self.work is None or not task_ids:
             return
-        ids = tuple(dict.fromkeys(task_ids))[:MOST_NEW_TASKS]
         with self._lock:
-            if len(self._waiting) + len(ids) > _MOST_WAITING:
+            ids = tuple(
+                task_id
+                for task_id in dict.fromkeys(task_ids)
+                if (project_id, task_id) not in self._new
+            )[:MOST_NEW_TASKS]
+            if len(self._new) + len(ids) > _MOST_NEW_WAITING:
                 logger.warning(
                     "Project %s: %d new tasks are left to `diffsegmenter preannotate`; "
                     "too much waits already.",
@@ -110,15 +123,16 @@ class Backlog:
                     len(ids),
                 )
                 return
-            name = ("new", project_id, ids)
-            self._waiting.add(name)
+            self._new.update((project_id, task_id) for task_id in ids)
+        if not ids:
+            return
 
         def pre_annotate() -> None:
             try:
                 self._pre_annotate(project_id, ids)
             finally:
                 with self._lock:
-                    self._waiting.discard(name)
+                    self._new.difference_update((project_id, id_) for id_ in ids)
 
         self._pieces.put(pre_annotate)
 
@@ -186,6 +200,13 @@ class Backlog:
             run.progress.done,
             len(ids),
         )
+        if run.failures:
+            logger.warning(
+                "Project %s: %d new tasks have no prediction; the first: %s",
+                project_id,
+                len(run.failures),
+                next(iter(run.failures.values())),
+            )
 
     def _has_workers(self) -> bool:
         if self.queue is None:

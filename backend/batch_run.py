@@ -295,6 +295,7 @@ class LocalRun:
         wish: what is to be done.
         version: of the predictions.
         show: told of every progress.
+        pause_s: how long tasks rest that were given up so often.
         failures: why tasks were given up, by task id.
     """
 
@@ -303,6 +304,7 @@ class LocalRun:
     wish: Wish
     version: str
     show: Callable[[Progress], None]
+    pause_s: Callable[[int], float] = retry_delay_s
     failures: dict[int, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -326,7 +328,7 @@ class LocalRun:
                 return
         self._tell(is_listed=True)
         while again and not self.work.stop.is_set():
-            self.work.stop.wait(retry_delay_s(again[0].tries))
+            self.work.stop.wait(self.pause_s(again[0].tries))
             again = self._do_all(again)
 
     def _do_all(self, chunks: Iterable[Chunk]) -> list[Chunk]:

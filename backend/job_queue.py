@@ -59,6 +59,17 @@ def queue_connection(url: str) -> redis.Redis:
     return client
 
 
+class ChunkJob(Job):
+    """A job as it comes out of Redis, less what others might have it call."""
+
+    def restore(self, raw_data: Any) -> None:
+        """Read what lies in Redis; callbacks are ours or none."""
+        super().restore(raw_data)
+        self._failure_callback_name = _ABANDONED
+        self._success_callback_name = self._stopped_callback_name = None
+        self.webhooks = []
+
+
 class JobQueue:
     """The queue of one model. Raises `redis.RedisError` where Redis cannot be used."""
 
@@ -66,7 +77,9 @@ class JobQueue:
         """Use the queue of that name; nothing is asked yet."""
         self.name = name
         self._connection: Any = connection
-        self.rq = Queue(name, connection=connection, serializer=JSONSerializer)
+        self.rq = Queue(
+            name, connection=connection, job_class=ChunkJob, serializer=JSONSerializer
+        )
 
     def add(
         self, chunks: Sequence[Chunk], *, delay_s: float = 0, at_front: bool = False
@@ -135,6 +148,7 @@ class JobQueue:
         try:
             StartedJobRegistry(
                 queue=self.rq,
+                job_class=ChunkJob,
                 serializer=JSONSerializer,
                 # RQ's usual one works in the main thread only.
                 death_penalty_class=TimerDeathPenalty,
@@ -148,7 +162,7 @@ class JobQueue:
     def remove_jobs(self, run_id: str) -> None:
         """Take a run's waiting jobs out of the queue; those at work are left."""
         job_ids = [str(found, "utf-8") for found in self._members(run_id)]
-        for job in Job.fetch_many(job_ids, self._connection, JSONSerializer):
+        for job in ChunkJob.fetch_many(job_ids, self._connection, JSONSerializer):
             if job is not None and not job.is_started:
                 job.delete()
                 self.close(job.id, run_id)
@@ -157,7 +171,7 @@ class JobQueue:
     def drop_lost(self, run_id: str) -> int:
         """Forget jobs of a run that are nowhere any more; returns how many."""
         job_ids = [str(found, "utf-8") for found in self._members(run_id)]
-        jobs = Job.fetch_many(job_ids, self._connection, JSONSerializer)
+        jobs = ChunkJob.fetch_many(job_ids, self._connection, JSONSerializer)
         lost = [
             job_id
             for job_id, job in zip(job_ids, jobs, strict=True)
@@ -190,7 +204,7 @@ class JobQueue:
     def _queue_what_is_due(self) -> None:
         registry = self.rq.scheduled_job_registry
         job_ids = registry.get_jobs_to_schedule()
-        jobs = Job.fetch_many(job_ids, self._connection, JSONSerializer)
+        jobs = ChunkJob.fetch_many(job_ids, self._connection, JSONSerializer)
         with self._connection.pipeline() as pipeline:
             pipeline.multi()
             for job_id, job in zip(job_ids, jobs, strict=True):

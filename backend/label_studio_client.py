@@ -17,14 +17,14 @@ from typing import Any, Final, Literal
 import httpx
 
 from backend.deadline import Deadline
-from backend.errors import ImageError
+from backend.errors import ImageError, ImageTooSlow
 from backend.guarded_network import resolve_host
 from backend.tokens import TokenDesk
 from backend.values import LabelStudioAccess
 from backend.web_client import WebClient
 
 DEFAULT_TIMEOUT_S: Final = 10.0
-_MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 
 Cause = Literal[
     "name", "refused", "timeout", "certificate", "not-tls", "token", "other"
@@ -40,12 +40,14 @@ class Reply:
         body: its JSON, None where it is none.
         media_type: such as "text/html".
         location: where a redirect leads.
+        is_cut: whether there was more of it than is read; then it has no body.
     """
 
     status: int
     body: Any = None
     media_type: str = ""
     location: str | None = None
+    is_cut: bool = False
 
     @property
     def detail(self) -> str:
@@ -68,10 +70,17 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class NoReply:
-    """Why there is no answer."""
+    """Why there is no answer.
+
+    Attributes:
+        cause: in one word.
+        reason: in words for a person.
+        is_final: whether asking again is of no use.
+    """
 
     cause: Cause
     reason: str
+    is_final: bool = False
 
 
 def ask(
@@ -94,9 +103,11 @@ def ask(
             ) as client,
             client.stream(method, url, headers=headers, json=body) as response,
         ):
+            text = _read(response, deadline)
             return Reply(
                 status=response.status_code,
-                body=_read_json(response, deadline),
+                body=None if text is None else _json_of(text),
+                is_cut=text is None,
                 media_type=response.headers.get("Content-Type", "").partition(";")[0],
                 location=response.headers.get("Location"),
             )
@@ -152,7 +163,9 @@ class LabelStudioClient:
                 refused=refused,
             )
         except ImageError as error:
-            return NoReply(cause="token", reason=str(error))
+            # While Label Studio restarts, no token is exchanged either.
+            may_pass = isinstance(error, ImageTooSlow) or type(error) is ImageError
+            return NoReply(cause="token", reason=str(error), is_final=not may_pass)
         reply = ask(
             method,
             f"{self.access.url}{path}",
@@ -172,17 +185,22 @@ def _trusted_authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _read_json(response: httpx.Response, deadline: Deadline) -> Any:
-    """The body's JSON, None if it has none; at most so many bytes and seconds."""
+def _read(response: httpx.Response, deadline: Deadline) -> bytes | None:
+    """The body, None if it is too large; in at most so many seconds."""
     body = bytearray()
     for piece in response.iter_raw():
         body += piece
-        if len(body) > _MAX_BODY_BYTES:
+        if len(body) > MAX_BODY_BYTES:
             return None
         if deadline.remaining_s() == 0:
             raise httpx.ReadTimeout("the answer takes too long")
+    return bytes(body)
+
+
+def _json_of(text: bytes) -> Any:
+    """What it says, None if it is no JSON."""
     try:
-        return json.loads(body)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
 

@@ -111,6 +111,8 @@ def preannotate(
                 "--watch and --cancel are for runs of workers: set REDIS_URL to the "
                 "Redis of the workers, and leave --here out."
             )
+        if failures is not None:
+            _write_failures(failures, {})  # rather than fail at it after hours
         outcome = (
             _by_workers(session, wish, watch=watch, cancel=cancel)
             if is_queued
@@ -411,11 +413,7 @@ def _conclude(session: _Session, outcome: _Outcome, failures_file: Path | None) 
     """Look for doubles, tell how it went; returns whether nothing is amiss."""
     progress = outcome.progress
     if failures_file is not None:
-        rows = [
-            {"task": task, "reason": outcome.failures[task]}
-            for task in sorted(outcome.failures)
-        ]
-        failures_file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        _write_failures(failures_file, outcome.failures)
     if outcome.is_left:
         return True
     n_doubles = remove_doubles(
@@ -441,6 +439,22 @@ def _conclude(session: _Session, outcome: _Outcome, failures_file: Path | None) 
         )
     _say_what_is_shown(session)
     return not n_failed and not progress.missing
+
+
+def _write_failures(file: Path, failures: Mapping[int, str]) -> None:
+    """Write a list of tasks and reasons.
+
+    Raises:
+        SettingsError: if the file cannot be written.
+    """
+    rows = [{"task": task, "reason": failures[task]} for task in sorted(failures)]
+    text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"--failures {file} cannot be written: {error.strerror}."
+        ) from error
 
 
 def _say_what_is_shown(session: _Session) -> None:

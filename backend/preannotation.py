@@ -192,14 +192,14 @@ class _Work:
         self.report(failures={task: _GONE for task in ids if task not in existing})
         if not self._chunk.stores:
             return found
-        lacking = self._lacking(self.open)
+        lacking = self._lacking(list(self.open))
         return [task for task in found if task.id in lacking]
 
-    def _lacking(self, ids: Sequence[int] | Mapping[int, Any]) -> set[int]:
+    def _lacking(self, ids: Sequence[int]) -> set[int]:
         """Those without a prediction of the version; the others are tidied and done."""
         if not ids:
             return set()
-        holdings = self._tasks.holdings(list(ids))
+        holdings = self._tasks.holdings(ids)
         holding = {
             task_id: held
             for task_id, held in holdings.items()
@@ -266,8 +266,8 @@ class _Work:
         for attempt in self._tasks.patiently():
             with attempt:
                 # Somebody may have opened the task meanwhile, and a request that was
-                # not answered may have been carried out.
-                left = self._lacking(rows)
+                # not answered may have been carried out. What was told before is left.
+                left = self._lacking([task for task in rows if task in self.open])
                 self._store_once({task: rows[task] for task in left})
                 self._check(left)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -30,9 +30,12 @@ _FAILURES_SHOWN: Final = 20
 class ProgressBar:
     """Shows one run while its `with` block lasts."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(
+        self, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Draw on this console; where it is no terminal, print a line now and then."""
         self._console = console
+        self._clock = clock
         self._bar = RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -45,8 +48,8 @@ class ProgressBar:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("tasks", total=None, note="", rate=None)
-        self._pace = _Pace()
-        self._last_line = time.monotonic()
+        self._pace = _Pace(clock)
+        self._last_line = clock()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -80,7 +83,7 @@ class ProgressBar:
             note=note,
             rate=rate,
         )
-        now = time.monotonic()
+        now = self._clock()
         if not self._console.is_terminal and now - self._last_line > _LINE_EVERY_S:
             self._last_line = now
             speed = "" if rate is None else f", {_speed_text(rate)}"
@@ -96,11 +99,12 @@ class ProgressBar:
 class _Pace:
     """Tasks per second over the last minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._seen: deque[tuple[float, int]] = deque()
 
     def rate(self, closed: int) -> float | None:
-        now = time.monotonic()
+        now = self._clock()
         if not self._seen or self._seen[-1][1] != closed:
             self._seen.append((now, closed))
         while len(self._seen) > 2 and now - self._seen[1][0] > _WINDOW_S:

@@ -28,7 +28,7 @@ from tenacity import (
 )
 
 from backend.errors import LabelStudioAway, LabelStudioRefusal
-from backend.label_studio_client import LabelStudioClient, Reply
+from backend.label_studio_client import MAX_BODY_BYTES, LabelStudioClient, Reply
 from backend.values import Task
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,10 @@ class Holdings:
         return self.n_predictions > len(self.versions)
 
 
+class _TooLarge(LabelStudioRefusal):
+    """More than is read of one answer: tasks may hold their pictures themselves."""
+
+
 class ProjectTasks:
     """One project's tasks. Any thread may call."""
 
@@ -123,6 +127,8 @@ class ProjectTasks:
         self._client = client
         self._patience_s = patience_s
         self._stop = stop or threading.Event()
+        # Smaller once a page was too large.
+        self._page_size = PAGE_SIZE
 
     def patiently(self) -> Retrying:
         """Tries while Label Studio is away, with growing pauses, up to `patience_s`."""
@@ -174,14 +180,20 @@ class ProjectTasks:
 
         Its pages go by number: take them all before anything changes.
         """
-        page, n_seen, total = 1, 0, 1
+        n_seen, total, size = 0, 1, PAGE_SIZE
         while n_seen < total:
-            body = self._list(page=page, page_size=PAGE_SIZE, view=view_id)
-            rows = body["tasks"]
+            try:
+                body = self._list(page=n_seen // size + 1, page_size=size, view=view_id)
+            except _TooLarge:
+                size = self._smaller(size)
+                continue
+            rows = body["tasks"][n_seen % size :]
             if not rows:
                 return
             yield from (int(row["id"]) for row in rows)
-            page, n_seen, total = page + 1, n_seen + len(rows), int(body["total"])
+            # A server may allow smaller pages than are asked for.
+            size = min(size, len(body["tasks"]))
+            n_seen, total = n_seen + len(rows), int(body["total"])
 
     def fetch(self, task_ids: Sequence[int]) -> list[Task]:
         """The tasks that exist, as `/predict` would get them."""
@@ -234,9 +246,8 @@ class ProjectTasks:
                 raise
 
     def _page(self, *filters: Row) -> Page:
-        body = self._list(
-            page=1,
-            page_size=PAGE_SIZE,
+        body = self._first_page(
+            PAGE_SIZE,
             query=json.dumps(
                 {
                     "filters": {"conjunction": "and", "items": filters},
@@ -260,15 +271,37 @@ class ProjectTasks:
                 "filters": {"conjunction": "and", "items": filters},
                 "ordering": ["tasks:id"],
             }
-            body = self._list(
-                page=1, page_size=len(left), query=json.dumps(query), **purpose
-            )
+            body = self._first_page(len(left), query=json.dumps(query), **purpose)
             rows = body["tasks"]
             yield from rows
             if len(rows) >= int(body["total"]):
                 return
             last_id = int(rows[-1]["id"]) if rows else max(left)
             left = [task_id for task_id in left if task_id > last_id]
+
+    def _first_page(self, most: int, **query: Any) -> dict[str, Any]:
+        """The beginning of a list, as long as can be had at a time."""
+        while True:
+            size = min(most, self._page_size)
+            try:
+                return self._list(page=1, page_size=size, **query)
+            except _TooLarge:
+                self._page_size = self._smaller(size)
+
+    def _smaller(self, page_size: int) -> int:
+        """What to ask for instead of a page that was too large.
+
+        Raises:
+            LabelStudioRefusal: if it was of one task.
+        """
+        if page_size == 1:
+            raise LabelStudioRefusal(
+                f"A task of project {self.project_id} is of more than "
+                f"{MAX_BODY_BYTES // 2**20} MiB; give tasks addresses of pictures "
+                f"instead of the pictures themselves.",
+                status=200,
+            )
+        return max(1, page_size // 4)
 
     def _list(self, **query: Any) -> dict[str, Any]:
         """A list of tasks, their addresses as they were imported."""
@@ -293,12 +326,20 @@ class ProjectTasks:
         reply = calls[method]()
         where = path.partition("?")[0]
         if not isinstance(reply, Reply):
-            if reply.cause == "token":
+            if reply.is_final:
                 raise LabelStudioRefusal(reply.reason, status=401)
-            raise LabelStudioAway(f"Label Studio does not answer: {reply.reason}.")
+            raise LabelStudioAway(
+                f"Label Studio does not answer: {reply.reason.rstrip('.')}."
+            )
         if reply.status in _PASSING:
             raise LabelStudioAway(
                 f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}."
+            )
+        if reply.is_cut:
+            raise _TooLarge(
+                f"Label Studio's answer to {where} is larger than "
+                f"{MAX_BODY_BYTES // 2**20} MiB.",
+                status=reply.status,
             )
         if not 200 <= reply.status < 300:
             raise LabelStudioRefusal(

@@ -6,10 +6,12 @@ without.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeGuard
 
 from backend.errors import BadRequest
 from backend.values import Task
+
+_LARGEST_ID: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +117,16 @@ def parse_new_tasks(payload: Any) -> NewTasks | None:
         return None
     project, tasks = payload.get("project"), payload.get("tasks")
     project_id = project.get("id") if isinstance(project, Mapping) else None
-    if not isinstance(project_id, int) or not isinstance(tasks, list):
+    if not _is_id(project_id) or not isinstance(tasks, list):
         return None
     ids = [task.get("id") for task in tasks if isinstance(task, Mapping)]
-    return NewTasks(
-        project_id=project_id,
-        task_ids=tuple(task_id for task_id in ids if isinstance(task_id, int)),
-    )
+    return NewTasks(project_id=project_id, task_ids=tuple(filter(_is_id, ids)))
+
+
+def _is_id(value: Any) -> TypeGuard[int]:
+    """Whether it can be a key of Label Studio's database, which breaks on others."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return is_number and 0 < value <= _LARGEST_ID
 
 
 def _task(element: Any) -> Task:

@@ -29,7 +29,7 @@ from rq.utils import now
 from rq.worker.base import WorkerStatus
 
 from backend.chunks import Chunk
-from backend.job_queue import WORK, JobQueue
+from backend.job_queue import WORK, ChunkJob, JobQueue
 from backend.preannotation import Leftover, PreAnnotation, Report
 from backend.run_records import RunRecords
 
@@ -149,6 +149,13 @@ class _Telling:
         if self._chunk.run_id is not None:
             places = self._chunk.places_of(report.done)
             self._records.report(self._chunk.run_id, places, report.failures)
+        elif report.failures:
+            logger.warning(
+                "Project %s: %d tasks have no prediction; the first: %s",
+                self._chunk.project_id,
+                len(report.failures),
+                next(iter(report.failures.values())),
+            )
 
 
 @dataclass
@@ -200,6 +207,7 @@ class ChunkWorker(SimpleWorker):
             [desk.queue.rq],
             name,
             connection=desk.queue.rq.connection,
+            job_class=ChunkJob,
             serializer=JSONSerializer,
             worker_ttl=_WORKER_TTL_S,
             maintenance_interval=1,

@@ -17,6 +17,7 @@ from tests.fetching import (  # noqa: F401
     open_fetcher,
     root,
 )
+from tests.label_studio_stand_in import LabelStudioStandIn, running_stand_in
 from tests.redis_server import RedisServer, running_redis
 from tests.serving import client_of, never_called
 from tests.web_server import WebServer, running_web_server
@@ -59,6 +60,13 @@ def cache() -> MemoryCache:
 def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
     """Answers predict requests with `segmenter` and `cache`."""
     return make_annotator(segmenter, cache=cache)
+
+
+@pytest.fixture
+def studio() -> Iterator[LabelStudioStandIn]:
+    """A Label Studio without projects."""
+    with running_stand_in() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from backend.label_studio_client import LabelStudioClient, NoReply, Reply, ask
 from backend.values import LabelStudioAccess
 from tests.backend.doctor.checks import TOKEN, client_of
+from tests.label_studio_stand_in import running_stand_in
 from tests.redis_server import free_port
 from tests.web_server import WebServer, running_web_server, send
 
@@ -194,3 +195,84 @@ def test_client_waits_as_long_as_a_call_may_take(web: WebServer) -> None:
     assert isinstance(client.get("/api/x", timeout_s=0.2), NoReply)
     assert isinstance(client.get("/api/x", timeout_s=5), Reply)
     client.close()
+
+
+def test_client_deletes_with_its_token() -> None:
+    with running_stand_in() as studio:
+        prediction_id = studio.store(1, "v")
+        client = studio.client()
+
+        replies = [client.delete(f"/api/predictions/{prediction_id}") for _ in range(2)]
+        client.close()
+
+    assert [reply.status for reply in replies if isinstance(reply, Reply)] == [204, 404]
+    assert studio.predictions == {}
+
+
+def test_client_asks_once_more_with_a_new_access_token_and_not_again(
+    web: WebServer,
+) -> None:
+    web.serve("/api/token/refresh/", b'{"access": "abc"}')
+    web.serve("/api/x", b'{"detail": "Given token not valid"}', status=401)
+    client = LabelStudioClient(
+        LabelStudioAccess(url=web.url, token=refresh_token(), from_environment=True)
+    )
+
+    reply = client.post("/api/x", {})
+    client.close()
+
+    assert isinstance(reply, Reply)
+    assert reply.reason == "status 401: Given token not valid"
+    assert [request.path for request in web.seen] == [
+        "/api/token/refresh/",
+        "/api/x",
+        "/api/token/refresh/",
+        "/api/x",
+    ]
+
+
+def test_client_does_not_repeat_what_is_refused_to_a_legacy_token(
+    web: WebServer,
+) -> None:
+    web.serve("/api/x", b"{}", status=401)
+    client = client_of(web)
+
+    client.post("/api/x", {})
+    client.close()
+
+    assert len(web.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        pytest.param(
+            {"detail": "Validation error", "validation_errors": {"a": ["b"]}},
+            "('a', ['b'])",
+            id="of-a-field",
+        ),
+        pytest.param(
+            {
+                "detail": "Validation error",
+                "validation_errors": {"non_field_errors": ["one", "two"]},
+            },
+            "one; two",
+            id="of-no-field",
+        ),
+        pytest.param({"detail": "d", "validation_errors": None}, "d", id="none"),
+        pytest.param({"detail": {"a": 1}}, "", id="odd-detail"),
+        pytest.param(["detail"], "", id="list"),
+        pytest.param(None, "", id="nothing"),
+    ],
+)
+def test_detail_is_what_label_studio_says(body: Any, detail: str) -> None:
+    assert Reply(status=400, body=body).detail == detail
+
+
+def test_ask_reads_no_body_without_end(web: WebServer) -> None:
+    url = web.serve("/a", b"[" + b"1," * (17 * 2**20) + b"1]")
+
+    reply = ask("GET", url, timeout_s=60)
+
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body, reply.is_cut) == (200, None, True)

@@ -122,6 +122,7 @@ def test_from_env_reads_every_variable() -> None:
         "image_max_pixels": 2000,
         "fetch_timeout_s": 1.5,
         "predict_budget_s": 50.0,
+        "preannotate_new_tasks": True,
         "log_level": "DEBUG",
     }
 
@@ -373,3 +374,34 @@ def test_settings_cannot_be_changed() -> None:
 
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({}, id="neither"),
+        pytest.param({"LABEL_STUDIO_URL": "http://ls"}, id="no-token"),
+        pytest.param({"LABEL_STUDIO_API_KEY": "abc"}, id="no-address"),
+    ],
+)
+def test_from_env_refuses_new_tasks_that_could_not_be_stored(
+    given: dict[str, str],
+) -> None:
+    with pytest.raises(SettingsError, match=r"PREANNOTATE_NEW_TASKS.*must be set"):
+        Settings.from_env({"PREANNOTATE_NEW_TASKS": "on", **given})
+
+    assert not Settings.from_env(given).preannotate_new_tasks
+
+
+def test_from_env_names_a_bad_address_once_where_new_tasks_need_it() -> None:
+    variables = {
+        "PREANNOTATE_NEW_TASKS": "on",
+        "LABEL_STUDIO_URL": "no address",
+        "LABEL_STUDIO_API_KEY": "abc",
+    }
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(variables)
+
+    assert "LABEL_STUDIO_URL" in str(caught.value)
+    assert "PREANNOTATE_NEW_TASKS" not in str(caught.value)

@@ -13,6 +13,8 @@ from backend.wsgi import (
     SegmenterOnDemand,
     app_from_environment,
     build_app,
+    build_backlog,
+    build_engine,
     control_defaults,
     model_version,
     segmenter_options,
@@ -31,6 +33,7 @@ from tests.fakes import (
     brush_config,
     picture,
 )
+from tests.label_studio_stand_in import TOKEN, LabelStudioStandIn
 
 BODY = {
     "tasks": [{"id": 1, "data": {"image": picture("red", "blue", size_yx=(24, 32))}}],
@@ -180,9 +183,43 @@ def test_build_app_loads_nothing_when_told_so(tmp_path: Path, model: Path) -> No
     app = build_app(settings_for(tmp_path, model), preload=False)
     health = app.test_client().get("/health")
 
-    assert set(threading.enumerate()) == before
+    # That of the backlog waits for work.
+    assert {t.name for t in set(threading.enumerate()) - before} <= {"backlog"}
     assert health.json["status"] == "UP"
     assert health.json["model"] == "loading"
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("on", "accepted"), ("off", "ignored")])
+def test_build_app_takes_new_tasks_where_the_operator_wants_it(
+    wanted: str,
+    status: str,
+    studio: LabelStudioStandIn,
+    tmp_path: Path,
+    model: Path,
+) -> None:
+    settings = settings_for(
+        tmp_path,
+        model,
+        LABEL_STUDIO_URL=studio.url,
+        LABEL_STUDIO_API_KEY=TOKEN,
+        PREANNOTATE_NEW_TASKS=wanted,
+    )
+    body = {"action": "TASKS_CREATED", "project": {"id": 99}, "tasks": [{"id": 1}]}
+
+    client = build_app(settings, preload=False).test_client()
+
+    assert client.post("/webhook", json=body).json == {"status": status}
+
+
+def test_build_backlog_does_without_workers_on_a_cluster(
+    tmp_path: Path, model: Path
+) -> None:
+    settings = settings_for(tmp_path, model, REDIS_URL="redis+cluster://127.0.0.1:1")
+
+    backlog = build_backlog(settings, build_engine(settings))
+
+    assert backlog.queue is None
+    assert backlog.work is None
 
 
 def test_build_app_starts_while_redis_is_down_and_hides_its_password(
