@@ -156,7 +156,7 @@ def remove_doubles(tasks: ProjectTasks, version: str) -> int:
         page = tasks.holding_several(version, after_id=after_id)
         if not page.task_ids:
             return n_removed
-        n_removed += tidy(tasks, version, tasks.holdings(page.task_ids))
+        n_removed += tidy(tasks, version, tasks.holdings(page.task_ids, version))
         after_id = page.task_ids[-1]
         if len(page.task_ids) >= page.n_left:
             return n_removed

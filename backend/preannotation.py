@@ -199,12 +199,7 @@ class _Work:
         """Those without a prediction of the version; the others are tidied and done."""
         if not ids:
             return set()
-        holdings = self._tasks.holdings(ids)
-        holding = {
-            task_id: held
-            for task_id, held in holdings.items()
-            if self._chunk.version in held.versions
-        }
+        holding = self._tasks.holdings(list(ids), self._chunk.version)
         tidy(self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces)
         self.report(done=[task_id for task_id in ids if task_id in holding])
         return {task_id for task_id in ids if task_id not in holding}
@@ -323,7 +318,7 @@ def tidy(
         is_replacing = replaces and any(
             other.startswith(OUR_VERSIONS) for other in held.versions - {version}
         )
-        if version in held.versions and (held.has_doubles or is_replacing):
+        if held.has_doubles or is_replacing:
             found = tasks.versions_of(task_id)
             for prediction_id in _surplus(found, version, replaces=replaces):
                 tasks.remove(prediction_id)

@@ -3,45 +3,25 @@
 Reads which tasks lack a prediction, stores predictions in bulk, and removes what is
 one too many. Knows Label Studio's API as observed against 1.23.2, and nothing of how
 predictions are made.
-
-Label Studio goes away for a restart now and then: what only reads is tried again for
-as long as `patience_s`. What writes is tried once, because a request without an answer
-may have been carried out; whoever writes looks first (see `preannotation.py`).
 """
 
 import json
-import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from tenacity import (
-    Retrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_after_delay,
-    stop_when_event_set,
-    wait_random_exponential,
-)
+from tenacity import Retrying
 
-from backend.errors import LabelStudioAway, LabelStudioRefusal
-from backend.label_studio_client import MAX_BODY_BYTES, LabelStudioClient, Reply
+from backend.errors import LabelStudioRefusal
+from backend.label_studio_calls import AnswerTooLarge, LabelStudioCalls
+from backend.label_studio_client import MAX_BODY_BYTES, LabelStudioClient
 from backend.values import Task
 
-logger = logging.getLogger(__name__)
-
 PAGE_SIZE: Final = 1000
-# A page of a thousand tasks takes a second on two cores, a bulk of predictions into a
-# project of 100,000 tasks four.
-_READ_TIMEOUT_S: Final = 120.0
-_WRITE_TIMEOUT_S: Final = 300.0
-_LONGEST_PAUSE_S: Final = 15.0
-# What Label Studio, or a proxy before it, answers while it is not itself.
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_LONGEST_REASON: Final = 300
+# Ids in one address, which servers cut at 4 or 8 kB.
+_IDS_AT_ONCE: Final = 200
 _VERSIONS: Final = "predictions_model_versions"
 # A project may ask for predictions of all that is listed (and wait for them), but for
 # reviewers' lists. Those do not tell versions.
@@ -88,7 +68,7 @@ class Holdings:
 
     Attributes:
         n_predictions: of all versions.
-        versions: each once.
+        versions: each once. Label Studio tells some fourteen at most.
     """
 
     n_predictions: int
@@ -96,12 +76,8 @@ class Holdings:
 
     @property
     def has_doubles(self) -> bool:
-        """Whether some version is there more than once."""
+        """Whether some version may be there more than once."""
         return self.n_predictions > len(self.versions)
-
-
-class _TooLarge(LabelStudioRefusal):
-    """More than is read of one answer: tasks may hold their pictures themselves."""
 
 
 class ProjectTasks:
@@ -124,22 +100,15 @@ class ProjectTasks:
             stop: ends the waiting when it is set.
         """
         self.project_id = project_id
-        self._client = client
-        self._patience_s = patience_s
-        self._stop = stop or threading.Event()
+        self._calls = LabelStudioCalls(
+            client, patience_s=patience_s, stop=stop or threading.Event()
+        )
         # Smaller once a page was too large.
         self._page_size = PAGE_SIZE
 
     def patiently(self) -> Retrying:
-        """Tries while Label Studio is away, with growing pauses, up to `patience_s`."""
-        return Retrying(
-            retry=retry_if_exception_type(LabelStudioAway),
-            wait=wait_random_exponential(0.5, _LONGEST_PAUSE_S),
-            stop=stop_after_delay(self._patience_s) | stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
-            before_sleep=before_sleep_log(logger, logging.WARNING),
-            reraise=True,
-        )
+        """Tries while Label Studio is away, see `LabelStudioCalls`."""
+        return self._calls.patiently()
 
     def facts(self) -> ProjectFacts:
         """Describe the project.
@@ -148,7 +117,7 @@ class ProjectTasks:
             LabelStudioAway: if it does not answer for too long; so do all methods.
             LabelStudioRefusal: if it refuses; so do all methods.
         """
-        body = self._read(f"/api/projects/{self.project_id}")
+        body = self._calls.read(f"/api/projects/{self.project_id}")
         if not isinstance(body, dict):
             raise self._unexpected(body)
         return ProjectFacts(
@@ -184,9 +153,13 @@ class ProjectTasks:
         while n_seen < total:
             try:
                 body = self._list(page=n_seen // size + 1, page_size=size, view=view_id)
-            except _TooLarge:
+            except AnswerTooLarge:
                 size = self._smaller(size)
                 continue
+            except LabelStudioRefusal as refusal:
+                if refusal.status == 404 and n_seen:  # it has shrunk meanwhile
+                    return
+                raise
             rows = body["tasks"][n_seen % size :]
             if not rows:
                 return
@@ -202,17 +175,15 @@ class ProjectTasks:
             for row in self._rows_of(task_ids)
         ]
 
-    def holdings(self, task_ids: Sequence[int]) -> dict[int, Holdings]:
-        """What those tasks hold that hold any prediction."""
+    def holdings(self, task_ids: Sequence[int], version: str) -> dict[int, Holdings]:
+        """What those of the tasks hold that hold a prediction of the version."""
         # Versions are told only where something is filtered by them.
         return {
             int(row["id"]): Holdings(
                 n_predictions=int(row.get("total_predictions") or 0),
                 versions=frozenset(_versions_in(row)),
             )
-            for row in self._rows_of(
-                task_ids, _filter(_VERSIONS, "empty", "List", "false"), **_FOR_VERSIONS
-            )
+            for row in self._rows_of(task_ids, _with(version), **_FOR_VERSIONS)
         }
 
     def versions_of(self, task_id: int) -> dict[int, str]:
@@ -220,7 +191,7 @@ class ProjectTasks:
 
         Brings the predictions themselves along: for a few tasks only.
         """
-        rows = self._read(f"/api/predictions?task={task_id}")
+        rows = self._calls.read(f"/api/predictions?task={task_id}")
         if not isinstance(rows, list):
             raise self._unexpected(rows)
         return {int(row["id"]): str(row.get("model_version") or "") for row in rows}
@@ -231,7 +202,7 @@ class ProjectTasks:
         Args:
             predictions: each with "task", "result", "score" and "model_version".
         """
-        self._once(
+        self._calls.write(
             "POST",
             f"/api/projects/{self.project_id}/import/predictions",
             list(predictions),
@@ -240,7 +211,7 @@ class ProjectTasks:
     def remove(self, prediction_id: int) -> None:
         """Remove one prediction; one that is gone already is fine."""
         try:
-            self._once("DELETE", f"/api/predictions/{prediction_id}")
+            self._calls.write("DELETE", f"/api/predictions/{prediction_id}")
         except LabelStudioRefusal as refusal:
             if refusal.status != 404:
                 raise
@@ -248,7 +219,7 @@ class ProjectTasks:
     def _page(self, *filters: Row) -> Page:
         body = self._first_page(
             PAGE_SIZE,
-            query=json.dumps(
+            query=_compact(
                 {
                     "filters": {"conjunction": "and", "items": filters},
                     "ordering": ["tasks:id"],
@@ -264,20 +235,20 @@ class ProjectTasks:
         self, task_ids: Sequence[int], *filters: Row, **purpose: str
     ) -> Iterator[Row]:
         """Rows of those tasks; a server may allow smaller pages than are asked for."""
-        left = list(task_ids)
+        left = sorted(task_ids)
         while left:
+            asked = left[:_IDS_AT_ONCE]
             query = {
-                "selectedItems": {"all": False, "included": left},
+                "selectedItems": {"all": False, "included": asked},
                 "filters": {"conjunction": "and", "items": filters},
                 "ordering": ["tasks:id"],
             }
-            body = self._first_page(len(left), query=json.dumps(query), **purpose)
+            body = self._first_page(len(asked), query=_compact(query), **purpose)
             rows = body["tasks"]
             yield from rows
-            if len(rows) >= int(body["total"]):
-                return
-            last_id = int(rows[-1]["id"]) if rows else max(left)
-            left = [task_id for task_id in left if task_id > last_id]
+            is_whole = not rows or len(rows) >= int(body["total"])
+            seen_to = asked[-1] if is_whole else int(rows[-1]["id"])
+            left = [task_id for task_id in left if task_id > seen_to]
 
     def _first_page(self, most: int, **query: Any) -> dict[str, Any]:
         """The beginning of a list, as long as can be had at a time."""
@@ -285,7 +256,7 @@ class ProjectTasks:
             size = min(most, self._page_size)
             try:
                 return self._list(page=1, page_size=size, **query)
-            except _TooLarge:
+            except AnswerTooLarge:
                 self._page_size = self._smaller(size)
 
     def _smaller(self, page_size: int) -> int:
@@ -308,45 +279,10 @@ class ProjectTasks:
         text = urlencode(
             {"project": self.project_id, "resolve_uri": "false", **_FOR_IDS, **query}
         )
-        body = self._read(f"/api/tasks?{text}")
+        body = self._calls.read(f"/api/tasks?{text}")
         if not isinstance(body, dict) or not isinstance(body.get("tasks"), list):
             raise self._unexpected(body)
         return body
-
-    def _read(self, path: str) -> Any:
-        """The JSON at a path, asked for until it is there."""
-        return self.patiently()(self._once, "GET", path)
-
-    def _once(self, method: str, path: str, body: Any = None) -> Any:
-        calls: Mapping[str, Callable[[], Any]] = {
-            "GET": lambda: self._client.get(path, timeout_s=_READ_TIMEOUT_S),
-            "POST": lambda: self._client.post(path, body, timeout_s=_WRITE_TIMEOUT_S),
-            "DELETE": lambda: self._client.delete(path, timeout_s=_READ_TIMEOUT_S),
-        }
-        reply = calls[method]()
-        where = path.partition("?")[0]
-        if not isinstance(reply, Reply):
-            if reply.is_final:
-                raise LabelStudioRefusal(reply.reason, status=401)
-            raise LabelStudioAway(
-                f"Label Studio does not answer: {reply.reason.rstrip('.')}."
-            )
-        if reply.status in _PASSING:
-            raise LabelStudioAway(
-                f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}."
-            )
-        if reply.is_cut:
-            raise _TooLarge(
-                f"Label Studio's answer to {where} is larger than "
-                f"{MAX_BODY_BYTES // 2**20} MiB.",
-                status=reply.status,
-            )
-        if not 200 <= reply.status < 300:
-            raise LabelStudioRefusal(
-                f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}.",
-                status=reply.status,
-            )
-        return reply.body
 
     def _unexpected(self, body: Any) -> LabelStudioRefusal:
         return LabelStudioRefusal(
@@ -382,3 +318,7 @@ def _versions_in(row: Row) -> Iterator[str]:
     """Out of "a,b" (SQLite) or "a, b" (PostgreSQL)."""
     for version in str(row.get(_VERSIONS) or "").split(","):
         yield version.strip()
+
+
+def _compact(query: Mapping[str, Any]) -> str:
+    return json.dumps(query, separators=(",", ":"))

@@ -25,6 +25,8 @@ from tests.web_server import send
 
 TOKEN: Final = "0123456789abcdef0123456789abcdef01234567"
 _PAGE_SIZE: Final = 100
+# What it tells of a task's versions, whole or not.
+_TOLD_CHARACTERS: Final = 500
 
 
 def _jwt(**claims: Any) -> str:
@@ -360,7 +362,8 @@ class LabelStudioStandIn:
             "total_predictions": len(versions),
         }
         if tells_versions:
-            row["predictions_model_versions"] = ",".join(dict.fromkeys(versions))
+            told = ",".join(dict.fromkeys(versions))
+            row["predictions_model_versions"] = told[:_TOLD_CHARACTERS]
         return row
 
     def _predictions(self, task_id: int) -> list[Row]:

@@ -1,4 +1,5 @@
 import itertools
+import json
 import threading
 from collections.abc import Iterator
 
@@ -170,13 +171,14 @@ def test_fetch_asks_for_addresses_as_they_were_imported(
 
 
 @pytest.mark.parametrize("most_per_page", [None, 1], ids=["all", "one"])
-def test_holdings_tell_versions_and_counts_of_tasks_that_hold_any(
+def test_holdings_tell_versions_and_counts_of_tasks_that_hold_one(
     most_per_page: int | None,
     studio: LabelStudioStandIn,
     tasks: ProjectTasks,
     project_id: int,
 ) -> None:
-    none, once, twice, mixed = ids = studio.add_pictures(project_id, 4)
+    none, older, once, twice, mixed = ids = studio.add_pictures(project_id, 5)
+    studio.store(older, OLDER)
     studio.store(once, VERSION)
     for version in (VERSION, VERSION):
         studio.store(twice, version)
@@ -184,8 +186,9 @@ def test_holdings_tell_versions_and_counts_of_tasks_that_hold_any(
         studio.store(mixed, version)
     studio.most_per_page = most_per_page
 
-    held = tasks.holdings(ids)
+    held = tasks.holdings(ids, VERSION)
 
+    assert set(held) == {once, twice, mixed}
     assert none not in held
     assert held[once] == Holdings(n_predictions=1, versions=frozenset({VERSION}))
     assert held[mixed] == Holdings(
@@ -196,6 +199,36 @@ def test_holdings_tell_versions_and_counts_of_tasks_that_hold_any(
         True,
         False,
     ]
+
+
+def test_a_task_of_many_versions_holds_the_one_that_is_not_told(
+    studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
+) -> None:
+    (task_id,) = studio.add_pictures(project_id, 1)
+    for number in range(30):
+        studio.store(task_id, f"diffsegmenter-pocket-fast-{number:08}")
+    last = f"diffsegmenter-pocket-fast-{29:08}"
+
+    held = tasks.holdings([task_id], last)
+
+    assert len(held[task_id].versions) < 30
+    assert held[task_id].has_doubles, "what is cut must be looked at"
+    assert tasks.lacking(last).n_left == 0
+
+
+def test_more_tasks_than_an_address_takes_are_asked_for_in_parts(
+    studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
+) -> None:
+    ids = studio.add_pictures(project_id, 450)
+    for task_id in ids[:430]:
+        studio.store(task_id, VERSION)
+
+    found = tasks.fetch(ids)
+    held = tasks.holdings(ids, VERSION)
+
+    assert [task.id for task in found] == ids
+    assert sorted(held) == ids[:430]
+    assert max(len(json.dumps(seen.query)) for seen in studio.seen) < 4000
 
 
 def test_versions_of_gives_each_prediction_of_one_task(
@@ -394,7 +427,7 @@ def test_holdings_read_versions_of_either_database(
     server.serve("/api/tasks", body.encode())
     client = LabelStudioClient(LabelStudioAccess(url=server.url, token=TOKEN))
 
-    held = ProjectTasks(client, 1, patience_s=0).holdings([1])[1]
+    held = ProjectTasks(client, 1, patience_s=0).holdings([1], "a")[1]
 
     assert held == Holdings(n_predictions=2, versions=frozenset({"a", "b"}))
 
