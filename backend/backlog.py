@@ -35,8 +35,6 @@ _MOST_WAITING: Final = 20_000
 _MOST_NEW_WAITING: Final = 200_000
 # Nobody asks for results that come later than that.
 _AHEAD_LIMIT_S: Final = 3600.0
-# A webhook names so many new tasks at most; `preannotate` is for more.
-MOST_NEW_TASKS: Final = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +112,7 @@ class Backlog:
                 task_id
                 for task_id in dict.fromkeys(task_ids)
                 if (project_id, task_id) not in self._new
-            )[:MOST_NEW_TASKS]
+            )
             if len(self._new) + len(ids) > _MOST_NEW_WAITING:
                 logger.warning(
                     "Project %s: %d new tasks are left to `diffsegmenter preannotate`; "

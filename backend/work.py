@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import redis
 from rq import Queue, SimpleWorker, get_current_job
-from rq.exceptions import StopRequested
+from rq.exceptions import AbandonedJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
@@ -176,11 +176,24 @@ def do_chunk(chunk: Mapping[str, Any]) -> None:
     _process.desk.do(job.id, Chunk.from_json(chunk))
 
 
-def take_up_abandoned(job: Job, connection: redis.Redis, *_: object) -> None:
+def take_up_abandoned(
+    job: Job,
+    connection: redis.Redis,
+    kind: type[BaseException],
+    error: BaseException,
+    _: object,
+) -> None:
     """RQ's entry: a job failed as a whole, mostly because its worker died.
 
     RQ queues it again a few times. Then one of its tasks must be at fault, and each
     becomes a job of its own.
+
+    Args:
+        job: that failed.
+        connection: to its Redis.
+        kind: of the failure; `AbandonedJobError` where the worker was not heard of.
+        error: the failure.
+        _: its traceback.
     """
     if job.retries_left:
         return
@@ -191,7 +204,9 @@ def take_up_abandoned(job: Job, connection: redis.Redis, *_: object) -> None:
     if len(chunk.task_ids) > 1:
         queue.add([chunk.part([task_id]) for task_id in chunk.task_ids])
     elif chunk.run_id is not None:
-        failures = dict.fromkeys(chunk.task_ids, _DIED)
+        is_dead = issubclass(kind, AbandonedJobError)
+        reason = _DIED if is_dead else f"The worker fails: {error or kind.__name__}"
+        failures = dict.fromkeys(chunk.task_ids, reason)
         RunRecords(connection).report(chunk.run_id, (), failures)
     queue.close(job.id, chunk.run_id)
 

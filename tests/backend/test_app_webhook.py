@@ -110,12 +110,13 @@ def test_webhook_refuses_what_is_not_json(
     assert backlog.n_waiting == 0
 
 
-def test_webhook_takes_so_many_tasks_of_one_event(
-    listening: FlaskClient, backlog: Backlog
+def test_webhook_leaves_more_tasks_than_can_wait_to_the_command(
+    listening: FlaskClient, backlog: Backlog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    body = {**CREATED, "tasks": [{"id": n} for n in range(1, 30_001)]}
+    body = {**CREATED, "tasks": [{"id": n} for n in range(1, 200_002)]}
 
     answer = listening.post("/webhook", json=body)
 
     assert answer.json == {"status": "accepted"}
-    assert backlog.n_waiting == 20_000
+    assert backlog.n_waiting == 0
+    assert "200001 new tasks are left to `diffsegmenter preannotate`" in caplog.text

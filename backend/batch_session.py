@@ -1,0 +1,150 @@
+"""What one call of `preannotate` or `worker` has at hand, and how it is refused."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import redis
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from backend.errors import BackendError, SettingsError
+from backend.job_queue import JobQueue, queue_connection
+from backend.label_config import read_label_config
+from backend.label_studio_client import LabelStudioClient
+from backend.project_tasks import ProjectFacts, ProjectTasks
+from backend.run_records import Progress
+from backend.settings import Settings
+from backend.wsgi import Engine, build_engine
+from segmenter import SegmenterError
+
+OUTPUT: Final = Console()
+ERRORS: Final = Console(stderr=True)
+
+_PATIENCE_S: Final = 180.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """What one call of the command has at hand."""
+
+    settings: Settings
+    engine: Engine
+    client: LabelStudioClient
+    tasks: ProjectTasks
+    facts: ProjectFacts
+    version: str
+    stop: threading.Event
+
+    @classmethod
+    @contextmanager
+    def opened(cls, project_id: int) -> "Iterator[Session]":
+        """Read the settings and the project.
+
+        Raises:
+            SettingsError, BadLabelConfig, LabelStudioError, SegmenterError: why it
+                cannot begin.
+        """
+        settings = Settings.from_env()
+        require(settings, "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
+        _log_beside_the_bar()
+        engine = build_engine(settings)
+        stop = threading.Event()
+        with closing(LabelStudioClient(settings.label_studio)) as client:
+            tasks = ProjectTasks(client, project_id, patience_s=_PATIENCE_S, stop=stop)
+            # A Label Studio that is not there at the start is a mistake, mostly.
+            facts = ProjectTasks(client, project_id, patience_s=0).facts()
+            config = read_label_config(facts.label_config, engine.annotator.defaults)
+            yield cls(
+                settings=settings,
+                engine=engine,
+                client=client,
+                tasks=tasks,
+                facts=facts,
+                version=engine.annotator.version_of(config.fingerprint),
+                stop=stop,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended, or was left.
+
+    Attributes:
+        progress: the last that was seen.
+        failures: why tasks were given up, by task id.
+        seconds: that it was watched.
+        done_before: tasks that were done when the watching began.
+        is_left: whether it goes on unwatched, or was stopped.
+    """
+
+    progress: Progress
+    failures: Mapping[int, str]
+    seconds: float
+    done_before: int = 0
+    is_left: bool = False
+
+
+def require(settings: Settings, *names: str) -> None:
+    """Refuse to go on without these variables.
+
+    Raises:
+        SettingsError: naming all that are missing.
+    """
+    values = {
+        "REDIS_URL": settings.redis_url,
+        "LABEL_STUDIO_URL": settings.label_studio_url,
+        "LABEL_STUDIO_API_KEY": settings.label_studio_api_key,
+    }
+    missing = [name for name in names if values[name] is None]
+    if missing:
+        raise SettingsError(
+            f"Set {', '.join(missing)}: predictions are stored through Label Studio's "
+            f"API"
+            + (", and jobs come through Redis." if "REDIS_URL" in missing else ".")
+        )
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client for the queue, where REDIS_URL is set."""
+    assert settings.redis_url is not None
+    return queue_connection(settings.redis_url.get_secret_value())
+
+
+def queue_of(engine: Engine, connection: redis.Redis) -> JobQueue:
+    """The queue of all who would make the same predictions."""
+    return JobQueue(connection, engine.annotator.version_of(""))
+
+
+def _log_beside_the_bar() -> None:
+    """Let warnings about waiting pass above the bar; failures are listed at the end."""
+    logging.basicConfig(
+        level="ERROR",
+        format="%(message)s",
+        handlers=[RichHandler(console=ERRORS, show_path=False, show_level=False)],
+    )
+    for name in ("backend.label_studio_calls", "backend.watching"):
+        logging.getLogger(name).setLevel("WARNING")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what is refused into one red paragraph and an exit status."""
+    try:
+        yield
+    except (BackendError, SegmenterError) as error:
+        ERRORS.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    except redis.RedisError as error:
+        ERRORS.print(
+            f"REDIS_URL cannot be used ({type(error).__name__}); `diffsegmenter "
+            f"doctor` says why. `--here` does without.",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(2) from error
