@@ -262,6 +262,9 @@ class PreAnnotator:
     ) -> None:
         """Draw what all controls of this mode find on the job's image."""
         task = job.task
+        if isinstance(maps, OutOfTime):
+            task.failures.append(maps)
+            return
         if isinstance(maps, Exception):
             task.failures.append(without_traceback(maps))
             return

@@ -42,6 +42,7 @@ def test_predict_leaves_the_tasks_that_the_budget_does_not_reach(
     assert outcomes(annotator) == {"predicted": 2, "out_of_time": 18}
     assert len(cache.values) == segmenter.calls == 3
     assert "18 of 20 tasks were not reached within 80 s" in caplog.text
+    assert "bug" not in caplog.text
 
 
 def test_predict_goes_on_where_the_budget_ended(

@@ -92,13 +92,24 @@ def new_batch(
     *,
     cache_dir: Path,
     redis_url: str | None = None,
+    first_picture: int = 0,
     **environment: str,
 ) -> Batch:
-    """Make a project of so many tasks, each with a picture of its own."""
+    """Make a project of so many tasks, each with a picture of its own.
+
+    Args:
+        api: Label Studio.
+        label_studio: the same.
+        n_tasks: how many.
+        cache_dir: for the embedded cache, in use when there is no `redis_url`.
+        redis_url: for cache and queue.
+        first_picture: its number; projects of the same numbers have the same pictures.
+        environment: further settings.
+    """
     project_id = api.create_project("batch", RED_AND_BLUE)
     if n_tasks:
         api.import_many(
-            project_id, [{"image": picture(number)} for number in range(n_tasks)]
+            project_id, [{"image": picture(first_picture + n)} for n in range(n_tasks)]
         )
     settings = {
         "LABEL_STUDIO_URL": label_studio.url,
