@@ -46,7 +46,7 @@ check: dev ## Formatting, lint, types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: dev ## Print the measured numbers that the README states (most of an hour)
+bench: dev label-studio system-packages ## Print the measured numbers that the README states (most of an hour)
 	@set -e; for program in tests/bench/bench_*.py; do \
 		echo "== $$program"; \
 		.venv/bin/python -m "tests.bench.$$(basename "$$program" .py)"; done

@@ -12,10 +12,8 @@ from contextlib import closing
 from itertools import product
 from statistics import median
 from time import perf_counter, sleep
-from typing import Any
 
 import numpy as np
-import redis
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +21,7 @@ from backend.cache import score_key
 from backend.claims import claimed
 from backend.redis_cache import RedisCache
 from backend.score_codec import encode_score_maps
+from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.redis_faults import FAULTS, Fault
 from tests.redis_server import running_redis
 
@@ -113,10 +112,10 @@ def _traffic(times: int) -> Table:
             server.client() as client,
         ):
             cache.put(_key(0), value)
-            before = _counters(client)
+            before = redis_counters(client)
             for number in range(times):
                 use(cache, number)
-            after = _counters(client)
+            after = redis_counters(client)
         spent = {key: (after[key] - before.get(key, 0)) / times for key in after}
         sent, received = spent.pop("in"), spent.pop("out")
         calls = {key: n for key, n in sorted(spent.items()) if n > 0.1}
@@ -128,24 +127,6 @@ def _traffic(times: int) -> Table:
             ", ".join(f"{n:.0f} {key}" for key, n in calls.items()),
         )
     return table
-
-
-def _counters(client: redis.Redis) -> dict[str, float]:
-    """Calls by command, and bytes in and out; but for those of this very look.
-
-    The commands that a script calls are counted as well.
-    """
-    commands: Any = client.info("commandstats")
-    stats: Any = client.info("stats")
-    calls = {
-        name.removeprefix("cmdstat_"): float(numbers["calls"])
-        for name, numbers in commands.items()
-    }
-    calls.pop("info", None)
-    return calls | {
-        "in": float(stats["total_net_input_bytes"]),
-        "out": float(stats["total_net_output_bytes"]),
-    }
 
 
 def _memory(entries: int) -> Table:
@@ -160,10 +141,10 @@ def _memory(entries: int) -> Table:
             closing(RedisCache(server.url, ttl_s=3600)) as cache,
             server.client() as client,
         ):
-            before = _used_bytes(client)
+            before = used_bytes(client)
             for number in range(entries):
                 cache.put(_key(number), values[number % len(values)])
-            used = (_used_bytes(client) - before) / entries
+            used = (used_bytes(client) - before) / entries
         mean = sum(map(len, values)) / len(values)
         table.add_row(
             str(n_labels),
@@ -173,11 +154,6 @@ def _memory(entries: int) -> Table:
             f"{used * 1e6 / 1e9:.1f} GB",
         )
     return table
-
-
-def _used_bytes(client: redis.Redis) -> int:
-    memory: Any = client.info("memory")
-    return int(memory["used_memory"])
 
 
 def _key(number: int) -> str:

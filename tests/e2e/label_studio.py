@@ -10,10 +10,11 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.e2e.processes import (
@@ -127,16 +128,27 @@ def new_label_studio(
 
 @contextmanager
 def label_studio_process(
-    server: LabelStudio, *, log_path: Path, allows_loopback: bool = True
+    server: LabelStudio,
+    *,
+    log_path: Path,
+    allows_loopback: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server on its data, for the first time or again."""
+    """Run the server on its data, for the first time or again.
+
+    Args:
+        server: its data and address.
+        log_path: where the server's output goes.
+        allows_loopback: see `running_label_studio`.
+        environment: further settings.
+    """
     command = [
         *(str(_PROGRAM), "start", "--no-browser"),
         *("--internal-host", LOOPBACK, "--port", str(server.port)),
         *("--username", server.email, "--password", server.password),
         *("--user-token", server.legacy_token, "--enable-legacy-api-token"),
     ]
-    environment = {
+    settings = {
         **_QUIET,
         **(_ALLOW_LOOPBACK if allows_loopback else {}),
         **_STRICT_PREDICTIONS,
@@ -144,10 +156,11 @@ def label_studio_process(
         "LABEL_STUDIO_HOST": server.url,
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(server.local_files_dir),
+        **environment,
     }
     with running(
         command,
-        environment=environment,
+        environment=settings,
         log_path=log_path,
         is_ready=lambda: answers(f"{server.url}/health"),
         timeout_s=_START_TIMEOUT_S,
