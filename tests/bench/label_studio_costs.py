@@ -60,17 +60,16 @@ def measure_costs(
 ) -> list[Costs]:
     """Costs in projects of these sizes, without FLAG and with it."""
     found: list[Costs] = []
-    projects: dict[int, int] = {}
     for environment in ({}, {FLAG: "true"}):
         with (
             label_studio_process(server, log_path=log_path, environment=environment),
             api_with_legacy_token(server.url, server.legacy_token) as api,
         ):
-            projects = projects or {size: _new_project(api, size) for size in sizes}
-            found += [
-                _costs(server, project_id, n_tasks, has_flag=bool(environment))
-                for n_tasks, project_id in projects.items()
-            ]
+            # New ones each time: what is stored already changes how long lists take.
+            for n_tasks in sizes:
+                project_id = _new_project(api, n_tasks)
+                has_flag = bool(environment)
+                found.append(_costs(server, project_id, n_tasks, has_flag=has_flag))
     return found
 
 
@@ -114,8 +113,7 @@ def _costs(
     )
     with closing(LabelStudioClient(access)) as client:
         tasks = ProjectTasks(client, project_id, patience_s=0)
-        # Tasks that got theirs in the rounds before lack this one.
-        version = f"diffsegmenter-bench-{has_flag}"
+        version = "diffsegmenter-bench"
         page = tasks.lacking(version)
         ids = iter(page.task_ids)
         bulks = [[next(ids) for _ in range(BULK)] for _ in range(_ROUNDS)]
