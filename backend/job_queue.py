@@ -8,13 +8,14 @@ RQ does not run on a Redis Cluster.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 import redis
 from rq import Callback, Queue, Retry, SimpleWorker
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
@@ -39,6 +40,10 @@ _FAILED_KEPT_S: Final = 7 * 24 * 3600
 # Jobs that compute ahead for a request are worth nothing when nobody asks any more.
 _AHEAD_KEPT_S: Final = 3600
 _LOCK_S: Final = 10
+_JOBS_AT_ONCE: Final = 1000
+_ENDED: Final = frozenset(
+    {JobStatus.FAILED, JobStatus.FINISHED, JobStatus.CANCELED, JobStatus.STOPPED}
+)
 
 
 def queue_connection(url: str) -> redis.Redis:
@@ -161,29 +166,30 @@ class JobQueue:
 
     def remove_jobs(self, run_id: str) -> None:
         """Take a run's waiting jobs out of the queue; those at work are left."""
-        job_ids = [str(found, "utf-8") for found in self._members(run_id)]
-        for job in ChunkJob.fetch_many(job_ids, self._connection, JSONSerializer):
+        for job_id, job in self._jobs_of(run_id):
             if job is not None and not job.is_started:
                 job.delete()
-                self.close(job.id, run_id)
+                self.close(job_id, run_id)
         self.drop_lost(run_id)
 
     def drop_lost(self, run_id: str) -> int:
         """Forget jobs of a run that are nowhere any more; returns how many."""
-        job_ids = [str(found, "utf-8") for found in self._members(run_id)]
-        jobs = ChunkJob.fetch_many(job_ids, self._connection, JSONSerializer)
         lost = [
             job_id
-            for job_id, job in zip(job_ids, jobs, strict=True)
-            if job is None or job.is_failed or job.is_finished or job.is_canceled
+            for job_id, job in self._jobs_of(run_id)
+            if job is None or job.get_status(refresh=False) in _ENDED
         ]
         if lost:
             self._connection.srem(jobs_key(run_id), *lost)
         return len(lost)
 
-    def _members(self, run_id: str) -> set[bytes]:
-        found: set[bytes] = self._connection.smembers(jobs_key(run_id))
-        return found
+    def _jobs_of(self, run_id: str) -> Iterator[tuple[str, Job | None]]:
+        """A run's jobs by id, None for those that are nowhere; some at a time."""
+        members: set[bytes] = self._connection.smembers(jobs_key(run_id))
+        left = iter(members)
+        while some := [str(job_id, "utf-8") for job_id in islice(left, _JOBS_AT_ONCE)]:
+            jobs = ChunkJob.fetch_many(some, self._connection, JSONSerializer)
+            yield from zip(some, jobs, strict=True)
 
     def _job(self, chunk: Chunk) -> Job:
         what = f"{len(chunk.task_ids)} tasks of project {chunk.project_id}"

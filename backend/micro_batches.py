@@ -1,15 +1,16 @@
 """Work of many threads, done in batches, one at a time.
 
 What threads wait for while the model computes goes along with the next batch, whoever
-starts it, so that requests of single images fill a GPU. A batch has a thread of its
-own: whoever started it can leave at a deadline, and the batch goes on. The same work
-asked for twice is done once, and urgent work overtakes what has not begun. Knows
-nothing of what is computed.
+starts it, so that requests of single images fill a GPU. Batches have a thread of their
+own: whoever started one can leave at a deadline, and the batch goes on. The same work
+asked for twice is done once; urgent work overtakes what has not begun, and what is in
+a hurry what is not. Knows nothing of what is computed.
 """
 
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -31,6 +32,7 @@ class Order(Generic[Work]):
         kind: work of one kind alone shares a batch.
         deadline: on the batcher's clock; nobody waits, and nothing begins, after it.
         is_urgent: goes before what is not.
+        rank: goes before what has a higher one, where neither is urgent.
     """
 
     work: Work
@@ -38,6 +40,7 @@ class Order(Generic[Work]):
     kind: Hashable
     deadline: float
     is_urgent: bool = False
+    rank: int = 0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,8 +58,9 @@ class _Entry(Generic[Work, Result]):
         return max(order.deadline for order in self.orders)
 
     @property
-    def is_urgent(self) -> bool:
-        return any(order.is_urgent for order in self.orders)
+    def turn(self) -> tuple[bool, int]:
+        """Small goes first."""
+        return min((not order.is_urgent, order.rank) for order in self.orders)
 
 
 class MicroBatcher(Generic[Work, Result]):
@@ -70,6 +74,9 @@ class MicroBatcher(Generic[Work, Result]):
         self._computing: dict[Hashable, _Entry[Work, Result]] = {}
         self._entries: dict[Order[Work], _Entry[Work, Result]] = {}
         self._changed = threading.Condition()
+        # Always the same one: torch keeps much per thread. An interpreter that ends
+        # waits for it, where it would abort if it were inside torch.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
 
     def submit(self, orders: Sequence[Order[Work]]) -> None:
         """Get in line; nothing is computed before somebody waits with `result`.
@@ -129,10 +136,7 @@ class MicroBatcher(Generic[Work, Result]):
                     return OutOfTime()
                 batch = self._take(most)
             if batch:  # not if the deadline came between two looks at the clock
-                # No daemon: an interpreter that ends while it is inside torch aborts.
-                threading.Thread(
-                    target=self._compute, args=[batch, compute], name="batch"
-                ).start()
+                self._thread.submit(self._compute, batch, compute)
 
     def _take(self, most: int) -> list[_Entry[Work, Result]]:
         """The first in line, and others of its kind, as far as anybody waits."""
@@ -140,7 +144,7 @@ class MicroBatcher(Generic[Work, Result]):
         # Sorting keeps the order in which equals came.
         in_line = sorted(
             (entry for entry in self._waiting.values() if entry.deadline > now),
-            key=lambda entry: not entry.is_urgent,
+            key=lambda entry: entry.turn,
         )
         batch = [entry for entry in in_line if entry.kind == in_line[0].kind][:most]
         for entry in batch:

@@ -10,6 +10,7 @@ Knows neither queue nor progress bar; tells `report` what is done.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -35,10 +36,13 @@ from segmenter import SegmenterError
 logger = logging.getLogger(__name__)
 
 OUR_VERSIONS: Final = "diffsegmenter-"
-# Predictions in one request to Label Studio. In a project of many tasks a request
-# costs it seconds, however many predictions are in it.
+# Predictions in one request to Label Studio.
 _BULK: Final = 64
 _BULK_BYTES: Final = 16_000_000
+# A request to Label Studio costs it a tenth of a second to seconds, however many
+# predictions are in it. They are gathered for some times as long as the last one took.
+_GATHER_TIMES: Final = 3.0
+_LONGEST_GATHERING_S: Final = 15.0
 # Results that wait for a slow Label Studio before the model waits as well.
 _AHEAD: Final = 2 * _BULK
 # A day: nothing here is in a hurry, and waiting needs a number.
@@ -240,21 +244,25 @@ class _Work:
             storing.result()
 
     def _store_what_comes(self, waiting: Queue[Row | None]) -> None:
-        is_over = False
+        is_over, gather_s = False, 0.0
         while not is_over:
             rows, n_bytes = [], 0
             row = waiting.get()
+            until = time.monotonic() + gather_s
             while row is not None:
                 rows.append(row)
                 n_bytes += _weight_bytes(row)
                 if len(rows) >= _BULK or n_bytes >= _BULK_BYTES:
                     break
                 try:
-                    row = waiting.get_nowait()
+                    row = waiting.get(timeout=max(0.0, until - time.monotonic()))
                 except Empty:
                     break
             is_over = row is None
+            started = time.monotonic()
             self._store({int(row["task"]): row for row in rows})
+            store_s = time.monotonic() - started
+            gather_s = min(_GATHER_TIMES * store_s, _LONGEST_GATHERING_S)
 
     def _store(self, rows: Mapping[int, Row]) -> None:
         """Store predictions, each once, however often Label Studio goes away."""

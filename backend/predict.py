@@ -6,11 +6,13 @@ alone: what goes wrong with one is logged, counted and answered with an empty li
 for that task, so that Label Studio asks for it again.
 """
 
+import itertools
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # Share of the budget that may pass beyond it, to draw what the model was at work on.
 _GRACE_01: Final = 0.1
+# Of work that nobody waits for; requests have rank 0.
+_ranks: Final = itertools.count(1)
 # How the SDK's validator begins a complaint about one region.
 _REGION_NUMBER: Final = re.compile(r"Region (\d+):")
 
@@ -69,7 +73,8 @@ class _Run:
     access: LabelStudioAccess
     segmenter: MapMaker
     deadline: float
-    is_urgent: bool
+    is_urgent: bool = False
+    rank: int = 0
 
 
 def _forget(
@@ -94,7 +99,10 @@ class PreAnnotator:
         clock: monotonic seconds.
         put_off: told which tasks a request had no time for.
         slots: how many requests are answered at a time. The others wait for as long
-            as their budget lasts, so that the server has threads left for `/health`.
+            as their budget lasts.
+        seats: how many requests are answered or wait at a time, so that the server has
+            threads left for `/health`. To more of them nothing is answered, at once,
+            and their tasks are put off.
     """
 
     segmenter: Callable[[], MapMaker]
@@ -109,6 +117,7 @@ class PreAnnotator:
         _forget
     )
     slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
+    seats: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(128))
 
     def model_version(self, label_config: str) -> str:
         """The version of all predictions under this label config.
@@ -139,8 +148,8 @@ class PreAnnotator:
             logger.info("Project %s: %s", request.project, note)
         answers: list[Answer | None] = [None] * len(request.tasks)
         version = self.version_of(config.fingerprint)
-        if self.slots.acquire(timeout=self.budget_s):
-            try:
+        with self._slot() as has_slot:
+            if has_slot:
                 run = _Run(
                     config=config,
                     version=version,
@@ -152,8 +161,6 @@ class PreAnnotator:
                 )
                 for outcome in self._outcomes(request.tasks, run):
                     answers[outcome.place] = outcome.prediction or []
-            finally:
-                self.slots.release()
         left = [
             task
             for task, answer in zip(request.tasks, answers, strict=True)
@@ -166,6 +173,23 @@ class PreAnnotator:
             empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        """Take a seat and wait for a slot; False if there is none in time."""
+        if not self.seats.acquire(blocking=False):
+            yield False
+            return
+        try:
+            if not self.slots.acquire(timeout=self.budget_s):
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                self.slots.release()
+        finally:
+            self.seats.release()
 
     def work_through(
         self,
@@ -198,7 +222,9 @@ class PreAnnotator:
             access=access,
             segmenter=self.segmenter(),
             deadline=self.clock() + limit_s,
-            is_urgent=False,
+            # What was begun first is done first: of two chunks of a worker one can be
+            # stored while the model is at the other.
+            rank=next(_ranks),
         )
         yield from self._outcomes(tasks, run)
 
@@ -243,6 +269,7 @@ class PreAnnotator:
             run.segmenter,
             run.deadline,
             is_urgent=run.is_urgent,
+            rank=run.rank,
         )
         for (job, mode), maps in zip(queries, scored, strict=True):
             self._paint(job, mode, queries[job, mode].image, maps, run)

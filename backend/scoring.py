@@ -94,6 +94,7 @@ class Scorer:
         deadline: float,
         *,
         is_urgent: bool = False,
+        rank: int = 0,
     ) -> Iterator[ScoreMaps | Exception]:
         """Score maps of each query as soon as they are there, or why there are none.
 
@@ -105,6 +106,7 @@ class Scorer:
             deadline: on `clock`; the segmenter is not started after it, which
                 gives `OutOfTime`.
             is_urgent: somebody waits for this alone; it goes before what is not.
+            rank: goes before what has a higher one.
         """
         keys = [self._key(query) for query in queries]
         known: dict[str, ScoreMaps | Exception] = {}
@@ -121,6 +123,7 @@ class Scorer:
                 kind=query.mode,
                 deadline=deadline,
                 is_urgent=is_urgent,
+                rank=rank,
             )
             for key, query in zip(keys, queries, strict=True)
             if key not in known

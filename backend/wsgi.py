@@ -44,7 +44,9 @@ logger = logging.getLogger(__name__)
 
 # Raise it when the same score maps are cut or encoded in another way.
 _CUT_REVISION = 3
-_THREADS_FOR_HEALTH = 2
+# Requests that may wait beside those that are answered, each in a thread.
+_WAITING = 128
+_THREADS_FOR_HEALTH = 4
 # How long a stop waits for a model that is being loaded.
 _STOP_WAITS_S = 8.0
 
@@ -160,7 +162,9 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "bind": f"{host}:{settings.port}",
         "workers": 1,
         "worker_class": "gthread",
-        "threads": settings.threads,
+        # Started when they are needed. Label Studio takes a backend for dead whose
+        # `/health` is not answered within a second, whatever it is busy with.
+        "threads": settings.threads + _WAITING + _THREADS_FOR_HEALTH,
         "preload_app": False,
         # Label Studio gives a prediction up after 100 s; a worker is not killed
         # before.
@@ -271,9 +275,8 @@ def build_engine(
         ),
         defaults=control_defaults(settings),
         budget_s=settings.predict_budget_s,
-        # Label Studio takes a backend for dead whose `/health` is not answered within
-        # a second, whatever it is busy with.
-        slots=threading.Semaphore(max(1, settings.threads - _THREADS_FOR_HEALTH)),
+        slots=threading.Semaphore(settings.threads),
+        seats=threading.Semaphore(settings.threads + _WAITING),
     )
     return Engine(
         annotator=annotator, segmenter=on_demand, cache=cache, metrics=metrics
@@ -309,18 +312,24 @@ def build_backlog(settings: Settings, engine: Engine) -> Backlog:
     return Backlog(annotator=engine.annotator, queue=queue, work=work)
 
 
-def build_app(settings: Settings, *, preload: bool = True) -> Flask:
+def build_app(
+    settings: Settings,
+    *,
+    preload: bool = True,
+    load: Callable[[], MapMaker] | None = None,
+) -> Flask:
     """Put the application together.
 
     Args:
         settings: of the operator.
         preload: start loading the model at once, in the background.
+        load: gives another model than the settings name.
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
         SettingsError: if REDIS_URL cannot be one.
     """
-    engine = build_engine(settings)
+    engine = build_engine(settings, load=load)
     password = settings.basic_auth_pass
     backlog = build_backlog(settings, engine)
     backlog.start()

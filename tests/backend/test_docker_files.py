@@ -17,8 +17,8 @@ from backend.settings import Settings
 REPOSITORY: Final = Path(__file__).parents[2]
 DOCKERFILE: Final = REPOSITORY / "docker" / "Dockerfile"
 COMPOSE: Final = REPOSITORY / "docker" / "compose.yaml"
-# Read by Python and by huggingface_hub, not by us.
-OTHERS_VARIABLES: Final = {"PATH", "PYTHONUNBUFFERED", "HF_HOME"}
+# Read by Python, glibc and huggingface_hub, not by us.
+OTHERS_VARIABLES: Final = {"PATH", "PYTHONUNBUFFERED", "MALLOC_ARENA_MAX", "HF_HOME"}
 # For compose itself; the containers do not see them.
 COMPOSE_ONLY: Final = {
     "LABEL_STUDIO_VERSION",
@@ -168,7 +168,8 @@ def test_gunicorn_keeps_one_process_and_outlives_the_predict_budget(
 
     assert config["workers"] == 1
     assert config["worker_class"] == "gthread"
-    assert config["threads"] == 5
+    # Beside those that are answered, many wait, and `/health` comes in between.
+    assert config["threads"] > 5 + 100
     assert config["bind"] == "[::1]:9191"
     assert config["preload_app"] is False
     # Label Studio's own limit for a prediction.

@@ -102,11 +102,14 @@ def configs(draw: st.DrawFn) -> str:
 
 def has_something_to_draw(config: str) -> bool:
     """Whether there is a control of a supported kind, and nothing is to be skipped."""
-    kinds = {tag.tag for tag in LabelInterface(config).controls}
-    is_supported = kinds & set(WITH_LABELS) or (
-        "Labels" in kinds and kinds & set(TOOLS)
+    controls = list(LabelInterface(config).controls)
+    is_supported = any(tag.tag in WITH_LABELS for tag in controls) or any(
+        set(labels.to_name) & set(tool.to_name)
+        for labels in controls
+        for tool in controls
+        if labels.tag == "Labels" and tool.tag in TOOLS
     )
-    return bool(is_supported) and "model_skip" not in config
+    return is_supported and "model_skip" not in config
 
 
 TASK = {

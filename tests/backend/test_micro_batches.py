@@ -272,3 +272,18 @@ def test_work_becomes_urgent_when_somebody_wants_it_urgently() -> None:
 
     assert line.result(same, noting(batches), most=1) == 6
     assert batches == [[3]]
+
+
+def test_what_was_begun_first_goes_before_what_came_in_between() -> None:
+    batches: list[list[int]] = []
+    line = MicroBatcher[int, int]()
+    older = [order(number, rank=1) for number in range(3)]
+    younger = [order(number, rank=2) for number in range(10, 13)]
+    asked = order(20)
+    mixed = [both for pair in zip(younger, older, strict=True) for both in pair]
+    line.submit([*mixed, asked])
+
+    for one in (*older, *younger, asked):
+        line.result(one, noting(batches), most=1)
+
+    assert [work for (work,) in batches] == [20, 0, 1, 2, 10, 11, 12]

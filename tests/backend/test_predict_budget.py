@@ -119,3 +119,29 @@ def test_predict_waits_for_its_turn_and_the_model_no_longer_than_its_budget(
 
     assert answers == [[]]
     assert all(first.result())
+
+
+def test_predict_puts_off_the_tasks_of_a_request_that_finds_no_seat() -> None:
+    put_off: list[list[int | None]] = []
+    annotator = replace(
+        make_annotator(ColourSegmenter()),
+        seats=threading.Semaphore(0),
+        put_off=lambda tasks, request, access: put_off.append([t.id for t in tasks]),
+    )
+
+    answers = ask(annotator, picture("red"), picture("blue"))
+
+    assert answers == [[], []]
+    assert put_off == [[1, 2]]
+
+
+def test_predict_gives_its_seat_and_slot_back() -> None:
+    annotator = replace(
+        make_annotator(ColourSegmenter()),
+        seats=threading.Semaphore(1),
+        slots=threading.Semaphore(1),
+    )
+
+    answers = [ask(annotator, picture("red"))[0] for _ in range(3)]
+
+    assert all(answers)

@@ -1,0 +1,30 @@
+"""`diffsegmenter serve` with a model that sleeps instead of computing.
+
+SLEEP_S=1 python -m tests.sleeping_server
+"""
+
+import os
+import time
+from typing import Any
+
+from backend.cli import _Server
+from backend.settings import Settings
+from backend.wsgi import build_app, configure_logging
+from tests.fakes import ColourSegmenter
+
+
+class _SleepingServer(_Server):
+    def load(self) -> Any:
+        sleep_s = float(os.environ.get("SLEEP_S", "1"))
+        segmenter = ColourSegmenter(before=lambda pixels: time.sleep(sleep_s))
+        return build_app(self._settings, load=lambda: segmenter)
+
+
+def main() -> None:
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    _SleepingServer(settings).run()
+
+
+if __name__ == "__main__":
+    main()
