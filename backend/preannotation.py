@@ -97,13 +97,19 @@ class PreAnnotation:
     patience_s: float = 180.0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, chunk: Chunk, report: Callable[[Report], None]) -> Leftover:
+    def run(
+        self,
+        chunk: Chunk,
+        report: Callable[[Report], None],
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> Leftover:
         """Pre-annotate the chunk's tasks.
 
         Args:
             chunk: what to do.
             report: called with what is done as soon as it is stored, from this thread
                 and from another, one call at a time.
+            goes_on: asked after every image; the rest is left when it says no.
 
         Returns:
             What is neither done nor given up.
@@ -111,7 +117,7 @@ class PreAnnotation:
         Raises:
             WeightsNotFound: if the model cannot be loaded.
         """
-        work = _Work(self, chunk, report)
+        work = _Work(self, chunk, report, goes_on)
         if self.stop.is_set():
             return work.leftover({})
         try:
@@ -128,9 +134,14 @@ class _Work:
     """One chunk on its way."""
 
     def __init__(
-        self, parts: PreAnnotation, chunk: Chunk, report: Callable[[Report], None]
+        self,
+        parts: PreAnnotation,
+        chunk: Chunk,
+        report: Callable[[Report], None],
+        goes_on: Callable[[], bool],
     ) -> None:
         self._parts = parts
+        self._goes_on = goes_on
         self._chunk = chunk
         self._report = report
         self._lock = threading.Lock()
@@ -211,7 +222,7 @@ class _Work:
     def _until_stopped(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
             yield outcome
-            if self._parts.stop.is_set():
+            if self._parts.stop.is_set() or not self._goes_on():
                 return
 
     def _sort(self, task: Task, outcome: Outcome) -> Row | None:

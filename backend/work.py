@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ _HOUSEKEEPING_S: Final = 5.0
 _WORKER_TTL_S: Final = 16
 _HANDS: Final = 2
 _PAUSE_S: Final = 2.0
+_LOOK_S: Final = 2.0
 # A task is tried so often in all, with pauses of 10 s, 40 s, 3 min and 11 min.
 MOST_TRIES: Final = 5
 _FIRST_DELAY_S: Final = 10.0
@@ -60,11 +61,13 @@ class Desk:
         work: does them.
         queue: where they come from.
         records: where runs are told of.
+        clock: monotonic seconds.
     """
 
     work: PreAnnotation
     queue: JobQueue
     records: RunRecords
+    clock: Callable[[], float] = time.monotonic
 
     def do(self, job_id: str, chunk: Chunk) -> None:
         """Do one job; what cannot be done now goes back into the queue.
@@ -73,13 +76,15 @@ class Desk:
             redis.RedisError: if the outcome cannot be told; the job is then done again
                 by RQ's means, which finds its predictions stored.
         """
-        started = time.monotonic()
-        if chunk.run_id is not None and self.records.is_canceled(chunk.run_id):
+        started = self.clock()
+        run = _RunLasts(self.records, chunk.run_id, self.clock)
+        if not run():
             self.queue.close(job_id, chunk.run_id)
             return
         told = _Telling(self.records, chunk)
-        leftover = self.work.run(chunk, told)
-        self._put_back(chunk, leftover, told)
+        leftover = self.work.run(chunk, told, run)
+        if run():
+            self._put_back(chunk, leftover, told)
         told.tell_the_rest()
         self.queue.close(job_id, chunk.run_id)
         logger.info(
@@ -87,7 +92,7 @@ class Desk:
             chunk.project_id,
             told.n_closed,
             len(chunk.task_ids),
-            time.monotonic() - started,
+            self.clock() - started,
         )
 
     def _put_back(self, chunk: Chunk, leftover: Leftover, told: "_Telling") -> None:
@@ -122,6 +127,29 @@ class Desk:
 def retry_delay_s(tries: int) -> float:
     """How long tasks rest that were given up `tries` times, 1 or more."""
     return float(_FIRST_DELAY_S * 4 ** (tries - 1))
+
+
+class _RunLasts:
+    """Whether a run has not been called off; asks Redis every few seconds."""
+
+    def __init__(
+        self, records: RunRecords, run_id: str | None, clock: Callable[[], float]
+    ) -> None:
+        self._records = records
+        self._run_id = run_id
+        self._clock = clock
+        self._lasts = True
+        self._asked_s = float("-inf")
+
+    def __call__(self) -> bool:
+        now_s = self._clock()
+        if self._run_id is None or now_s - self._asked_s < _LOOK_S:
+            return self._lasts
+        self._asked_s = now_s
+        # While Redis is away, what was begun goes on.
+        with suppress(redis.RedisError):
+            self._lasts = not self._records.is_canceled(self._run_id)
+        return self._lasts
 
 
 class _Telling:

@@ -5,6 +5,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from backend.preannotation import PreAnnotation
 from backend.run_records import Progress, RunRecords
 from backend.work import MOST_TRIES, Desk, do_chunk, retry_delay_s, work_until_stopped
 from tests.batch_work import assert_each_once, work_of
-from tests.fakes import MODEL_VERSION, ColourSegmenter, make_annotator, picture
+from tests.clock import Clock
+from tests.fakes import MODEL_VERSION, ColourSegmenter, Pixels, make_annotator, picture
 from tests.label_studio_stand_in import LabelStudioStandIn
 
 
@@ -263,6 +265,36 @@ def test_do_refuses_a_run_that_was_called_off(
     desk_of(studio, queue, records).do(queue.rq.job_ids[0], chunk)
 
     assert studio.seen == []
+    assert known(records, run_id).open_jobs == 0
+
+
+def test_do_leaves_the_rest_of_a_chunk_whose_run_is_called_off_meanwhile(
+    studio: LabelStudioStandIn,
+    queue: JobQueue,
+    records: RunRecords,
+    project_id: int,
+    run_id: str,
+) -> None:
+    chunk = of_run(records, run_id, studio.add_pictures(project_id, 20))
+    queue.add([chunk])
+    job_id = queue.rq.job_ids[0]
+    queue.rq.empty()
+    clock = Clock()
+
+    def call_off(pixels: Pixels) -> None:
+        clock.now += 60
+        records.cancel(run_id)
+
+    segmenter = ColourSegmenter(call_off)
+    work = work_of(studio, make_annotator(segmenter))
+    desk = replace(desk_of(studio, queue, records, work=work), clock=clock)
+    desk.do(job_id, chunk)
+
+    assert segmenter.calls < 20
+    # What was done before is stored, and nothing goes back into the queue.
+    assert 0 < known(records, run_id).done < 20
+    assert not waiting(queue)
+    assert not scheduled(queue)
     assert known(records, run_id).open_jobs == 0
 
 
