@@ -127,7 +127,7 @@ def _costs(
             has_flag=has_flag,
             page_s=_median_s(lambda: tasks.lacking(version)),
             store_s=_median_s(lambda: tasks.store(next(rows))),
-            look_s=_median_s(lambda: tasks.holdings(bulks[0])),
+            look_s=_median_s(lambda: tasks.holdings(bulks[0], version)),
         )
 
 
