@@ -106,7 +106,7 @@ $(LABEL_STUDIO_ML_STAMP): constraints.txt | $(LABEL_STUDIO_ML_VENV)/bin/python
 	@printf '%s\n' "$$(.venv/bin/python -c $(SITE_PACKAGES))" "$(CURDIR)" \
 		> "$$($(LABEL_STUDIO_ML_VENV)/bin/python -c $(SITE_PACKAGES))/borrowed.pth"
 	@$(LABEL_STUDIO_ML_VENV)/bin/python $(PIP_INSTALL) --no-warn-conflicts \
-		-c constraints.txt colorama label-studio-tools rq
+		-c constraints.txt colorama label-studio-tools
 	@$(LABEL_STUDIO_ML_VENV)/bin/python $(PIP_INSTALL) --no-deps \
 		label-studio-ml==$(LABEL_STUDIO_ML_VERSION)
 	@touch $@

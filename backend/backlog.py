@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from queue import Queue
 from typing import Any, Final
 
@@ -218,18 +217,13 @@ class Backlog:
         self, project_id: int, ids: Sequence[int], version: str, *, stores: bool
     ) -> None:
         assert self.queue is not None
-        left = iter(ids)
-        size = job_size(len(ids))
-        chunks = []
-        while some := tuple(islice(left, size)):
-            chunks.append(
-                Chunk(
-                    project_id=project_id,
-                    task_ids=some,
-                    version=version,
-                    stores=stores,
-                )
-            )
+        chunk = Chunk(
+            project_id=project_id,
+            task_ids=tuple(ids),
+            version=version,
+            stores=stores,
+        )
+        chunks = list(chunk.in_parts(job_size(len(ids))))
         # Somebody has asked for what is computed ahead, and asks again soon.
         self.queue.add(chunks, at_front=not stores)
         logger.info("Project %s: %d tasks go to the workers.", project_id, len(ids))

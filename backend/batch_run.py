@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Final
 
 from backend.chunks import Chunk
@@ -232,25 +231,18 @@ class QueuedRun:
         for some in found:
             size = size or job_size(some.n_left)
             place = self.records.extend(run_id, len(some.task_ids), some.listed_to)
-            self.queue.add(list(self._chunks(run_id, some.task_ids, place, size)))
-            if stop.is_set():
-                return
-        self.records.end_listing(run_id)
-
-    def _chunks(
-        self, run_id: str, task_ids: Sequence[int], place: int, size: int
-    ) -> Iterator[Chunk]:
-        left = iter(task_ids)
-        while some := tuple(islice(left, size)):
-            yield Chunk(
+            chunk = Chunk(
                 project_id=self.wish.project_id,
-                task_ids=some,
+                task_ids=some.task_ids,
                 version=self.version,
                 replaces=self.wish.replaces,
                 run_id=run_id,
-                places=tuple(range(place, place + len(some))),
+                places=tuple(range(place, place + len(some.task_ids))),
             )
-            place += len(some)
+            self.queue.add(list(chunk.in_parts(size)))
+            if stop.is_set():
+                return
+        self.records.end_listing(run_id)
 
     def watch(self, run_id: str) -> Iterator[Progress | None]:
         """How far the run is, twice a second, until it is over.
@@ -322,8 +314,13 @@ class LocalRun:
         for some in find_tasks(self.tasks, self.wish, self.version):
             self._tell(total=listed + some.n_left)
             listed += len(some.task_ids)
-            size = job_size(some.n_left)
-            again += self._do_all(self._chunks(some.task_ids, size))
+            chunk = Chunk(
+                project_id=self.wish.project_id,
+                task_ids=some.task_ids,
+                version=self.version,
+                replaces=self.wish.replaces,
+            )
+            again += self._do_all(chunk.in_parts(job_size(some.n_left)))
             if self.work.stop.is_set():
                 return
         self._tell(is_listed=True)
@@ -336,16 +333,6 @@ class LocalRun:
         with ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool:
             return [again for left in pool.map(self._do, chunks) for again in left]
 
-    def _chunks(self, task_ids: Sequence[int], size: int) -> Iterator[Chunk]:
-        left = iter(task_ids)
-        while some := tuple(islice(left, size)):
-            yield Chunk(
-                project_id=self.wish.project_id,
-                task_ids=some,
-                version=self.version,
-                replaces=self.wish.replaces,
-            )
-
     def _do(self, chunk: Chunk) -> list[Chunk]:
         """Do a chunk; what is to be tried again."""
         leftover = self.work.run(chunk, self._note)
@@ -354,14 +341,7 @@ class LocalRun:
         tries = chunk.tries + 1
         if tries < MOST_TRIES:
             return [chunk.part(list(leftover.again), tries=tries)]
-        self._note(
-            Report(
-                failures={
-                    task: f"{reason} (Tried {tries} times.)"
-                    for task, reason in leftover.again.items()
-                }
-            )
-        )
+        self._note(leftover.given_up(tries))
         return []
 
     def _note(self, report: Report) -> None:

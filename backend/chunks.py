@@ -1,6 +1,6 @@
 """What a worker takes on at a time: some tasks of one project. A value and its JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -31,6 +31,15 @@ class Chunk:
     run_id: str | None = None
     places: tuple[int, ...] = ()
     tries: int = 0
+
+    def in_parts(self, size: int) -> Iterator[Self]:
+        """The same in chunks of at most so many tasks."""
+        for start in range(0, len(self.task_ids), size):
+            yield replace(
+                self,
+                task_ids=self.task_ids[start : start + size],
+                places=self.places[start : start + size],
+            )
 
     def part(self, task_ids: Sequence[int], *, tries: int | None = None) -> Self:
         """The same for some of the tasks, in the chunk's order."""

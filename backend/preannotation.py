@@ -80,6 +80,15 @@ class Leftover:
     again: Mapping[int, str] = field(default_factory=dict)
     untouched: Sequence[int] = ()
 
+    def given_up(self, tries: int) -> Report:
+        """What to say of tasks that are not tried again, after so many tries."""
+        return Report(
+            failures={
+                task: f"{reason} (Tried {tries} times.)"
+                for task, reason in self.again.items()
+            }
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreAnnotation:

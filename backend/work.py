@@ -104,14 +104,7 @@ class Desk:
             return
         tries = chunk.tries + 1
         if tries >= MOST_TRIES:
-            told(
-                Report(
-                    failures={
-                        task: f"{reason} (Tried {tries} times.)"
-                        for task, reason in leftover.again.items()
-                    }
-                )
-            )
+            told(leftover.given_up(tries))
             return
         delay_s = retry_delay_s(tries)
         self.queue.add([chunk.part(list(leftover.again), tries=tries)], delay_s=delay_s)

@@ -31,17 +31,11 @@ class Backend:
 
     url: str
     log_path: Path
-    process: subprocess.Popen[bytes]
 
     @property
     def log(self) -> str:
         """Everything that it has logged so far."""
         return self.log_path.read_text(errors="replace")
-
-    def kill(self) -> None:
-        """Kill all of it at once, as a machine that loses its power would."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST as Label Studio does; returns the JSON of a 2xx answer."""
@@ -63,6 +57,18 @@ class Backend:
         return sum(sample.value for sample in samples)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServedBackend(Backend):
+    """A backend whose processes can be reached."""
+
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """Kill all of it at once, as a machine that loses its power would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
 @contextmanager
 def running_backend(
     *,
@@ -73,7 +79,7 @@ def running_backend(
     redis_url: str | None = None,
     port: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[Backend]:
+) -> Iterator[ServedBackend]:
     """Run `diffsegmenter serve` with the pocket model.
 
     Args:
@@ -104,4 +110,4 @@ def running_backend(
         is_ready=lambda: answers(f"{url}/health"),
         timeout_s=_START_TIMEOUT_S,
     ) as process:
-        yield Backend(url=url, log_path=log_path, process=process)
+        yield ServedBackend(url=url, log_path=log_path, process=process)

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.backend_process import Backend, running_backend
+from tests.e2e.backend_process import ServedBackend, running_backend
 from tests.e2e.batches import (
     Batch,
     finished,
@@ -162,7 +162,7 @@ def test_a_backend_killed_in_mid_request_leaves_nothing_half_done(
     batch = batch_of(api, label_studio, tmp_path, redis_url)
     port = free_port()
 
-    def serving(name: str) -> AbstractContextManager[Backend]:
+    def serving(name: str) -> AbstractContextManager[ServedBackend]:
         return running_backend(
             cache_dir=tmp_path,
             log_path=log(name),
