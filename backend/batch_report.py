@@ -24,6 +24,9 @@ def conclude(session: Session, outcome: Outcome, failures_file: Path | None) -> 
         session.version,
     )
     n_failed = len(outcome.failures)
+    if not progress.total and not progress.is_canceled:
+        _say_nothing_to_do(session)
+        return True
     n_done = progress.done - outcome.done_before
     line = (
         f"{progress.done} of {progress.total} tasks hold a prediction of "
@@ -43,8 +46,23 @@ def conclude(session: Session, outcome: Outcome, failures_file: Path | None) -> 
             f"{progress.missing} tasks were lost on the way; call this again.",
             style="red",
         )
-    _say_what_is_shown(session)
+    if progress.done:
+        _say_what_is_shown(session)
     return not n_failed and not progress.missing
+
+
+def _say_nothing_to_do(session: Session) -> None:
+    """Say why no task was found."""
+    n_tasks = session.facts.n_tasks
+    _print(
+        f"Nothing to do: no task lacks a prediction of {session.version}."
+        if n_tasks
+        else f"Project {session.tasks.project_id} has no tasks."
+    )
+
+
+def _print(line: str) -> None:
+    OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def write_failures(file: Path, failures: Mapping[int, str]) -> None:

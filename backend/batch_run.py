@@ -325,8 +325,10 @@ class LocalRun:
                 return
         self._tell(is_listed=True)
         while again and not self.work.stop.is_set():
+            self._tell(resting=sum(len(chunk.task_ids) for chunk in again))
             self.work.stop.wait(self.pause_s(again[0].tries))
             again = self._do_all(again)
+        self._tell(resting=0)
 
     def _do_all(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Do chunks, two at a time: one stores while the other has the model."""

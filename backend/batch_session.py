@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from backend.errors import BackendError, SettingsError
+from backend.errors import BackendError, LabelStudioRefusal, SettingsError
 from backend.job_queue import JobQueue, queue_connection
 from backend.label_config import read_label_config
 from backend.label_studio_client import LabelStudioClient
@@ -57,7 +57,7 @@ class Session:
         with closing(LabelStudioClient(settings.label_studio)) as client:
             tasks = ProjectTasks(client, project_id, patience_s=_PATIENCE_S, stop=stop)
             # A Label Studio that is not there at the start is a mistake, mostly.
-            facts = ProjectTasks(client, project_id, patience_s=0).facts()
+            facts = _facts(ProjectTasks(client, project_id, patience_s=0))
             config = read_label_config(facts.label_config, engine.annotator.defaults)
             yield cls(
                 settings=settings,
@@ -89,6 +89,22 @@ class Outcome:
     is_left: bool = False
 
 
+def _facts(tasks: ProjectTasks) -> ProjectFacts:
+    """The project, or a refusal with what to do about it."""
+    try:
+        return tasks.facts()
+    except LabelStudioRefusal as refusal:
+        remedies = {
+            401: "Correct LABEL_STUDIO_API_KEY; `diffsegmenter doctor` knows its kind.",
+            404: "The number is in the project's address; the token's user must see "
+            "the project.",
+        }
+        remedy = remedies.get(refusal.status)
+        if remedy is None:
+            raise
+        raise LabelStudioRefusal(f"{refusal} {remedy}", status=refusal.status) from None
+
+
 def require(settings: Settings, *names: str) -> None:
     """Refuse to go on without these variables.
 
@@ -102,10 +118,14 @@ def require(settings: Settings, *names: str) -> None:
     }
     missing = [name for name in names if values[name] is None]
     if missing:
+        uses = {
+            "REDIS_URL": "jobs come through Redis, such as redis://localhost:6379/0",
+            "LABEL_STUDIO_URL": "predictions are stored through Label Studio's API, "
+            "such as http://localhost:8080",
+            "LABEL_STUDIO_API_KEY": "a token of Label Studio opens its API",
+        }
         raise SettingsError(
-            f"Set {', '.join(missing)}: predictions are stored through Label Studio's "
-            f"API"
-            + (", and jobs come through Redis." if "REDIS_URL" in missing else ".")
+            f"Set {', '.join(missing)}: {'; '.join(uses[name] for name in missing)}."
         )
 
 
@@ -117,7 +137,7 @@ def connect(settings: Settings) -> redis.Redis:
 
 def queue_of(engine: Engine, connection: redis.Redis) -> JobQueue:
     """The queue of all who would make the same predictions."""
-    return JobQueue(connection, engine.annotator.version_of(""))
+    return JobQueue(connection, engine.annotator.queue_name)
 
 
 def _log_beside_the_bar() -> None:

@@ -27,7 +27,7 @@ from backend.run_records import jobs_key
 
 logger = logging.getLogger(__name__)
 
-OUR_QUEUES: Final = "diffsegmenter-"
+OUR_QUEUES: Final = "diffsegmenter-jobs-"
 WORK: Final = "backend.work.do_chunk"
 _ABANDONED: Final = "backend.work.take_up_abandoned"
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -116,8 +116,11 @@ class JobQueue:
 
     def n_waiting(self) -> int:
         """How many jobs wait, those that wait for their time among them."""
-        scheduled: int = self.rq.scheduled_job_registry.get_job_count(cleanup=False)
-        return int(self.rq.count) + scheduled
+        return int(self.rq.count) + self.n_resting()
+
+    def n_resting(self) -> int:
+        """How many jobs wait for their time, to be tried again."""
+        return int(self.rq.scheduled_job_registry.get_job_count(cleanup=False))
 
     def n_workers(self) -> int:
         """How many worker processes are there for this queue.

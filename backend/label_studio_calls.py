@@ -99,10 +99,9 @@ class LabelStudioCalls:
             raise LabelStudioAway(
                 f"Label Studio does not answer: {reply.reason.rstrip('.')}."
             )
+        why = reply.reason[:_LONGEST_REASON].rstrip(".")
         if reply.status in _PASSING:
-            raise LabelStudioAway(
-                f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}."
-            )
+            raise LabelStudioAway(f"Label Studio answers {where} with {why}.")
         if reply.is_cut:
             raise AnswerTooLarge(
                 f"Label Studio's answer to {where} is larger than "
@@ -111,7 +110,7 @@ class LabelStudioCalls:
             )
         if not 200 <= reply.status < 300:
             raise LabelStudioRefusal(
-                f"Label Studio answers {where} with {reply.reason[:_LONGEST_REASON]}.",
+                f"Label Studio answers {where} with {why}.",
                 status=reply.status,
             )
         return reply.body

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,7 +26,7 @@ from backend.batch_session import (
     queue_of,
     require,
 )
-from backend.errors import SettingsError
+from backend.errors import LabelStudioRefusal, SettingsError
 from backend.label_studio_client import LabelStudioClient
 from backend.preannotation import PreAnnotation
 from backend.progress_bar import ProgressBar
@@ -37,6 +37,8 @@ from backend.work import Desk, work_until_stopped
 from backend.wsgi import Engine, build_engine, configure_logging
 
 logger = logging.getLogger(__name__)
+
+_INTERRUPTED: Final = 130
 
 ProjectOption = Annotated[
     int, typer.Option("--project", "-p", min=1, help="Label Studio's project number.")
@@ -87,9 +89,14 @@ def preannotate(
     Tasks that hold one of this model version are passed over, so that it can be
     stopped and called again at any time. With REDIS_URL, workers (`diffsegmenter
     worker`) do the work and Ctrl-C ends the watching only; without, this process does
-    it. Exit status: 0 all tasks have one, 1 some have none, 2 it cannot begin.
+    it. Exit status: 0 all tasks have one, 1 some have none, 2 it cannot begin, 130 it
+    was interrupted, or left to the workers.
     """
     with explained(), Session.opened(project) as session:
+        if tab is not None and tasks is not None:
+            raise SettingsError("--tab and --tasks cannot be given together.")
+        if tab is not None:
+            _check_tab(session, tab)
         wish = Wish(
             project_id=project,
             view_id=tab,
@@ -113,7 +120,10 @@ def preannotate(
             if is_queued
             else _here(session, wish)
         )
-        if not conclude(session, outcome, failures):
+        is_fine = conclude(session, outcome, failures)
+        if outcome.is_left:
+            raise typer.Exit(_INTERRUPTED)
+        if not is_fine:
             raise typer.Exit(1)
 
 
@@ -145,8 +155,9 @@ def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> No
         closing(LabelStudioClient(settings.label_studio)) as client,
         closing(connect(settings)) as connection,
     ):
-        # Now, and not with the first job in hand: without a model there is no use
-        # in taking any.
+        # Now, and not with the first job in hand: without Redis, or without a model,
+        # there is none to take.
+        connection.ping()
         engine.segmenter.get()
         desk = Desk(
             work=PreAnnotation(annotator=engine.annotator, client=client),
@@ -228,6 +239,21 @@ def _ids(text: str | None) -> tuple[int, ...] | None:
             f"between, such as --tasks 17,18,19."
         )
     return found
+
+
+def _check_tab(session: Session, tab: int) -> None:
+    """Ask for the tab before the model is loaded.
+
+    Raises:
+        SettingsError: if there is none.
+    """
+    try:
+        next(session.tasks.of_tab(tab), None)
+    except LabelStudioRefusal as refusal:
+        raise SettingsError(
+            f"--tab {tab}: the project shows no such tab ({refusal}) The number is in "
+            f"the Data Manager's address, as in ?tab=5."
+        ) from refusal
 
 
 def _say_model_loads(session: Session) -> None:

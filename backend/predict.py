@@ -131,6 +131,15 @@ class PreAnnotator:
             return self.version_of("")
         return self.version_of(config.fingerprint)
 
+    @property
+    def queue_name(self) -> str:
+        """The same for all who would make the same predictions of any config.
+
+        Of the model and its options, and of what holds where a config does not say.
+        """
+        name = self.version_of(f"jobs of {self.defaults!r}")
+        return name.replace("diffsegmenter-", "diffsegmenter-jobs-", 1)
+
     def predict(
         self, request: PredictRequest, access: LabelStudioAccess
     ) -> list[Answer]:

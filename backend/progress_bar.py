@@ -24,6 +24,8 @@ from backend.run_records import Progress
 # The rate is of the last minute: what changed since is what the time left depends on.
 _WINDOW_S: Final = 60.0
 _LINE_EVERY_S: Final = 30.0
+# In a log the first line comes soon: that no worker is there, say.
+_FIRST_LINE_S: Final = 3.0
 _FAILURES_SHOWN: Final = 20
 
 
@@ -49,7 +51,7 @@ class ProgressBar:
         )
         self._task = self._bar.add_task("tasks", total=None, note="", rate=None)
         self._pace = _Pace(clock)
-        self._last_line = clock()
+        self._last_line = clock() - _LINE_EVERY_S + _FIRST_LINE_S
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -71,7 +73,12 @@ class ProgressBar:
             note: what else is worth a look, such as that no worker is there.
         """
         closed = progress.done + progress.failed
-        rate = self._pace.rate(closed)
+        # While the rest waits for its time, no rate says how long it takes.
+        is_resting = progress.resting >= progress.missing > 0
+        rate = None if is_resting else self._pace.rate(closed)
+        if progress.resting:
+            wait = f"{progress.resting} to be tried again"
+            note = f"{wait}; {note}" if note else wait
         if progress.failed:
             note = f"{progress.failed} failed" + (f"; {note}" if note else "")
         if not progress.is_listed and not progress.is_canceled:

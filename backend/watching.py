@@ -47,7 +47,7 @@ class Watching:
         self._total_before = self._done_before = 0
         self._done_at_first: int | None = None
         self._restarts = 0
-        self._noted_s, self._note = 0.0, ""
+        self._noted_s, self._note, self._noted_workers = 0.0, "", 0
         self._progress = Progress(version=session.version)
 
     def watch(self, run_id: str) -> Outcome:
@@ -151,8 +151,10 @@ class Watching:
         now = time.monotonic()
         if now - self._noted_s > _NOTE_EVERY_S:
             self._noted_s = now
-            n_workers = self._run.queue.n_workers()
+            n_workers = self._noted_workers = self._run.queue.n_workers()
             self._note = f"{n_workers} worker{'s' if n_workers != 1 else ''}"
+            if n_resting := self._run.queue.n_resting():
+                self._note += f", {n_resting} jobs wait for another try"
             if not n_workers and self._progress.open_jobs:
                 self._note = "no worker: start `diffsegmenter worker`"
                 if others := sorted(self._run.queue.other_workers()):
@@ -163,8 +165,10 @@ class Watching:
 
     def _say_left(self) -> None:
         command = f"diffsegmenter preannotate --project {self._run.wish.project_id}"
+        has_workers = self._noted_workers > 0
         ERRORS.print(
-            f"The workers go on. Watch again: {command} --watch; call it off: "
+            ("The workers go on." if has_workers else "The tasks wait for a worker.")
+            + f" Watch again: {command} --watch; call it off: "
             f"{command} --cancel",
             markup=False,
             highlight=False,

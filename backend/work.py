@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis
-from rq import Queue, SimpleWorker, get_current_job
+from rq import Queue, SimpleWorker, get_current_job, worker_registration
 from rq.exceptions import AbandonedJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -44,8 +44,8 @@ _WORKER_TTL_S: Final = 16
 _HANDS: Final = 2
 _PAUSE_S: Final = 2.0
 _LOOK_S: Final = 2.0
-# A task is tried so often in all, with pauses of 10 s, 40 s, 3 min and 11 min.
-MOST_TRIES: Final = 5
+# A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
+MOST_TRIES: Final = 4
 _FIRST_DELAY_S: Final = 10.0
 _DIED: Final = (
     "Each worker that began with it died, killed or out of memory; see the workers' "
@@ -256,6 +256,14 @@ class ChunkWorker(SimpleWorker):
         """Seconds for which a job's worker is believed to live."""
         return _HEARTBEAT_TTL_S
 
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Tell that this worker lives, and that it is there.
+
+        RQ signs on at the beginning only; a Redis that comes back empty has forgotten.
+        """
+        super().heartbeat(timeout, pipeline)
+        worker_registration.register(self, pipeline)
+
     def run_maintenance_tasks(self) -> None:
         """End when the process is to end; the queue is looked after elsewhere."""
         if self._desk.work.stop.is_set():
@@ -305,7 +313,7 @@ def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
                 housekeeper = housekeeper or ChunkWorker(desk, f"{name}.house")
                 desk.queue.keep_house(housekeeper)
             except redis.RedisError as error:
-                logger.warning("Redis cannot be used: %s", type(error).__name__)
+                logger.warning("Redis cannot be used: %s", error)
             wait(hands, _HOUSEKEEPING_S)
         for hand in hands:
             hand.result()
@@ -322,7 +330,7 @@ def _work(desk: Desk, process_name: str, *, burst: bool) -> None:
             if burst and not desk.queue.n_waiting():
                 return
         except redis.RedisError as error:
-            logger.warning("Redis cannot be used: %s", type(error).__name__)
+            logger.warning("Redis cannot be used: %s", error)
         # The border to RQ: whatever it meets, this process goes on working.
         except Exception:
             logger.exception("RQ's worker broke down; another one takes over.")

@@ -303,7 +303,7 @@ def build_backlog(settings: Settings, engine: Engine) -> Backlog:
         # On a cluster there are no workers; the cache is there all the same.
         with contextlib.suppress(SettingsError):
             connection = queue_connection(settings.redis_url.get_secret_value())
-            queue = JobQueue(connection, engine.annotator.version_of(""))
+            queue = JobQueue(connection, engine.annotator.queue_name)
     if settings.preannotate_new_tasks:
         work = PreAnnotation(
             annotator=engine.annotator,

@@ -113,7 +113,7 @@ def _check_workers(
     settings: Settings, build: Callable[[], PreAnnotator]
 ) -> Check[None]:
     try:
-        name = "" if settings.redis_url is None else build().version_of("")
+        name = "" if settings.redis_url is None else build().queue_name
     except SegmenterError:
         yield skipped("workers", "the model cannot be loaded")
         return

@@ -16,7 +16,7 @@ from backend.job_queue import WORK, JobQueue, queue_connection
 from backend.run_records import jobs_key
 from tests.redis_server import RedisServer
 
-NAME = "diffsegmenter-colours-fast-1"
+NAME = "diffsegmenter-jobs-colours-fast-1"
 RUN = "7-ab"
 
 
@@ -90,7 +90,7 @@ def test_queues_of_two_models_do_not_see_each_others_jobs(
 ) -> None:
     queue.add([chunk(1)])
 
-    assert JobQueue(connection, "diffsegmenter-colours-fast-2").n_waiting() == 0
+    assert JobQueue(connection, "diffsegmenter-jobs-colours-fast-2").n_waiting() == 0
 
 
 def test_what_is_added_at_the_front_is_done_first(queue: JobQueue) -> None:
@@ -200,11 +200,11 @@ def test_n_workers_counts_processes_and_not_their_hands(
     before = queue.n_workers()
     for name in ("host.1.ab.x", "host.1.ab.y", "host.2.cd.x"):
         born(connection, NAME, name)
-    born(connection, "diffsegmenter-other-fast-9", "host.3.ef.x")
+    born(connection, "diffsegmenter-jobs-other-fast-9", "host.3.ef.x")
     born(connection, "somebody-elses-queue", "theirs")
 
     assert (before, queue.n_workers()) == (0, 2)
-    assert queue.other_workers() == {"diffsegmenter-other-fast-9"}
+    assert queue.other_workers() == {"diffsegmenter-jobs-other-fast-9"}
 
 
 def test_work_ahead_is_dropped_when_nobody_can_want_it_any_more(

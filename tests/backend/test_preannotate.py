@@ -306,4 +306,4 @@ def test_a_queued_run_of_nothing_is_over_at_once(
     result = run(REDIS_URL=redis_url)
 
     assert result.exit_code == 0
-    assert "0 of 0 tasks" in result.output
+    assert "Nothing to do" in result.output

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,21 @@ def test_a_console_that_is_no_terminal_gets_a_line_now_and_then(clock: Clock) ->
             bar.show(progress(total=100, done=done), "2 workers")
             clock.now += 10
 
-    assert text_of(log).splitlines() == ["40 of 100 tasks, 1.0/s (2 workers)"]
+    assert text_of(log).splitlines() == [
+        "10 of 100 tasks, 1.0/s (2 workers)",
+        "50 of 100 tasks, 1.0/s (2 workers)",
+    ]
+
+
+def test_a_rest_that_waits_for_another_try_has_no_rate(clock: Clock) -> None:
+    log = console(is_terminal=False)
+
+    with ProgressBar(log, clock) as bar:
+        bar.show(progress(total=10, done=0))
+        clock.now += 9
+        bar.show(replace(progress(total=10, done=9), resting=1))
+
+    assert text_of(log) == "9 of 10 tasks (1 to be tried again)\n"
 
 
 def test_a_line_tells_failures_and_that_tasks_are_still_listed(clock: Clock) -> None:

@@ -20,7 +20,14 @@ from backend.chunks import Chunk
 from backend.job_queue import JobQueue, queue_connection
 from backend.preannotation import PreAnnotation
 from backend.run_records import Progress, RunRecords
-from backend.work import MOST_TRIES, Desk, do_chunk, retry_delay_s, work_until_stopped
+from backend.work import (
+    MOST_TRIES,
+    ChunkWorker,
+    Desk,
+    do_chunk,
+    retry_delay_s,
+    work_until_stopped,
+)
 from tests.batch_work import assert_each_once, work_of
 from tests.clock import Clock
 from tests.fakes import MODEL_VERSION, ColourSegmenter, Pixels, make_annotator, picture
@@ -36,7 +43,7 @@ def connection(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def queue(connection: redis.Redis) -> JobQueue:
-    return JobQueue(connection, "diffsegmenter-colours-fast-1")
+    return JobQueue(connection, "diffsegmenter-jobs-colours-fast-1")
 
 
 @pytest.fixture
@@ -345,7 +352,6 @@ def test_retry_delay_s_grows_to_minutes() -> None:
         10,
         40,
         160,
-        640,
     ]
 
 
@@ -543,3 +549,20 @@ def test_what_a_killed_worker_left_is_done_by_the_next(
 
     assert_each_once(studio, ids)
     assert len(FailedJobRegistry(queue=queue.rq)) == 0
+
+
+def test_a_worker_is_counted_again_after_redis_has_forgotten_it(
+    studio: LabelStudioStandIn,
+    connection: redis.Redis,
+    queue: JobQueue,
+    records: RunRecords,
+) -> None:
+    worker = ChunkWorker(desk_of(studio, queue, records), "host.1.aa.bb")
+    worker.register_birth()
+    connection.flushall()
+    forgotten = queue.n_workers()
+
+    worker.heartbeat()
+
+    assert (forgotten, queue.n_workers()) == (0, 1)
+    worker.register_death()

@@ -388,3 +388,20 @@ def test_predict_answers_503_when_the_device_is_not_there(
         in answer.json["error"]["message"]
     )
     assert client.get("/health").json["model"].startswith("failed: ")
+
+
+def test_workers_with_another_threshold_have_another_queue() -> None:
+    def queue_name(**variables: str) -> str:
+        return build_engine(Settings.from_env(variables)).annotator.queue_name
+
+    names = [
+        queue_name(),
+        queue_name(MODEL_SCORE_THRESHOLD="0.3"),
+        queue_name(OVERLAP="independent"),
+        queue_name(MIN_AREA="0.01"),
+        queue_name(MODEL_MODE="paper"),
+    ]
+
+    assert len(set(names)) == len(names)
+    assert queue_name() == queue_name(PORT="1234")
+    assert all(name.startswith("diffsegmenter-jobs-pocket-") for name in names)

@@ -131,7 +131,7 @@ def _by_a_worker(rig: Rig, n_tasks: int) -> float:
             closing(queue_connection(redis.url)) as connection,
         ):
             run = QueuedRun(
-                queue=JobQueue(connection, engine.annotator.version_of("")),
+                queue=JobQueue(connection, engine.annotator.queue_name),
                 records=RunRecords(connection),
                 tasks=ProjectTasks(client, batch.project_id, patience_s=0),
                 wish=Wish(project_id=batch.project_id),

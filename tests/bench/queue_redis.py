@@ -50,7 +50,7 @@ def _traffic_of(rig: Rig, n_tasks: int, job_size: int) -> list[str]:
         ):
             engine = build_engine(Settings.from_env(batch.environment))
             version = engine.annotator.model_version(RED_AND_BLUE)
-            queue = JobQueue(connection, engine.annotator.version_of(""))
+            queue = JobQueue(connection, engine.annotator.queue_name)
             records = RunRecords(connection)
             before = redis_counters(client)
             run_id = records.begin(batch.project_id, version, "all")

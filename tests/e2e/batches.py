@@ -154,10 +154,10 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float = _RUN_TIMEOUT_S) -> 
         time.sleep(_POLL_S)
 
 
-def finished(process: "subprocess.Popen[str]") -> str:
-    """What a command said that ended well."""
+def finished(process: "subprocess.Popen[str]", *, status: int = 0) -> str:
+    """What a command said that ended as it should."""
     output, _ = process.communicate(timeout=_RUN_TIMEOUT_S)
-    assert process.returncode == 0, output
+    assert process.returncode == status, output
     return output
 
 

@@ -101,7 +101,7 @@ def test_a_redis_that_comes_back_with_its_data_needs_nobody_to_watch(
             command = batch.start()
             batch.wait_until_stored(_SOME)
             command.send_signal(signal.SIGINT)
-            said = finished(command)
+            said = finished(command, status=130)
             redis.stop()
             time.sleep(_AWAY_S)
             redis.start()

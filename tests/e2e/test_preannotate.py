@@ -78,7 +78,7 @@ def test_a_project_is_done_once_and_then_there_is_nothing_to_do(
     assert n_some == 5
     assert "5 of 5 tasks hold a prediction" in some
     assert "7 of 7 tasks hold a prediction" in rest
-    assert "0 of 0 tasks hold a prediction" in again
+    assert "Nothing to do: no task lacks a prediction" in again
     batch.assert_each_once()
 
 
@@ -169,7 +169,7 @@ def test_a_run_can_be_left_watched_again_and_called_off(
             command = batch.start()
             batch.wait_until_stored(1)
             command.send_signal(signal.SIGINT)
-            left = finished(command)
+            left = finished(command, status=130)
             watching = batch.start("--watch")
             called_off = batch.run("--cancel")
             watched, _ = watching.communicate(timeout=60)

@@ -9,7 +9,7 @@ from backend.work import ChunkWorker, Desk
 from tests.backend.doctor.checks import only, settings
 from tests.redis_server import free_port
 
-_QUEUE = "diffsegmenter-doctor-fast-1"
+_QUEUE = "diffsegmenter-jobs-doctor-fast-1"
 
 
 def check(**variables: str) -> Finding:
@@ -50,7 +50,7 @@ def test_check_workers_counts_those_with_the_same_settings(redis_url: str) -> No
 
 
 def test_check_workers_warns_of_workers_with_other_settings(redis_url: str) -> None:
-    other = "diffsegmenter-doctor-fast-2"
+    other = "diffsegmenter-jobs-doctor-fast-2"
     with queue_of(redis_url, other) as queue, worker_of(queue):
         finding = check(REDIS_URL=redis_url)
 
