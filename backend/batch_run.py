@@ -15,10 +15,9 @@ from typing import Final
 
 from backend.chunks import Chunk
 from backend.job_queue import JobQueue
-from backend.preannotation import PreAnnotation, Report, tidy
+from backend.preannotation import PreAnnotation, Report, retry_delay_s, tidy
 from backend.project_tasks import PAGE_SIZE, Page, ProjectTasks
 from backend.run_records import Progress, RunRecords
-from backend.work import MOST_TRIES, retry_delay_s
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +257,10 @@ class QueuedRun:
         while True:
             progress = self.records.progress(run_id)
             yield progress
-            if progress is None or progress.is_over:
+            if progress is None:
+                return
+            if progress.is_over:
+                self.records.forget(run_id)
                 return
             now = time.monotonic()
             if progress != before:
@@ -337,14 +339,10 @@ class LocalRun:
 
     def _do(self, chunk: Chunk) -> list[Chunk]:
         """Do a chunk; what is to be tried again."""
-        leftover = self.work.run(chunk, self._note)
-        if not leftover.again:
-            return []
-        tries = chunk.tries + 1
-        if tries < MOST_TRIES:
-            return [chunk.part(list(leftover.again), tries=tries)]
-        self._note(leftover.given_up(tries))
-        return []
+        again, given_up = self.work.run(chunk, self._note).next_try(chunk)
+        if given_up.failures:
+            self._note(given_up)
+        return [] if again is None else [again]
 
     def _note(self, report: Report) -> None:
         with self._lock:

@@ -5,13 +5,10 @@ other predictions.
 """
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -32,6 +29,7 @@ from backend.preannotation import PreAnnotation
 from backend.progress_bar import ProgressBar
 from backend.run_records import RunRecords
 from backend.settings import Settings
+from backend.stopping import stopping_on_signals
 from backend.watching import Watching
 from backend.work import Desk, work_until_stopped
 from backend.wsgi import Engine, build_engine, configure_logging
@@ -173,7 +171,10 @@ def _here(session: Session, wish: Wish) -> Outcome:
     started = time.monotonic()
     _say_model_loads(session)
     session.engine.segmenter.get()
-    with _stopping(session.stop), ProgressBar(ERRORS) as bar:
+    with (
+        stopping_on_signals(session.stop, say=ERRORS.print, at_once=_interrupt),
+        ProgressBar(ERRORS) as bar,
+    ):
         run = LocalRun(
             work=PreAnnotation(
                 annotator=session.engine.annotator,
@@ -265,22 +266,5 @@ def _say_model_loads(session: Session) -> None:
     )
 
 
-@contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C end the work in good order, and the second at once."""
-
-    def on_signal(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        ERRORS.print("Stopping after the images at hand; once more stops at once.")
-
-    before: dict[int, Any] = {
-        number: signal.signal(number, on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt

@@ -36,6 +36,9 @@ from segmenter import SegmenterError
 logger = logging.getLogger(__name__)
 
 OUR_VERSIONS: Final = "diffsegmenter-"
+# A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
+MOST_TRIES: Final = 4
+_FIRST_DELAY_S: Final = 10.0
 # Predictions in one request to Label Studio.
 _BULK: Final = 64
 _BULK_BYTES: Final = 16_000_000
@@ -80,14 +83,27 @@ class Leftover:
     again: Mapping[int, str] = field(default_factory=dict)
     untouched: Sequence[int] = ()
 
-    def given_up(self, tries: int) -> Report:
-        """What to say of tasks that are not tried again, after so many tries."""
-        return Report(
-            failures={
-                task: f"{reason} (Tried {tries} times.)"
-                for task, reason in self.again.items()
-            }
-        )
+    def next_try(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
+        """What to try again, and what is given up because it was tried so often.
+
+        Args:
+            chunk: that this is left of.
+        """
+        tries = chunk.tries + 1
+        if not self.again:
+            return None, Report()
+        if tries < MOST_TRIES:
+            return chunk.part(list(self.again), tries=tries), Report()
+        failures = {
+            task: f"{reason} (Tried {tries} times.)"
+            for task, reason in self.again.items()
+        }
+        return None, Report(failures=failures)
+
+
+def retry_delay_s(tries: int) -> float:
+    """How long tasks rest that were given up `tries` times, 1 or more."""
+    return float(_FIRST_DELAY_S * 4 ** (tries - 1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

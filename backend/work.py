@@ -9,7 +9,6 @@ was killed is taken up within half a minute, and one that takes hours is not tak
 import logging
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -30,8 +29,9 @@ from rq.worker.base import WorkerStatus
 
 from backend.chunks import Chunk
 from backend.job_queue import WORK, ChunkJob, JobQueue
-from backend.preannotation import Leftover, PreAnnotation, Report
+from backend.preannotation import Leftover, PreAnnotation, Report, retry_delay_s
 from backend.run_records import RunRecords
+from backend.stopping import stopping_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,6 @@ _WORKER_TTL_S: Final = 16
 _HANDS: Final = 2
 _PAUSE_S: Final = 2.0
 _LOOK_S: Final = 2.0
-# A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
-MOST_TRIES: Final = 4
-_FIRST_DELAY_S: Final = 10.0
 _DIED: Final = (
     "Each worker that began with it died, killed or out of memory; see the workers' "
     "logs, or whether the image is very large."
@@ -100,26 +97,20 @@ class Desk:
             return  # was computed ahead; whoever asks computes the rest
         if leftover.untouched:
             self.queue.add([chunk.part(leftover.untouched)], at_front=True)
-        if not leftover.again:
+        again, given_up = leftover.next_try(chunk)
+        if given_up.failures:
+            told(given_up)
+        if again is None:
             return
-        tries = chunk.tries + 1
-        if tries >= MOST_TRIES:
-            told(leftover.given_up(tries))
-            return
-        delay_s = retry_delay_s(tries)
-        self.queue.add([chunk.part(list(leftover.again), tries=tries)], delay_s=delay_s)
+        delay_s = retry_delay_s(again.tries)
+        self.queue.add([again], delay_s=delay_s)
         logger.warning(
             "Project %s: %d tasks are tried again in %.0f s: %s",
             chunk.project_id,
-            len(leftover.again),
+            len(again.task_ids),
             delay_s,
             next(iter(leftover.again.values())),
         )
-
-
-def retry_delay_s(tries: int) -> float:
-    """How long tasks rest that were given up `tries` times, 1 or more."""
-    return float(_FIRST_DELAY_S * 4 ** (tries - 1))
 
 
 class _RunLasts:
@@ -303,7 +294,10 @@ def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
     logging.getLogger("rq.worker").addFilter(_BriefOutages())
     name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     with (
-        _signals_stopping(desk.work.stop),
+        # What is cut short is taken up by others when its heartbeat is missed.
+        stopping_on_signals(
+            desk.work.stop, say=logger.info, at_once=lambda: os._exit(1)
+        ),
         ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool,
     ):
         hands = [pool.submit(_work, desk, name, burst=burst) for _ in range(_HANDS)]
@@ -346,30 +340,6 @@ class _BriefOutages(logging.Filter):
             record.msg = f"{record.msg}: {type(record.exc_info[1]).__name__}"
             record.exc_info = None
         return True
-
-
-@contextmanager
-def _signals_stopping(stop: threading.Event) -> Iterator[None]:
-    """Let the first SIGTERM or SIGINT end the work in good order, the second at once.
-
-    What is cut short is taken up by others when its heartbeat is missed.
-    """
-
-    def on_signal(*_: object) -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-        logger.info("Stopping after the images at hand; once more stops at once.")
-
-    before = {
-        number: signal.signal(number, on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

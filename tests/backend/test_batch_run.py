@@ -17,10 +17,10 @@ from backend.batch_run import (
 from backend.chunks import Chunk
 from backend.errors import LabelStudioAway
 from backend.job_queue import JobQueue, queue_connection
+from backend.preannotation import MOST_TRIES
 from backend.predict import PreAnnotator
 from backend.project_tasks import PAGE_SIZE, ProjectTasks
 from backend.run_records import Progress, RunRecords
-from backend.work import MOST_TRIES
 from tests.batch_work import assert_each_once, work_of
 from tests.fakes import (
     MODEL_VERSION,

@@ -18,14 +18,12 @@ from rq.registry import FailedJobRegistry
 
 from backend.chunks import Chunk
 from backend.job_queue import JobQueue, queue_connection
-from backend.preannotation import PreAnnotation
+from backend.preannotation import MOST_TRIES, PreAnnotation, retry_delay_s
 from backend.run_records import Progress, RunRecords
 from backend.work import (
-    MOST_TRIES,
     ChunkWorker,
     Desk,
     do_chunk,
-    retry_delay_s,
     work_until_stopped,
 )
 from tests.batch_work import assert_each_once, work_of
