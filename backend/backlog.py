@@ -84,21 +84,21 @@ class Backlog:
             request: for whose label config.
             access: as the request had.
         """
-        names = {
-            id(task): (request.project, task.id, hash(request.label_config))
-            for task in tasks
-        }
+
+        def name(task: Task) -> tuple[str | None, int | None, int]:
+            return request.project, task.id, hash(request.label_config)
+
         with self._lock:
             room = _MOST_WAITING - len(self._waiting)
-            new = [task for task in tasks if names[id(task)] not in self._waiting]
+            new = [task for task in tasks if name(task) not in self._waiting]
             new = new[: max(0, room)]
-            self._waiting.update(names[id(task)] for task in new)
+            self._waiting.update(map(name, new))
         if not new:
             return
 
         def done(task: Task) -> None:
             with self._lock:
-                self._waiting.discard(names[id(task)])
+                self._waiting.discard(name(task))
 
         self._pieces.put(lambda: self._compute_ahead(new, request, access, done))
 

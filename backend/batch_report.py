@@ -39,7 +39,7 @@ def conclude(session: Session, outcome: Outcome, failures_file: Path | None) -> 
         line += "; the run was called off"
     if n_doubles:
         line += f"; {n_doubles} doubles removed"
-    OUTPUT.print(line + ".", markup=False, highlight=False, soft_wrap=True)
+    _print(line + ".")
     print_failures(ERRORS, outcome.failures)
     if not progress.is_canceled and progress.missing:
         ERRORS.print(
@@ -88,14 +88,11 @@ def _say_what_is_shown(session: Session) -> None:
     is_ours = not shown or shown.startswith(OUR_VERSIONS)
     if shown == session.version or not is_ours:
         return
-    OUTPUT.print(
+    _print(
         "The label stream shows predictions of "
         + (f"{shown!r}" if shown else "no model")
         + f"; choose {session.version!r}, or the connected backend, under Settings > "
-        "Annotation.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        "Annotation."
     )
 
 
@@ -115,4 +112,4 @@ def tell_plan(session: Session, wish: Wish) -> None:
         ),
     ]
     for line in lines:
-        OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print(line)

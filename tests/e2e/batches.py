@@ -38,12 +38,7 @@ class Batch:
         """Begin `diffsegmenter preannotate`; its output is collected."""
         return subprocess.Popen(
             self._command(*options),
-            cwd=REPOSITORY,
-            env=child_environment(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            **self._how,
             start_new_session=True,
         )
 
@@ -51,12 +46,7 @@ class Batch:
         """Run `diffsegmenter preannotate` to its end."""
         return subprocess.run(
             self._command(*options),
-            cwd=REPOSITORY,
-            env=child_environment(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            **self._how,
             timeout=_RUN_TIMEOUT_S,
         )
 
@@ -77,6 +67,17 @@ class Batch:
         twice = {task: count for task, count in per_task.items() if count > 1}
         assert not twice, f"stored more than once: {twice}"
         assert len({row["model_version"] for row in predictions}) == 1
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {
+            "cwd": REPOSITORY,
+            "env": child_environment(self.environment),
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
 
     def _command(self, *options: str) -> list[str]:
         return [
