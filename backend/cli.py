@@ -8,6 +8,7 @@ import typer
 from gunicorn.app.base import BaseApplication
 from rich.console import Console
 
+from backend.batch_session import explained
 from backend.cache import Cache
 from backend.cache_health import Room
 from backend.doctor.findings import Finding, problem
@@ -21,7 +22,7 @@ from backend.wsgi import (
     server_options,
     settings_cache,
 )
-from segmenter import ModelSource, SegmenterError
+from segmenter import ModelSource
 from segmenter.commands import segment_picture
 from segmenter.evaluation.command import evaluate_folder
 
@@ -58,15 +59,12 @@ class _Server(BaseApplication):  # type: ignore[misc]
 @app.command()
 def serve() -> None:
     """Serve Label Studio. Everything is set by environment variables."""
-    try:
+    with explained():
         settings = Settings.from_env()
         # Asked here as well, so that a misspelt model stops the start, and so does
         # a REDIS_URL that redis-py alone can judge.
         ModelSource.parse(settings.model)
         settings_cache(settings)
-    except (SettingsError, SegmenterError) as error:
-        _errors.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error
     configure_logging(settings.log_level)
     _errors.print(
         f"DiffSegmenter listens on http://{server_options(settings)['bind']}, model "
@@ -160,11 +158,8 @@ def _open_cache() -> Iterator[Cache]:
     """The cache of the environment's settings."""
     # What the store logs is meant for a backend, which goes on without it.
     configure_logging("CRITICAL")
-    try:
+    with explained():
         store = settings_cache(Settings.from_env())
-    except SettingsError as error:
-        _errors.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error
     with closing(store):
         yield store
 

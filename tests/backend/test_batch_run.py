@@ -340,6 +340,22 @@ def test_watch_ends_when_the_run_is_over(
     assert [seen is not None and seen.is_over for seen in rest] == [True]
 
 
+def test_watch_lets_a_run_go_that_is_over_and_no_other(
+    new_run: Callable[..., QueuedRun], connection: redis.Redis
+) -> None:
+    run = new_run()
+    run_id = run.begin()
+    watching = run.watch(run_id)
+    next(watching)
+    while_it_lasts = connection.ttl(f"diffsegmenter:run:{run_id}")
+    run.records.end_listing(run_id)
+
+    list(watching)
+
+    assert while_it_lasts == -1
+    assert connection.ttl(f"diffsegmenter:run:{run_id}") > 0
+
+
 def test_watch_ends_with_none_when_redis_forgot_the_run(
     new_run: Callable[..., QueuedRun], connection: redis.Redis
 ) -> None:
