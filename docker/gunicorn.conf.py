@@ -3,8 +3,8 @@
 gunicorn -c docker/gunicorn.conf.py
 """
 
-from backend.settings import Settings
-from backend.wsgi import server_options
+from backend.server.wsgi import server_options
+from backend.settings.environment import Settings
 
-wsgi_app = "backend.wsgi:app_from_environment()"
+wsgi_app = "backend.server.wsgi:app_from_environment()"
 globals().update(server_options(Settings.from_env()))

@@ -6,9 +6,9 @@ import numpy as np
 from label_studio_sdk.converter import brush
 from numpy.typing import NDArray
 
-from backend.predict import Answer, PreAnnotator
-from backend.tasks import parse_predict
-from backend.values import LabelStudioAccess
+from backend.inference.predictor import Answer, PreAnnotator
+from backend.label_studio.requests import parse_predict
+from backend.types import LabelStudioAccess
 from tests.fakes import (
     RED_AND_BLUE,
     picture,

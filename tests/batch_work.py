@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.chunks import Chunk
-from backend.preannotation import Leftover, PreAnnotation, Report
-from backend.predict import PreAnnotator
+from backend.batch.chunks import Chunk
+from backend.batch.preannotation import Leftover, PreAnnotation, Report
+from backend.inference.predictor import PreAnnotator
 from tests.fakes import MODEL_VERSION
 from tests.label_studio_stand_in import LabelStudioStandIn
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.cache_health import CacheSize, CacheStats, Standing
-from backend.images import ImageFetcher
-from backend.metrics import Metrics
-from backend.predict import PreAnnotator
-from backend.scoring import Scorer
-from backend.values import ControlDefaults, CutOptions
+from backend.cache.fault_guard import CacheSize, CacheStats, Standing
+from backend.images.fetcher import ImageFetcher
+from backend.inference.metrics import Metrics
+from backend.inference.predictor import PreAnnotator
+from backend.inference.scorer import Scorer
+from backend.types import ControlDefaults, CutOptions
 from segmenter import MODES, Mode, ScoreMaps, SegmenterOptions
 
 Pixels = NDArray[np.uint8]
@@ -102,7 +102,7 @@ def colour_map(pixels: Pixels, label: str) -> NDArray[np.float16]:
 
 
 class MemoryCache:
-    """`backend.cache.Cache` in a dict that a test can look into."""
+    """`backend.cache.store.Cache` in a dict that a test can look into."""
 
     def __init__(self) -> None:
         self.stats = CacheStats()

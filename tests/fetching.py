@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
-from backend.images import ImageFetcher
-from backend.values import LabelStudioAccess
+from backend.images.fetcher import ImageFetcher
+from backend.types import LabelStudioAccess
 from tests.web_server import WebServer, running_web_server
 
 NOWHERE: Final = LabelStudioAccess(url=None)

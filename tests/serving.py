@@ -4,10 +4,10 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from backend.app import Parts, create_app
-from backend.predict import PreAnnotator
-from backend.projects import ProjectAccess
-from backend.values import LabelStudioAccess
+from backend.inference.predictor import PreAnnotator
+from backend.label_studio.connections import ProjectAccess
+from backend.server.app import Parts, create_app
+from backend.types import LabelStudioAccess
 from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
@@ -39,7 +39,7 @@ def make_parts(annotator: PreAnnotator, **parts: Any) -> Parts:
     defaults: dict[str, Any] = {
         "projects": ProjectAccess(LabelStudioAccess(url=None), trusts_setup=True),
         "metrics": annotator.metrics,
-        "cache": annotator.scorer.cache,
+        "cache_status": annotator.scorer.cache.describe,
         "model_status": lambda: "ready",
     }
     return Parts(annotator=annotator, **{**defaults, **parts})

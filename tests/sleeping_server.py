@@ -7,13 +7,14 @@ import os
 import time
 from typing import Any
 
-from backend.cli import _Server
-from backend.settings import Settings
-from backend.wsgi import build_app, configure_logging
+from backend.cli.serve import Server
+from backend.engine import configure_logging
+from backend.server.wsgi import build_app
+from backend.settings.environment import Settings
 from tests.fakes import ColourSegmenter
 
 
-class _SleepingServer(_Server):
+class _SleepingServer(Server):
     def load(self) -> Any:
         sleep_s = float(os.environ.get("SLEEP_S", "1"))
         segmenter = ColourSegmenter(before=lambda pixels: time.sleep(sleep_s))

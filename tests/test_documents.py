@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
-from backend.settings import Settings
-from backend.tag_attributes import read_cut_options, read_label
-from backend.values import CutOptions
+from backend.label_config.attributes import read_cut_options, read_label
+from backend.settings.environment import Settings
+from backend.types import CutOptions
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENTS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

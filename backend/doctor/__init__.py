@@ -24,13 +24,13 @@ from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
 from backend.doctor.sample import check_prediction, check_sample
 from backend.doctor.workers import check_workers
+from backend.engine import build_engine, control_defaults, image_fetcher
 from backend.errors import SettingsError
-from backend.images import ImageFetcher
-from backend.label_studio_client import LabelStudioClient
-from backend.predict import PreAnnotator
+from backend.images.fetcher import ImageFetcher
+from backend.inference.predictor import PreAnnotator
+from backend.label_studio.client import LabelStudioClient
 from backend.redis_client import redis_client, redis_secrets
-from backend.settings import Settings
-from backend.wsgi import build_engine, control_defaults, image_fetcher
+from backend.settings.environment import Settings
 from segmenter import SegmenterError
 
 

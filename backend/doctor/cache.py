@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import redis
 
-from backend.cache_health import Room
+from backend.cache.embedded_store import SIZE_LIMIT_BYTES
+from backend.cache.fault_guard import Room
+from backend.cache.redis_memory import redis_room
+from backend.cache.redis_store import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
 from backend.doctor.findings import Check, Finding, ok, problem, warning
-from backend.embedded_cache import SIZE_LIMIT_BYTES
 from backend.errors import SettingsError
-from backend.label_studio_client import causes
-from backend.redis_cache import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
+from backend.label_studio.client import causes
 from backend.redis_client import (
     REDIS_FAULTS,
     RedisClient,
@@ -24,8 +25,7 @@ from backend.redis_client import (
     describe_redis,
     redis_client,
 )
-from backend.redis_memory import redis_room
-from backend.settings import Settings
+from backend.settings.environment import Settings
 
 _OLDEST_REDIS: Final = 6
 # A lookup costs one round trip for each request; beyond this it can be felt.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from backend.addresses import shorten
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
 from backend.doctor.machine import (
     ANY_ADDRESS,
@@ -22,8 +21,9 @@ from backend.doctor.machine import (
     own_url,
 )
 from backend.doctor.project import NO_PROJECT, Project
-from backend.label_studio_client import LabelStudioClient, Reply
-from backend.settings import Settings
+from backend.http.urls import shorten
+from backend.label_studio.client import LabelStudioClient, Reply
+from backend.settings.environment import Settings
 
 # Label Studio asks each connected backend twice, and waits for it.
 _LIST_TIMEOUT_S: Final = 60.0

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from backend.addresses import shorten
 from backend.doctor.findings import (
     Check,
     Finding,
@@ -19,8 +18,9 @@ from backend.doctor.findings import (
     warning,
 )
 from backend.doctor.machine import is_loopback, model_version_of
-from backend.label_studio_client import LabelStudioClient, NoReply, Reply, ask
-from backend.settings import Settings
+from backend.http.urls import shorten
+from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask
+from backend.settings.environment import Settings
 
 _WHO_AM_I: Final = "/api/current-user/whoami"
 # Pages of Label Studio 1.23.2; each is there only where its kind is allowed.

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from xml.etree import ElementTree
 
-from backend.config_labels import labels_by_control
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
 from backend.doctor.project import NO_PROJECT, Project
 from backend.errors import BadLabelConfig
-from backend.label_config import LabelConfig, read_label_config
-from backend.tag_attributes import is_skipped
-from backend.values import Control, ControlDefaults, Label
+from backend.label_config.attributes import is_skipped
+from backend.label_config.labels import labels_by_control
+from backend.label_config.parser import LabelConfig, read_label_config
+from backend.types import Control, ControlDefaults, Label
 
 _LABELS_SHOWN: Final = 60
 EDITOR: Final = "Settings > Labeling Interface > Code"

@@ -12,8 +12,8 @@ from backend.doctor.findings import (
     skipped,
     warning,
 )
-from backend.predict import PreAnnotator
-from backend.settings import Settings
+from backend.inference.predictor import PreAnnotator
+from backend.settings.environment import Settings
 from segmenter import (
     ModelSource,
     SegmenterError,

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from backend.addresses import shorten
 from backend.doctor.findings import (
     Check,
     Finding,
@@ -23,13 +22,14 @@ from backend.doctor.findings import (
 from backend.doctor.labels import EDITOR
 from backend.doctor.project import NO_PROJECT, Project, first_task
 from backend.errors import BadLabelConfig
-from backend.images import ImageFetcher
-from backend.intake import Intake, Job
-from backend.label_config import LabelConfig
-from backend.label_studio_client import LabelStudioClient
-from backend.predict import PreAnnotator
-from backend.tasks import PredictRequest
-from backend.values import FetchedImage, LabelStudioAccess, Task
+from backend.http.urls import shorten
+from backend.images.fetcher import ImageFetcher
+from backend.inference.predictor import PreAnnotator
+from backend.inference.prefetch import Intake, Job
+from backend.label_config.parser import LabelConfig
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.requests import PredictRequest
+from backend.types import FetchedImage, LabelStudioAccess, Task
 from segmenter import SegmenterError
 
 _IMAGES_SHOWN: Final = 5

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from backend.images import ImageFetcher
-from backend.predict import PreAnnotator
+from backend.images.fetcher import ImageFetcher
+from backend.inference.predictor import PreAnnotator
 from tests.clock import Clock
 from tests.fakes import ColourSegmenter, MemoryCache, make_annotator
 from tests.fetching import (  # noqa: F401

@@ -17,10 +17,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from backend.cache import score_key
-from backend.claims import claimed
-from backend.redis_cache import RedisCache
-from backend.score_codec import encode_score_maps
+from backend.cache.codec import encode_score_maps
+from backend.cache.leases import claimed
+from backend.cache.redis_store import RedisCache
+from backend.cache.store import score_key
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.redis_faults import FAULTS, Fault
 from tests.redis_server import running_redis

@@ -16,9 +16,9 @@ from time import perf_counter, sleep
 from rich.console import Console
 from rich.table import Table
 
-from backend.images import ImageFetcher
-from backend.tasks import parse_predict
-from backend.values import LabelStudioAccess
+from backend.images.fetcher import ImageFetcher
+from backend.label_studio.requests import parse_predict
+from backend.types import LabelStudioAccess
 from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,

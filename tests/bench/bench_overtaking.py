@@ -13,7 +13,7 @@ import time
 
 from rich.console import Console
 
-from backend.predict import PreAnnotator
+from backend.inference.predictor import PreAnnotator
 from tests.asking import ask
 from tests.e2e.batches import picture
 from tests.fakes import ColourSegmenter, make_annotator

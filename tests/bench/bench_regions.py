@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from backend.painting import Canvas, paint
-from backend.values import Control, CutOptions, ImageTag, Label, Shape
+from backend.regions.painting import Canvas, paint
+from backend.types import Control, CutOptions, ImageTag, Label, Shape
 from segmenter import ScoreMaps
 from tests.bench.bench_rle import centred_yx
 

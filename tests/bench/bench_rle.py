@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from backend.rle import decode_rle, encode_rle
+from backend.regions.rle import decode_rle, encode_rle
 
 SIZES_PX = (512, 1024, 2048, 4096)
 ENCODER_GOAL = 10

@@ -1,7 +1,8 @@
 """What Label Studio takes for the requests that pre-annotation makes of it.
 
 Projects of several sizes in one Label Studio, SQLite below; each request as
-`backend.project_tasks` makes it, one at a time, with nothing else going on there.
+`backend.label_studio.project_tasks` makes it, one at a time, with nothing else going
+on there.
 """
 
 import json
@@ -16,10 +17,10 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
-from backend.label_studio_client import LabelStudioClient
-from backend.project_tasks import PAGE_SIZE, ProjectTasks
-from backend.tasks import parse_predict
-from backend.values import LabelStudioAccess
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.project_tasks import PAGE_SIZE, ProjectTasks
+from backend.label_studio.requests import parse_predict
+from backend.types import LabelStudioAccess
 from tests.e2e.label_studio import LabelStudio, label_studio_process
 from tests.e2e.label_studio_api import LabelStudioApi, api_with_legacy_token
 from tests.fakes import RED_AND_BLUE, ColourSegmenter, make_annotator, picture

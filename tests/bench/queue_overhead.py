@@ -11,16 +11,16 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from backend.batch_run import LocalRun, QueuedRun, Wish
-from backend.chunks import Chunk
-from backend.job_queue import JobQueue, queue_connection
-from backend.label_studio_client import LabelStudioClient
-from backend.preannotation import PreAnnotation
-from backend.project_tasks import ProjectTasks
-from backend.run_records import RunRecords
-from backend.settings import Settings
-from backend.tasks import parse_predict
-from backend.wsgi import Engine, build_engine
+from backend.batch.chunks import Chunk
+from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.preannotation import PreAnnotation
+from backend.batch.run_records import RunRecords
+from backend.batch.runs import LocalRun, QueuedRun, Wish
+from backend.engine import Engine, build_engine
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.project_tasks import ProjectTasks
+from backend.label_studio.requests import parse_predict
+from backend.settings.environment import Settings
 from tests.bench.queue_rig import Rig
 from tests.e2e.batches import Batch, picture
 from tests.fakes import RED_AND_BLUE, ColourSegmenter

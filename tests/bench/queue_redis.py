@@ -9,12 +9,12 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from backend.chunks import Chunk
-from backend.job_queue import JobQueue, queue_connection
-from backend.redis_cache import RedisCache
-from backend.run_records import RunRecords
-from backend.settings import Settings
-from backend.wsgi import build_engine
+from backend.batch.chunks import Chunk
+from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.run_records import RunRecords
+from backend.cache.redis_store import RedisCache
+from backend.engine import build_engine
+from backend.settings.environment import Settings
 from tests.bench.queue_rig import Rig
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.fakes import RED_AND_BLUE

@@ -12,7 +12,7 @@ import pytest
 
 from backend.doctor import examine
 from backend.doctor.findings import Finding
-from backend.settings import Settings
+from backend.settings.environment import Settings
 from tests.e2e.backend_process import Backend, running_backend
 from tests.e2e.examples import PROJECTS
 from tests.e2e.label_studio import LabelStudio, running_label_studio

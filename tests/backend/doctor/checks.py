@@ -4,9 +4,9 @@ import json
 from typing import Any, TypeVar
 
 from backend.doctor.findings import Check, Finding
-from backend.label_studio_client import LabelStudioClient
-from backend.settings import Settings
-from backend.values import LabelStudioAccess
+from backend.label_studio.client import LabelStudioClient
+from backend.settings.environment import Settings
+from backend.types import LabelStudioAccess
 from tests.web_server import WebServer
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import pytest
 
 from backend.doctor import examine
 from backend.doctor.findings import Finding
-from backend.wsgi import build_engine
+from backend.engine import build_engine
 from tests.backend.doctor.checks import (
     TOKEN,
     row,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from backend.cache.redis_store import KEY_PREFIX
 from backend.doctor.cache import check_cache
 from backend.doctor.findings import Finding
-from backend.redis_cache import KEY_PREFIX
 from tests.backend.doctor.checks import only, settings
 from tests.redis_server import RedisServer, free_port, running_redis
 

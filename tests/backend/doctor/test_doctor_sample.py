@@ -10,9 +10,9 @@ from backend.doctor.findings import Finding
 from backend.doctor.labels import check_label_config
 from backend.doctor.project import Project
 from backend.doctor.sample import check_prediction, check_sample
-from backend.images import ImageFetcher
-from backend.predict import PreAnnotator
-from backend.values import CutOptions, LabelStudioAccess, Task
+from backend.images.fetcher import ImageFetcher
+from backend.inference.predictor import PreAnnotator
+from backend.types import CutOptions, LabelStudioAccess, Task
 from tests.backend.doctor.checks import client_of, outcome, serve_json
 from tests.fakes import (
     RED_AND_BLUE,

@@ -1,11 +1,11 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from backend.chunks import Chunk
+from backend.batch.chunks import Chunk
+from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.worker import ChunkWorker, Desk
 from backend.doctor.findings import Finding
 from backend.doctor.workers import check_workers
-from backend.job_queue import JobQueue, queue_connection
-from backend.work import ChunkWorker, Desk
 from tests.backend.doctor.checks import only, settings
 from tests.redis_server import free_port
 

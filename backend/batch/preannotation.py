@@ -1,0 +1,412 @@
+"""A chunk of tasks in, their predictions in Label Studio; each task exactly once.
+
+Label Studio keeps whatever it is sent, twice if it is sent twice, and knows nothing
+of transactions over several requests. So this looks before it stores, and again
+afterwards: of two predictions of one version the older stays, whoever stored them.
+Two workers that do the same end at the same prediction.
+
+Knows neither queue nor progress bar; tells `report` what is done.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from queue import Empty, Full, Queue
+from typing import Any, Final
+
+from backend.batch.chunks import Chunk
+from backend.errors import (
+    BackendError,
+    BadLabelConfig,
+    ImageError,
+    ImageTooSlow,
+    LabelStudioAway,
+    LabelStudioRefusal,
+)
+from backend.inference.predictor import Outcome, PreAnnotator
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.project_tasks import Holdings, ProjectTasks
+from backend.types import Task
+from segmenter import SegmenterError
+
+logger = logging.getLogger(__name__)
+
+OUR_VERSIONS: Final = "diffsegmenter-"
+# A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
+MOST_TRIES: Final = 4
+_FIRST_DELAY_S: Final = 10.0
+# Predictions in one request to Label Studio.
+_BULK: Final = 64
+_BULK_BYTES: Final = 16_000_000
+# A request to Label Studio costs it a tenth of a second to seconds, however many
+# predictions are in it. They are gathered for some times as long as the last one took.
+_GATHER_TIMES: Final = 3.0
+_LONGEST_GATHERING_S: Final = 15.0
+# Results that wait for a slow Label Studio before the model waits as well.
+_AHEAD: Final = 2 * _BULK
+# A day: nothing here is in a hurry, and waiting needs a number.
+_NO_LIMIT_S: Final = 86_400.0
+# One prediction is at fault, or their sum is: each is tried alone.
+_ABOUT_CONTENT: Final = frozenset({400, 413, 422})
+_GONE: Final = "The task is not in the project any more."
+_UNDRAWABLE: Final = "None of its regions is one that Label Studio takes."
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What has become of some tasks of a chunk, for good.
+
+    Attributes:
+        done: tasks that hold a prediction of the version now.
+        failures: why there is none, by task id; trying again would not help.
+    """
+
+    done: Sequence[int] = ()
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """What a chunk could not do now.
+
+    Attributes:
+        again: why, by task id; trying again later may help.
+        untouched: tasks not begun, because the work was stopped.
+    """
+
+    again: Mapping[int, str] = field(default_factory=dict)
+    untouched: Sequence[int] = ()
+
+    def next_try(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
+        """What to try again, and what is given up because it was tried so often.
+
+        Args:
+            chunk: that this is left of.
+        """
+        tries = chunk.tries + 1
+        if not self.again:
+            return None, Report()
+        if tries < MOST_TRIES:
+            return chunk.part(list(self.again), tries=tries), Report()
+        failures = {
+            task: f"{reason} (Tried {tries} times.)"
+            for task, reason in self.again.items()
+        }
+        return None, Report(failures=failures)
+
+
+def retry_delay_s(tries: int) -> float:
+    """How long tasks rest that were given up `tries` times, 1 or more."""
+    return float(_FIRST_DELAY_S * 4 ** (tries - 1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreAnnotation:
+    """Does chunks.
+
+    Attributes:
+        annotator: makes predictions.
+        client: stores them, as somebody who may change the project.
+        patience_s: how long a Label Studio that is away is waited for.
+        stop: ends the work after the image at hand when it is set.
+    """
+
+    annotator: PreAnnotator
+    client: LabelStudioClient
+    patience_s: float = 180.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(
+        self,
+        chunk: Chunk,
+        report: Callable[[Report], None],
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> Leftover:
+        """Pre-annotate the chunk's tasks.
+
+        Args:
+            chunk: what to do.
+            report: called with what is done as soon as it is stored, from this thread
+                and from another, one call at a time.
+            goes_on: asked after every image; the rest is left when it says no.
+
+        Returns:
+            What is neither done nor given up.
+
+        Raises:
+            WeightsNotFound: if the model cannot be loaded.
+        """
+        work = _Work(self, chunk, report, goes_on)
+        if self.stop.is_set():
+            return work.leftover({})
+        try:
+            work.run()
+        except LabelStudioAway as away:
+            if not self.stop.is_set():
+                return work.leftover(dict.fromkeys(work.open, str(away)))
+        except (LabelStudioRefusal, BadLabelConfig) as refusal:
+            work.report(failures=dict.fromkeys(work.open, str(refusal)))
+        return work.leftover({})
+
+
+class _Work:
+    """One chunk on its way."""
+
+    def __init__(
+        self,
+        parts: PreAnnotation,
+        chunk: Chunk,
+        report: Callable[[Report], None],
+        goes_on: Callable[[], bool],
+    ) -> None:
+        self._parts = parts
+        self._goes_on = goes_on
+        self._chunk = chunk
+        self._report = report
+        self._lock = threading.Lock()
+        self.open = dict.fromkeys(chunk.task_ids)
+        self._again: dict[int, str] = {}
+        self._tasks = ProjectTasks(
+            parts.client,
+            chunk.project_id,
+            patience_s=parts.patience_s,
+            stop=parts.stop,
+        )
+
+    def run(self) -> None:
+        """Do what can be done.
+
+        Raises:
+            LabelStudioError, BadLabelConfig: if the rest of the chunk cannot be done.
+        """
+        facts = self._tasks.facts()
+        version = self._parts.annotator.model_version(facts.label_config)
+        if version != self._chunk.version:
+            self.report(failures=dict.fromkeys(self.open, self._explain(version)))
+            return
+        wanted = self._still_to_do()
+        outcomes = self._parts.annotator.work_through(
+            wanted,
+            facts.label_config,
+            self._parts.client.access,
+            limit_s=_NO_LIMIT_S,
+        )
+        with closing(outcomes):
+            if self._chunk.stores:
+                self._store_all(wanted, outcomes)
+            else:
+                for outcome in self._until_stopped(outcomes):
+                    self._sort(wanted[outcome.place], outcome)
+
+    def leftover(self, again: Mapping[int, str]) -> Leftover:
+        """What is still open, with `again` as the reason of what has none."""
+        reasons = {**again, **self._again}
+        return Leftover(
+            again={task: reasons[task] for task in self.open if task in reasons},
+            untouched=[task for task in self.open if task not in reasons],
+        )
+
+    def report(
+        self, *, done: Sequence[int] = (), failures: Mapping[int, str] | None = None
+    ) -> None:
+        """Close tasks, and say so."""
+        failures = failures or {}
+        if not done and not failures:
+            return
+        with self._lock:
+            for task_id in (*done, *failures):
+                self.open.pop(task_id, None)
+            self._report(Report(done=done, failures=dict(failures)))
+
+    def _still_to_do(self) -> list[Task]:
+        """The chunk's tasks that exist and lack a prediction of the version."""
+        ids = list(self.open)
+        found = self._tasks.fetch(ids)
+        existing = {task.id for task in found}
+        self.report(failures={task: _GONE for task in ids if task not in existing})
+        if not self._chunk.stores:
+            return found
+        lacking = self._lacking(list(self.open))
+        return [task for task in found if task.id in lacking]
+
+    def _lacking(self, ids: Sequence[int]) -> set[int]:
+        """Those without a prediction of the version; the others are tidied and done."""
+        if not ids:
+            return set()
+        holding = self._tasks.holdings(list(ids), self._chunk.version)
+        tidy(self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces)
+        self.report(done=[task_id for task_id in ids if task_id in holding])
+        return {task_id for task_id in ids if task_id not in holding}
+
+    def _until_stopped(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            yield outcome
+            if self._parts.stop.is_set() or not self._goes_on():
+                return
+
+    def _sort(self, task: Task, outcome: Outcome) -> Row | None:
+        """The prediction to store; None for a task that has none, noting why."""
+        assert task.id is not None
+        if outcome.prediction is not None:
+            if self._chunk.stores:
+                return {**outcome.prediction, "task": task.id}
+            self.report(done=[task.id])
+            return None
+        reason = "; ".join(map(_text_of, outcome.failures)) or _UNDRAWABLE
+        if any(map(_may_pass, outcome.failures)):
+            self._again[task.id] = reason
+        else:
+            self.report(failures={task.id: reason})
+        return None
+
+    def _store_all(self, wanted: Sequence[Task], outcomes: Iterator[Outcome]) -> None:
+        """Store predictions in another thread while the model is at the next ones."""
+        waiting: Queue[Row | None] = Queue(maxsize=_AHEAD)
+        with ThreadPoolExecutor(1, thread_name_prefix="store") as pool:
+            storing = pool.submit(self._store_what_comes, waiting)
+            try:
+                for outcome in self._until_stopped(outcomes):
+                    row = self._sort(wanted[outcome.place], outcome)
+                    if row is not None and not _put(waiting, row, storing):
+                        break
+            finally:
+                _put(waiting, None, storing)
+            storing.result()
+
+    def _store_what_comes(self, waiting: Queue[Row | None]) -> None:
+        is_over, gather_s = False, 0.0
+        while not is_over:
+            rows, n_bytes = [], 0
+            row = waiting.get()
+            until = time.monotonic() + gather_s
+            while row is not None:
+                rows.append(row)
+                n_bytes += _weight_bytes(row)
+                if len(rows) >= _BULK or n_bytes >= _BULK_BYTES:
+                    break
+                try:
+                    row = waiting.get(timeout=max(0.0, until - time.monotonic()))
+                except Empty:
+                    break
+            is_over = row is None
+            started = time.monotonic()
+            self._store({int(row["task"]): row for row in rows})
+            store_s = time.monotonic() - started
+            gather_s = min(_GATHER_TIMES * store_s, _LONGEST_GATHERING_S)
+
+    def _store(self, rows: Mapping[int, Row]) -> None:
+        """Store predictions, each once, however often Label Studio goes away."""
+        for attempt in self._tasks.patiently():
+            with attempt:
+                # Somebody may have opened the task meanwhile, and a request that was
+                # not answered may have been carried out. What was told before is left.
+                left = self._lacking([task for task in rows if task in self.open])
+                self._store_once({task: rows[task] for task in left})
+                self._check(left)
+
+    def _store_once(self, rows: Mapping[int, Row]) -> None:
+        if not rows:
+            return
+        try:
+            self._tasks.store(list(rows.values()))
+        except LabelStudioRefusal as refusal:
+            if refusal.status not in _ABOUT_CONTENT:
+                raise
+            if len(rows) == 1:
+                self.report(failures=dict.fromkeys(rows, str(refusal)))
+                return
+            half = len(rows) // 2
+            self._store_once(dict(list(rows.items())[:half]))
+            self._store_once(dict(list(rows.items())[half:]))
+
+    def _check(self, ids: set[int]) -> None:
+        """Look whether all is stored, and once."""
+        still_open = [task for task in ids if task in self.open]
+        for task in self._lacking(still_open):
+            self._again[task] = "Label Studio took the prediction but does not show it."
+
+    def _explain(self, version: str) -> str:
+        return (
+            f"The run is for {self._chunk.version}, and this worker gives {version}: "
+            f"the label config has changed since, or its MODEL or options are others. "
+            f"Start `preannotate` again, and workers with the environment of `serve`."
+        )
+
+
+def tidy(
+    tasks: ProjectTasks,
+    version: str,
+    holdings: Mapping[int, Holdings],
+    *,
+    replaces: bool = False,
+) -> int:
+    """Leave one prediction of the version per task.
+
+    Args:
+        tasks: of the project.
+        version: whose doubles go; the oldest stays.
+        holdings: of the tasks to look at.
+        replaces: whether our earlier versions go as well, where this one is there.
+
+    Returns:
+        How many predictions were removed.
+    """
+    n_removed = 0
+    for task_id, held in holdings.items():
+        is_replacing = replaces and any(
+            other.startswith(OUR_VERSIONS) for other in held.versions - {version}
+        )
+        if held.has_doubles or is_replacing:
+            found = tasks.versions_of(task_id)
+            for prediction_id in _surplus(found, version, replaces=replaces):
+                tasks.remove(prediction_id)
+                n_removed += 1
+    return n_removed
+
+
+def _put(waiting: Queue[Row | None], row: Row | None, storing: "Future[None]") -> bool:
+    """Whether the row was handed on; not if what stores has ended."""
+    while not storing.done():
+        try:
+            waiting.put(row, timeout=0.2)
+            return True
+        except Full:
+            continue
+    return False
+
+
+def _surplus(
+    versions: Mapping[int, str], version: str, *, replaces: bool
+) -> Iterator[int]:
+    """Predictions to remove out of a task's, by id."""
+    of_version = sorted(at for at, found in versions.items() if found == version)
+    yield from of_version[1:]
+    if replaces and of_version:
+        for prediction_id, found in versions.items():
+            if found != version and found.startswith(OUR_VERSIONS):
+                yield prediction_id
+
+
+def _weight_bytes(row: Row) -> int:
+    """About what a prediction weighs as JSON: numbers of the RLE, mostly."""
+    return 500 + sum(
+        500 + 4 * len(region.get("value", {}).get("rle", ()))
+        for region in row.get("result", ())
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether trying again may help: a slow or broken network, a full GPU, a bug."""
+    if isinstance(error, ImageError):
+        return isinstance(error, ImageTooSlow) or type(error) is ImageError
+    return not isinstance(error, BackendError | SegmenterError)
+
+
+def _text_of(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,176 @@
+"""What one call of `preannotate` or `worker` has at hand, and how it is refused."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import redis
+from rich.console import Console
+from rich.logging import RichHandler
+
+from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.preannotation import PreAnnotation
+from backend.batch.run_records import Progress, RunRecords
+from backend.batch.worker import Desk, work_until_stopped
+from backend.engine import Engine, build_engine
+from backend.errors import LabelStudioRefusal, SettingsError
+from backend.label_config.parser import read_label_config
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.project_tasks import ProjectFacts, ProjectTasks
+from backend.settings.environment import Settings
+
+logger = logging.getLogger(__name__)
+
+OUTPUT: Final = Console()
+ERRORS: Final = Console(stderr=True)
+
+_PATIENCE_S: Final = 180.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """What one call of the command has at hand."""
+
+    settings: Settings
+    engine: Engine
+    client: LabelStudioClient
+    tasks: ProjectTasks
+    facts: ProjectFacts
+    version: str
+    stop: threading.Event
+
+    @classmethod
+    @contextmanager
+    def opened(cls, project_id: int) -> "Iterator[Session]":
+        """Read the settings and the project.
+
+        Raises:
+            SettingsError, BadLabelConfig, LabelStudioError, SegmenterError: why it
+                cannot begin.
+        """
+        settings = Settings.from_env()
+        require(settings, "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
+        _log_beside_the_bar()
+        engine = build_engine(settings)
+        stop = threading.Event()
+        with closing(LabelStudioClient(settings.label_studio)) as client:
+            tasks = ProjectTasks(client, project_id, patience_s=_PATIENCE_S, stop=stop)
+            # A Label Studio that is not there at the start is a mistake, mostly.
+            facts = _facts(ProjectTasks(client, project_id, patience_s=0))
+            config = read_label_config(facts.label_config, engine.annotator.defaults)
+            yield cls(
+                settings=settings,
+                engine=engine,
+                client=client,
+                tasks=tasks,
+                facts=facts,
+                version=engine.annotator.version_of(config.fingerprint),
+                stop=stop,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended, or was left.
+
+    Attributes:
+        progress: the last that was seen.
+        failures: why tasks were given up, by task id.
+        seconds: that it was watched.
+        done_before: tasks that were done when the watching began.
+        is_left: whether it goes on unwatched, or was stopped.
+    """
+
+    progress: Progress
+    failures: Mapping[int, str]
+    seconds: float
+    done_before: int = 0
+    is_left: bool = False
+
+
+def _facts(tasks: ProjectTasks) -> ProjectFacts:
+    """The project, or a refusal with what to do about it."""
+    try:
+        return tasks.facts()
+    except LabelStudioRefusal as refusal:
+        remedies = {
+            401: "Correct LABEL_STUDIO_API_KEY; `diffsegmenter doctor` knows its kind.",
+            404: "The number is in the project's address; the token's user must see "
+            "the project.",
+        }
+        remedy = remedies.get(refusal.status)
+        if remedy is None:
+            raise
+        raise LabelStudioRefusal(f"{refusal} {remedy}", status=refusal.status) from None
+
+
+def require(settings: Settings, *names: str) -> None:
+    """Refuse to go on without these variables.
+
+    Raises:
+        SettingsError: naming all that are missing.
+    """
+    values = {
+        "REDIS_URL": settings.redis_url,
+        "LABEL_STUDIO_URL": settings.label_studio_url,
+        "LABEL_STUDIO_API_KEY": settings.label_studio_api_key,
+    }
+    missing = [name for name in names if values[name] is None]
+    if missing:
+        uses = {
+            "REDIS_URL": "jobs come through Redis, such as redis://localhost:6379/0",
+            "LABEL_STUDIO_URL": "predictions are stored through Label Studio's API, "
+            "such as http://localhost:8080",
+            "LABEL_STUDIO_API_KEY": "a token of Label Studio opens its API",
+        }
+        raise SettingsError(
+            f"Set {', '.join(missing)}: {'; '.join(uses[name] for name in missing)}."
+        )
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client for the queue, where REDIS_URL is set."""
+    assert settings.redis_url is not None
+    return queue_connection(settings.redis_url.get_secret_value())
+
+
+def queue_of(engine: Engine, connection: redis.Redis) -> JobQueue:
+    """The queue of all who would make the same predictions."""
+    return JobQueue(connection, engine.annotator.queue_name)
+
+
+def _log_beside_the_bar() -> None:
+    """Let warnings about waiting pass above the bar; failures are listed at the end."""
+    logging.basicConfig(
+        level="ERROR",
+        format="%(message)s",
+        handlers=[RichHandler(console=ERRORS, show_path=False, show_level=False)],
+    )
+    for name in ("backend.label_studio.retries", "backend.batch.watcher"):
+        logging.getLogger(name).setLevel("WARNING")
+
+
+def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> None:
+    """Do the queue's jobs with this engine until stopped.
+
+    Raises:
+        WeightsNotFound: if the model cannot be loaded.
+    """
+    with (
+        closing(LabelStudioClient(settings.label_studio)) as client,
+        closing(connect(settings)) as connection,
+    ):
+        # Now, and not with the first job in hand: without Redis, or without a model,
+        # there is none to take.
+        connection.ping()
+        engine.segmenter.get()
+        desk = Desk(
+            work=PreAnnotation(annotator=engine.annotator, client=client),
+            queue=queue_of(engine, connection),
+            records=RunRecords(connection),
+        )
+        logger.info("Ready for jobs of %s.", desk.queue.name)
+        work_until_stopped(desk, burst=burst)

@@ -1,0 +1,183 @@
+"""A run of workers, watched from its beginning to its end, through outages of Redis.
+
+Lists the run's tasks as well, in another thread, while workers begin with them.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from queue import Queue
+from typing import Final
+
+import redis
+
+from backend.batch.progress_bar import ProgressBar
+from backend.batch.run_records import Progress
+from backend.batch.runs import QueuedRun
+from backend.batch.session import ERRORS, Outcome, Session
+from backend.errors import LabelStudioError, SettingsError
+
+logger = logging.getLogger(__name__)
+
+_REDIS_PAUSE_S: Final = 2.0
+# A run whose records are lost is begun anew so often in a row without any progress.
+_MOST_RESTARTS: Final = 5
+_NOTE_EVERY_S: Final = 3.0
+
+
+class Watching:
+    """Watches one run; used once."""
+
+    def __init__(self, session: Session, run: QueuedRun, *, lists: bool) -> None:
+        """Prepare.
+
+        Args:
+            session: of the command.
+            run: to watch.
+            lists: whether its tasks are still to be listed, by this process.
+        """
+        self._session = session
+        self._run = run
+        self._lists = lists
+        self._to_list: Queue[str] = Queue()
+        self._broken: Exception | None = None
+        self._started = time.monotonic()
+        # Of runs before this one whose records were lost.
+        self._total_before = self._done_before = 0
+        self._done_at_first: int | None = None
+        self._restarts = 0
+        self._noted_s, self._note, self._noted_workers = 0.0, "", 0
+        self._progress = Progress(version=session.version)
+
+    def watch(self, run_id: str) -> Outcome:
+        """Watch until the run is over, or somebody has seen enough."""
+        is_left = False
+        if self._lists:
+            threading.Thread(target=self._list_tasks, daemon=True).start()
+            self._to_list.put(run_id)
+        with ProgressBar(ERRORS) as bar:
+            try:
+                while True:
+                    try:
+                        self._follow(run_id, bar)
+                        next_id = self._next_run(run_id)
+                        if next_id is None:
+                            break
+                        run_id = next_id
+                    except redis.RedisError as error:
+                        bar.show(self._progress, f"no Redis ({type(error).__name__})")
+                        time.sleep(_REDIS_PAUSE_S)
+            except KeyboardInterrupt:
+                is_left = True
+            finally:
+                self._session.stop.set()
+        if self._broken is not None:
+            raise self._broken
+        if is_left:
+            self._say_left()
+        return Outcome(
+            progress=self._progress,
+            failures=self._run.records.failures(run_id),
+            seconds=time.monotonic() - self._started,
+            done_before=self._done_at_first or 0,
+            is_left=is_left,
+        )
+
+    def _follow(self, run_id: str, bar: ProgressBar) -> None:
+        """Show the run until it is over, or its records are gone."""
+        for seen in self._run.watch(run_id):
+            if seen is None:
+                return
+            done_before = self._done_before
+            if seen.is_listed:  # what is not listed again was done, if untold
+                done_before = max(done_before, self._total_before - seen.total)
+            if self._done_at_first is None:
+                self._done_at_first = seen.done
+            if seen.done + done_before > self._progress.done:
+                self._restarts = 0
+            self._progress = replace(
+                seen, done=seen.done + done_before, total=seen.total + done_before
+            )
+            bar.show(self._progress, self._what_else())
+            if self._broken is not None:
+                return
+
+    def _next_run(self, run_id: str) -> str | None:
+        """The run to watch next; None when all is done.
+
+        Another than the present one where Redis has lost something: Label Studio
+        says what is left.
+        """
+        progress = self._progress
+        if self._broken is not None or progress.is_canceled:
+            return None
+        is_known = self._run.records.progress(run_id) is not None
+        if is_known and not progress.missing:
+            return None
+        if not self._lists:
+            raise SettingsError(
+                f"Redis has lost {progress.missing or 'all'} tasks of this run; leave "
+                f"--watch out to go on with what is left."
+            )
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS:
+            return None
+        self._total_before, self._done_before = progress.total, progress.done
+        logger.warning("Redis has lost tasks of this run; listing what is left.")
+        next_id = self._run.records.begin(
+            self._run.wish.project_id, self._run.version, self._run.wish.scope
+        )
+        self._to_list.put(next_id)
+        return next_id
+
+    def _list_tasks(self) -> None:
+        """List the tasks of the runs, while workers begin with them."""
+        while True:
+            run_id = self._to_list.get()
+            # A newer run is for all that this one has not listed.
+            while self._to_list.empty() and not self._session.stop.is_set():
+                try:
+                    self._run.list_tasks(run_id, self._session.stop)
+                    break
+                except (redis.ConnectionError, redis.TimeoutError):
+                    self._session.stop.wait(_REDIS_PAUSE_S)
+                except (LabelStudioError, redis.RedisError) as error:
+                    self._broken = error
+                    return
+
+    def _what_else(self) -> str:
+        """A note where nothing can happen, asked for every few seconds."""
+        now = time.monotonic()
+        if now - self._noted_s > _NOTE_EVERY_S:
+            self._noted_s = now
+            n_workers = self._noted_workers = self._run.queue.n_workers()
+            self._note = f"{n_workers} worker{'s' if n_workers != 1 else ''}"
+            if n_resting := self._run.queue.n_resting():
+                self._note += f", {n_resting} jobs wait for another try"
+            if not n_workers and self._progress.open_jobs:
+                self._note = "no worker: start `diffsegmenter worker`"
+                if others := sorted(self._run.queue.other_workers()):
+                    self._note += (
+                        f" with these settings (there are some for {', '.join(others)})"
+                    )
+        return self._note
+
+    def _say_left(self) -> None:
+        command = f"diffsegmenter preannotate --project {self._run.wish.project_id}"
+        has_workers = self._noted_workers > 0
+        ERRORS.print(
+            ("The workers go on." if has_workers else "The tasks wait for a worker.")
+            + f" Watch again: {command} --watch; call it off: "
+            f"{command} --cancel",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        if not self._progress.is_listed:
+            ERRORS.print(
+                f"Not all tasks are listed yet; to have the others done too: {command}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

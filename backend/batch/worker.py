@@ -1,0 +1,363 @@
+"""What a worker process does: jobs of the queue, one after the other, until stopped.
+
+RQ runs the jobs (`do_chunk`) in threads of this very process, because a model is loaded
+once and CUDA does not survive a fork. What RQ leaves to a forking worker is done here:
+a thread tells every few seconds that the job's worker lives, so that a job whose worker
+was killed is taken up within half a minute, and one that takes hours is not taken away.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import redis
+from rq import Queue, SimpleWorker, get_current_job, worker_registration
+from rq.exceptions import AbandonedJobError, StopRequested
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
+from rq.utils import now
+from rq.worker.base import WorkerStatus
+
+from backend.batch.chunks import Chunk
+from backend.batch.job_queue import WORK, ChunkJob, JobQueue
+from backend.batch.preannotation import Leftover, PreAnnotation, Report, retry_delay_s
+from backend.batch.run_records import RunRecords
+from backend.signals import stopping_on_signals
+
+logger = logging.getLogger(__name__)
+
+# A worker that has not been heard of for so long is taken for dead.
+_HEARTBEAT_TTL_S: Final = 20
+_HEARTBEAT_S: Final = 5.0
+_HOUSEKEEPING_S: Final = 5.0
+# RQ waits for a job for 15 s less than this, and then looks whether it is to stop.
+_WORKER_TTL_S: Final = 16
+_HANDS: Final = 2
+_PAUSE_S: Final = 2.0
+_LOOK_S: Final = 2.0
+_DIED: Final = (
+    "Each worker that began with it died, killed or out of memory; see the workers' "
+    "logs, or whether the image is very large."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Desk:
+    """What jobs of this process are done with.
+
+    Attributes:
+        work: does them.
+        queue: where they come from.
+        records: where runs are told of.
+        clock: monotonic seconds.
+    """
+
+    work: PreAnnotation
+    queue: JobQueue
+    records: RunRecords
+    clock: Callable[[], float] = time.monotonic
+
+    def do(self, job_id: str, chunk: Chunk) -> None:
+        """Do one job; what cannot be done now goes back into the queue.
+
+        Raises:
+            redis.RedisError: if the outcome cannot be told; the job is then done again
+                by RQ's means, which finds its predictions stored.
+        """
+        started = self.clock()
+        run = _RunLasts(self.records, chunk.run_id, self.clock)
+        if not run():
+            self.queue.close(job_id, chunk.run_id)
+            return
+        told = _Telling(self.records, chunk)
+        leftover = self.work.run(chunk, told, run)
+        if run():
+            self._put_back(chunk, leftover, told)
+        told.tell_the_rest()
+        self.queue.close(job_id, chunk.run_id)
+        logger.info(
+            "Project %s: %d of %d tasks in %.1f s.",
+            chunk.project_id,
+            told.n_closed,
+            len(chunk.task_ids),
+            self.clock() - started,
+        )
+
+    def _put_back(self, chunk: Chunk, leftover: Leftover, told: "_Telling") -> None:
+        if not chunk.stores:
+            return  # was computed ahead; whoever asks computes the rest
+        if leftover.untouched:
+            self.queue.add([chunk.part(leftover.untouched)], at_front=True)
+        again, given_up = leftover.next_try(chunk)
+        if given_up.failures:
+            told(given_up)
+        if again is None:
+            return
+        delay_s = retry_delay_s(again.tries)
+        self.queue.add([again], delay_s=delay_s)
+        logger.warning(
+            "Project %s: %d tasks are tried again in %.0f s: %s",
+            chunk.project_id,
+            len(again.task_ids),
+            delay_s,
+            next(iter(leftover.again.values())),
+        )
+
+
+class _RunLasts:
+    """Whether a run has not been called off; asks Redis every few seconds."""
+
+    def __init__(
+        self, records: RunRecords, run_id: str | None, clock: Callable[[], float]
+    ) -> None:
+        self._records = records
+        self._run_id = run_id
+        self._clock = clock
+        self._lasts = True
+        self._asked_s = float("-inf")
+
+    def __call__(self) -> bool:
+        now_s = self._clock()
+        if self._run_id is None or now_s - self._asked_s < _LOOK_S:
+            return self._lasts
+        self._asked_s = now_s
+        # While Redis is away, what was begun goes on.
+        with suppress(redis.RedisError):
+            self._lasts = not self._records.is_canceled(self._run_id)
+        return self._lasts
+
+
+class _Telling:
+    """Tells a run what is done; what Redis misses is told again at the end."""
+
+    def __init__(self, records: RunRecords, chunk: Chunk) -> None:
+        self._records = records
+        self._chunk = chunk
+        self._untold: list[Report] = []
+        self.n_closed = 0
+
+    def __call__(self, report: Report) -> None:
+        self.n_closed += len(report.done) + len(report.failures)
+        try:
+            self._tell(report)
+        except redis.RedisError as error:
+            logger.warning("Progress is not shown for now: %s", type(error).__name__)
+            self._untold.append(report)
+
+    def tell_the_rest(self) -> None:
+        for report in self._untold:
+            self._tell(report)
+
+    def _tell(self, report: Report) -> None:
+        if self._chunk.run_id is not None:
+            places = self._chunk.places_of(report.done)
+            self._records.report(self._chunk.run_id, places, report.failures)
+        elif report.failures:
+            logger.warning(
+                "Project %s: %d tasks have no prediction; the first: %s",
+                self._chunk.project_id,
+                len(report.failures),
+                next(iter(report.failures.values())),
+            )
+
+
+@dataclass
+class _Process:
+    """What RQ's functions without arguments find: one desk per process."""
+
+    desk: Desk | None = field(default=None)
+
+
+_process: Final = _Process()
+
+
+def do_chunk(chunk: Mapping[str, Any]) -> None:
+    """RQ's entry: do one chunk with this process's desk."""
+    job = get_current_job()
+    if _process.desk is None or job is None:
+        raise RuntimeError("Run this by `diffsegmenter worker`.")
+    _process.desk.do(job.id, Chunk.from_json(chunk))
+
+
+def take_up_abandoned(
+    job: Job,
+    connection: redis.Redis,
+    kind: type[BaseException],
+    error: BaseException,
+    _: object,
+) -> None:
+    """RQ's entry: a job failed as a whole, mostly because its worker died.
+
+    RQ queues it again a few times. Then one of its tasks must be at fault, and each
+    becomes a job of its own.
+
+    Args:
+        job: that failed.
+        connection: to its Redis.
+        kind: of the failure; `AbandonedJobError` where the worker was not heard of.
+        error: the failure.
+        _: its traceback.
+    """
+    if job.retries_left:
+        return
+    chunk = Chunk.from_json(job.kwargs["chunk"])
+    if not chunk.stores:
+        return
+    queue = JobQueue(connection, job.origin)
+    if len(chunk.task_ids) > 1:
+        queue.add([chunk.part([task_id]) for task_id in chunk.task_ids])
+    elif chunk.run_id is not None:
+        is_dead = issubclass(kind, AbandonedJobError)
+        reason = _DIED if is_dead else f"The worker fails: {error or kind.__name__}"
+        failures = dict.fromkeys(chunk.task_ids, reason)
+        RunRecords(connection).report(chunk.run_id, (), failures)
+    queue.close(job.id, chunk.run_id)
+
+
+class ChunkWorker(SimpleWorker):
+    """RQ's worker that does not fork: in a thread, kept alive by a heartbeat."""
+
+    death_penalty_class = TimerDeathPenalty
+
+    def __init__(self, desk: Desk, name: str) -> None:
+        """Work at a desk, under a name of one's own."""
+        super().__init__(
+            [desk.queue.rq],
+            name,
+            connection=desk.queue.rq.connection,
+            job_class=ChunkJob,
+            serializer=JSONSerializer,
+            worker_ttl=_WORKER_TTL_S,
+            maintenance_interval=1,
+        )
+        self._desk = desk
+        self.log_result_lifespan = False
+        self.max_connection_wait_time = _HEARTBEAT_S
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """Seconds for which a job's worker is believed to live."""
+        return _HEARTBEAT_TTL_S
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Tell that this worker lives, and that it is there.
+
+        RQ signs on at the beginning only; a Redis that comes back empty has forgotten.
+        """
+        super().heartbeat(timeout, pipeline)
+        worker_registration.register(self, pipeline)
+
+    def run_maintenance_tasks(self) -> None:
+        """End when the process is to end; the queue is looked after elsewhere."""
+        if self._desk.work.stop.is_set():
+            raise StopRequested
+        self.last_cleaned_at = now()  # type: ignore[assignment]
+
+    def _install_signal_handlers(self) -> None:
+        """Leave signals to the main thread, which alone may take them."""
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Do a job of ours while telling that we live."""
+        if job.func_name != WORK:
+            # Whoever may write into Redis is not to choose what runs here.
+            logger.error("Job %s asks for %r and is dropped.", job.id, job.func_name)
+            job.delete()
+            return
+        # What a dead worker left there is gone from where RQ looks for it afterwards,
+        # which it takes for a failure of this job (rq 3.0, `Execution.refresh`).
+        self.connection.delete(job.execution_registry.key)
+        execution = self.prepare_execution(job)
+        with _beating(lambda: self.maintain_heartbeats(job, execution)):
+            self.perform_job(job, queue, execution)
+        self.set_state(WorkerStatus.IDLE)
+
+
+def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
+    """Do the queue's jobs, through outages of Redis, until SIGTERM or SIGINT.
+
+    Two jobs are under way at a time: one is with Label Studio, storing or fetching,
+    while the other keeps the model busy. They share the model's batches.
+
+    Args:
+        desk: to work at; its model should be loaded.
+        burst: return when the queue is empty.
+    """
+    _process.desk = desk
+    logging.getLogger("rq.worker").addFilter(_BriefOutages())
+    name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    with (
+        # What is cut short is taken up by others when its heartbeat is missed.
+        stopping_on_signals(
+            desk.work.stop, say=logger.info, at_once=lambda: os._exit(1)
+        ),
+        ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool,
+    ):
+        hands = [pool.submit(_work, desk, name, burst=burst) for _ in range(_HANDS)]
+        housekeeper: ChunkWorker | None = None
+        while not all(hand.done() for hand in hands):
+            try:
+                housekeeper = housekeeper or ChunkWorker(desk, f"{name}.house")
+                desk.queue.keep_house(housekeeper)
+            except redis.RedisError as error:
+                logger.warning("Redis cannot be used: %s", error)
+            wait(hands, _HOUSEKEEPING_S)
+        for hand in hands:
+            hand.result()
+
+
+def _work(desk: Desk, process_name: str, *, burst: bool) -> None:
+    """Do jobs, one after the other; what Redis does not answer is tried again."""
+    stop = desk.work.stop
+    while not stop.is_set():
+        # Of a worker that could not take its leave, the name is taken for a while.
+        name = f"{process_name}.{secrets.token_hex(4)}"
+        try:
+            ChunkWorker(desk, name).work(burst=burst, logging_level="WARNING")
+            if burst and not desk.queue.n_waiting():
+                return
+        except redis.RedisError as error:
+            logger.warning("Redis cannot be used: %s", error)
+        # The border to RQ: whatever it meets, this process goes on working.
+        except Exception:
+            logger.exception("RQ's worker broke down; another one takes over.")
+        stop.wait(_PAUSE_S)
+
+
+class _BriefOutages(logging.Filter):
+    """Takes the traceback from what RQ logs about a Redis that is away."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through."""
+        if record.exc_info and isinstance(record.exc_info[1], redis.RedisError):
+            record.msg = f"{record.msg}: {type(record.exc_info[1]).__name__}"
+            record.exc_info = None
+        return True
+
+
+@contextmanager
+def _beating(beat: Callable[[], None]) -> Iterator[None]:
+    """Beat every few seconds, in another thread, while the block lasts."""
+    ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not ended.wait(_HEARTBEAT_S):
+            try:
+                beat()
+            except redis.RedisError as error:
+                logger.warning("No heartbeat: %s", type(error).__name__)
+
+    thread = threading.Thread(target=keep_beating, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

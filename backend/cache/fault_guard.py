@@ -1,0 +1,169 @@
+"""A store that may fail in, a store that never raises out.
+
+`FaultGuard` runs one command against a store and turns a fault into None, one
+log line per outage, and a pause during which the store is left alone. It knows
+no store: which exceptions are faults is told to it.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from backend.circuit_breaker import Circuit
+
+T = TypeVar("T")
+
+# Of a store that hangs, its read timeout is paid once in this time.
+LONGEST_COOLDOWN_S = 60.0
+
+
+class CacheStats:
+    """Counters since the start; any thread may read or add.
+
+    Attributes:
+        hits: keys that were found.
+        misses: keys that were not, for whatever reason.
+        faults: commands that reached for the store and failed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+        self.faults = 0
+
+    def add(self, *, hits: int = 0, misses: int = 0, faults: int = 0) -> None:
+        """Add to the counters in one step."""
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
+            self.faults += faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far the value of one key has come, wherever it is being computed.
+
+    Attributes:
+        value: what the store holds, None while there is nothing.
+        is_taken: somebody is computing it; in the answer to a claim, somebody else.
+    """
+
+    value: bytes | None
+    is_taken: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """How much a store that is shared with others may take.
+
+    Attributes:
+        used_bytes: of all that is in it.
+        limit_bytes: 0 for no limit.
+        policy: what happens at the limit, in the store's own words.
+    """
+
+    used_bytes: int
+    limit_bytes: int
+    policy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSize:
+    """What a store holds.
+
+    Attributes:
+        entries: values of ours.
+        bytes: of the values; of the whole file where it is all ours.
+        room: of a store that is not ours alone, if it says.
+    """
+
+    entries: int
+    bytes: int
+    room: Room | None = None
+
+
+class FaultGuard:
+    """Runs commands against one store; a fault is None, never an exception.
+
+    An unreachable store stops everything. A store that answers but refuses
+    (a read-only replica, a full disk) stops only commands of the refused kind,
+    so that a cache which cannot be written still serves what it holds.
+
+    Args:
+        store: the store's name in log lines, without secrets.
+        unreachable: exceptions after which nothing of the store can be used.
+        refused: exceptions that speak of one kind of command; looked at first.
+        secrets: texts that a store might echo in an error and no log may show.
+        stats: where faults are counted.
+        cooldown_s: pause after the first fault; doubled with each try that fails,
+            up to `LONGEST_COOLDOWN_S`.
+        clock: seconds that never go back, usually `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        *,
+        unreachable: tuple[type[Exception], ...],
+        refused: tuple[type[Exception], ...],
+        secrets: Sequence[str] = (),
+        stats: CacheStats,
+        cooldown_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        def circuit(name: str) -> Circuit:
+            return Circuit(
+                name,
+                cooldown_s=cooldown_s,
+                longest_cooldown_s=max(cooldown_s, LONGEST_COOLDOWN_S),
+                clock=clock,
+            )
+
+        self._store = circuit(store)
+        self._reads = circuit(f"Reading from {store}")
+        self._writes = circuit(f"Writing to {store}")
+        # Apart from the writes: an access list that knows nothing of claims must
+        # not cost the values.
+        self._claims = circuit(f"Sharing work through {store}")
+        self._unreachable = unreachable
+        self._refused = refused
+        self._secrets = tuple(filter(None, secrets))
+        self._stats = stats
+
+    def read(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command that changes nothing, or None after a fault."""
+        return self._run(self._reads, command)
+
+    def write(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command that stores something, or None after a fault."""
+        return self._run(self._writes, command)
+
+    def claim(self, command: Callable[[], T]) -> T | None:
+        """Answer of a command about who computes what, or None after a fault."""
+        return self._run(self._claims, command)
+
+    def _run(self, kind: Circuit, command: Callable[[], T]) -> T | None:
+        if not (kind.allows() and self._store.allows()):
+            return None
+        try:
+            answer = command()
+        except self._refused as e:
+            self._stats.add(faults=1)
+            self._store.mend()
+            kind.trip(self._explain(e))
+            return None
+        except self._unreachable as e:
+            self._stats.add(faults=1)
+            self._store.trip(self._explain(e))
+            return None
+        self._store.mend()
+        kind.mend()
+        return answer
+
+    def _explain(self, error: Exception) -> str:
+        message = f"{type(error).__name__}: {error}"
+        for secret in self._secrets:
+            message = message.replace(secret, "***")
+        return message

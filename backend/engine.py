@@ -1,0 +1,268 @@
+"""The composition root: settings in, what answers predict requests out.
+
+The only place that knows every part, and (through `segmenter.load_segmenter`) the
+only one that loads weights.
+"""
+
+import atexit
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend.cache.store import Cache, open_cache
+from backend.images.fetcher import ImageFetcher
+from backend.inference.metrics import Metrics
+from backend.inference.predictor import PreAnnotator
+from backend.inference.scorer import MapMaker, Scorer
+from backend.settings.environment import Settings
+from backend.types import ControlDefaults
+from segmenter import (
+    MODES,
+    Mode,
+    ModelSource,
+    SegmenterError,
+    SegmenterOptions,
+    WeightsNotFound,
+    load_segmenter,
+)
+
+logger = logging.getLogger(__name__)
+
+# Raise it when the same score maps are cut or encoded in another way.
+_CUT_REVISION = 3
+# Requests that may wait beside those that are answered, each in a thread.
+MAX_PENDING_REQUESTS = 128
+# How long a stop waits for a model that is being loaded.
+_STOP_WAITS_S = 8.0
+
+
+class SegmenterOnDemand:
+    """Loads the model once, in the background or at the first request.
+
+    A failed load is tried again by the next request: the hub may be back.
+    """
+
+    def __init__(self, load: Callable[[], MapMaker]) -> None:
+        """Keep for later what loads the model; it may raise `SegmenterError`."""
+        self._load_model = load
+        self._segmenter: MapMaker | None = None
+        self._status = "loading"
+        self._lock = threading.Lock()
+
+    @property
+    def status(self) -> str:
+        """Say "loading", "ready", or why the last try failed."""
+        return self._status
+
+    def get(self) -> MapMaker:
+        """Return the loaded segmenter, loading it when need be.
+
+        Raises:
+            WeightsNotFound: if the weights cannot be had.
+        """
+        with self._lock:
+            if self._segmenter is None:
+                self._segmenter = self._load()
+            return self._segmenter
+
+    def load_in_background(self) -> None:
+        """Start loading without waiting for it."""
+        thread = threading.Thread(target=self._preload, name="load-model", daemon=True)
+        thread.start()
+        # An interpreter that ends while the thread is inside torch aborts. A daemon
+        # all the same: a download of gigabytes must not hold up a stop.
+        atexit.register(thread.join, _STOP_WAITS_S)
+
+    def _preload(self) -> None:
+        try:
+            # The first forward sets up much that the later ones find ready: let no
+            # annotator wait for it.
+            self.get().score([np.zeros((64, 64, 3), np.uint8)], [["picture"]])
+        # Whatever it is, the next request meets it as well, and answers with it.
+        except Exception as error:
+            self._status = f"failed: {error}"
+            logger.error("The model is not loaded; requests will try again: %s", error)
+
+    def _load(self) -> MapMaker:
+        try:
+            segmenter = self._load_model()
+        except SegmenterError as error:
+            self._status = f"failed: {error}"
+            raise
+        self._status = "ready"
+        return segmenter
+
+
+def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
+    """How to segment in each mode; what is unset is the mode's own."""
+    # None takes the mode's default.
+    given: dict[str, Any] = {
+        "aspect": settings.aspect,
+        "background_words": settings.background_words,
+        "boundaries": settings.boundaries,
+        "caption": settings.caption,
+        "images_per_pass": settings.batch_size,
+        "max_windows": settings.max_windows,
+        "presence": settings.presence,
+        "presence_threshold": settings.presence_threshold_01,
+        "threshold": settings.score_threshold_01,
+    }
+    return {mode: SegmenterOptions(mode=mode, **given) for mode in MODES}
+
+
+def control_defaults(settings: Settings) -> ControlDefaults:
+    """What holds for a control of a label config that does not say."""
+    return ControlDefaults(
+        mode=settings.mode,
+        cuts={
+            mode: settings.cut_options(options)
+            for mode, options in segmenter_options(settings).items()
+        },
+    )
+
+
+def settings_cache(settings: Settings) -> Cache:
+    """The cache that the settings ask for; nothing is reached for yet.
+
+    Raises:
+        SettingsError: if REDIS_URL cannot be read.
+    """
+    redis_url = settings.redis_url
+    return open_cache(
+        redis_url.get_secret_value() if redis_url else None,
+        settings.cache_dir,
+        settings.cache_ttl_s,
+    )
+
+
+def model_version(
+    source: ModelSource,
+    options: Mapping[Mode, SegmenterOptions],
+    mode: Mode,
+    config_fingerprint: str = "",
+) -> str:
+    """A readable name and a hash of everything that changes a prediction.
+
+    `/setup` and `/predict` both answer with it: were they to differ, Label Studio
+    would ask for the same predictions for ever.
+
+    Args:
+        source: of the weights.
+        options: of each mode, because each control may ask for its own.
+        mode: of the controls that do not.
+        config_fingerprint: of the label config, its controls' modes among it; ""
+            where there is none.
+    """
+    parts = (
+        source.fingerprint(),
+        *(own.maps_fingerprint() for own in options.values()),
+        config_fingerprint,
+        str(_CUT_REVISION),
+    )
+    digest = hashlib.sha256(":".join(parts).encode()).hexdigest()[:8]
+    return f"diffsegmenter-{source.name}-{mode}-{digest}"
+
+
+def _load(settings: Settings, options: SegmenterOptions) -> MapMaker:
+    try:
+        return load_segmenter(
+            settings.model,
+            options,
+            device=settings.device,
+            dtype=settings.dtype,
+            compiles=settings.compile,
+        )
+    # What torch says of a device that is not there, too small, or of a precision that
+    # it does not compute in.
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsNotFound(
+            settings.model,
+            f"DEVICE={settings.device} with DTYPE={settings.dtype} does not take it "
+            f"({reason}); DEVICE=auto and DTYPE=auto use what there is",
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engine:
+    """What answers predict requests, whoever asks.
+
+    Attributes:
+        annotator: the answers.
+        segmenter: the model, loaded at the first request.
+        cache: score maps between requests.
+        metrics: counters of all three.
+    """
+
+    annotator: PreAnnotator
+    segmenter: SegmenterOnDemand
+    cache: Cache
+    metrics: Metrics
+
+
+def build_engine(
+    settings: Settings, *, load: Callable[[], MapMaker] | None = None
+) -> Engine:
+    """Put together what answers predict requests; nothing is loaded yet.
+
+    Args:
+        settings: of the operator.
+        load: gives another model than the settings name.
+
+    Raises:
+        WeightsNotFound: if the model's name cannot be one.
+        SettingsError: if REDIS_URL cannot be one.
+    """
+    source = ModelSource.parse(settings.model)
+    options = segmenter_options(settings)
+    cache = settings_cache(settings)
+    metrics = Metrics(lambda: cache.stats)
+    on_demand = SegmenterOnDemand(
+        load or (lambda: _load(settings, options[settings.mode]))
+    )
+    annotator = PreAnnotator(
+        segmenter=on_demand.get,
+        fetcher=image_fetcher(settings),
+        scorer=Scorer(
+            cache=cache,
+            metrics=metrics,
+            weights_fingerprint=source.fingerprint(),
+            options=options,
+        ),
+        metrics=metrics,
+        version_of=lambda fingerprint: model_version(
+            source, options, settings.mode, fingerprint
+        ),
+        defaults=control_defaults(settings),
+        budget_s=settings.predict_budget_s,
+        slots=threading.Semaphore(settings.threads),
+        seats=threading.Semaphore(settings.threads + MAX_PENDING_REQUESTS),
+    )
+    return Engine(
+        annotator=annotator, segmenter=on_demand, cache=cache, metrics=metrics
+    )
+
+
+def image_fetcher(settings: Settings) -> ImageFetcher:
+    """The reader of images within the settings' limits."""
+    return ImageFetcher(
+        max_bytes=settings.image_max_bytes,
+        max_pixels=settings.image_max_pixels,
+        timeout_s=settings.fetch_timeout_s,
+        image_hosts=settings.image_hosts,
+        max_redirects=settings.image_max_redirects,
+        formats=settings.image_formats,
+        local_files_root=settings.local_files_root,
+    )
+
+
+def configure_logging(level: str) -> None:
+    """One line per event on standard error."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

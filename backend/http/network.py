@@ -1,0 +1,168 @@
+"""Connections that reach only as far as allowed, and last only until a deadline.
+
+A name is resolved once, every address is checked, and the connection goes to an
+address that was checked: a name that resolves differently the second time (DNS
+rebinding) gains nothing. Every wait is cut to what is left until the deadline: a
+timeout per read alone would let a server drip its answer for ever.
+"""
+
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Final
+
+import httpcore
+
+from backend.deadline import Deadline
+from backend.errors import ImageRefused
+from backend.http.urls import Reach
+
+Resolve = Callable[[str, int], list[str]]
+
+_SYSTEM: Final = httpcore.SyncBackend()
+
+
+def resolve_host(host: str, port: int) -> list[str]:
+    """All IP addresses of a host, in the order to try them.
+
+    Raises:
+        OSError: if the name has none.
+        UnicodeError: if the name cannot be one.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class GuardedNetwork(httpcore.NetworkBackend):
+    """Opens the connections of one exchange."""
+
+    def __init__(self, *, resolve: Resolve, reach: Reach, deadline: Deadline) -> None:
+        """Limit one exchange.
+
+        Args:
+            resolve: host and port -> IP addresses; called in a thread of its own.
+            reach: what every address of the host must lie in.
+            deadline: of the whole exchange.
+        """
+        self._resolve = resolve
+        self._reach = reach
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address of a host that answers.
+
+        One address that is dead takes no more than its share of the time.
+
+        Raises:
+            ImageRefused: if the host has an address outside of the reach.
+            httpcore.ConnectError: if the host cannot be resolved or reached.
+            httpcore.ConnectTimeout: if it takes too long.
+        """
+        addresses = self._look_up(host, port)
+        for address in addresses:
+            if not self._reach.allows(address):
+                raise _out_of_reach(host, port, address, self._reach)
+        failure: Exception = httpcore.ConnectError(f"host {host!r} has no address")
+        for tried, address in enumerate(addresses):
+            left_s = self._left_s(httpcore.ConnectTimeout)
+            try:
+                stream = _SYSTEM.connect_tcp(
+                    address, port, timeout=left_s / (len(addresses) - tried)
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as e:
+                failure = e
+            else:
+                return _TimedStream(stream, self._left_s)
+        raise failure
+
+    def _look_up(self, host: str, port: int) -> list[str]:
+        """Resolve a host within the time.
+
+        `getaddrinfo` knows no timeout. It is left behind in its thread when it is
+        too slow, where the system's resolver gives up by itself some time later.
+        """
+        answer: Future[list[str]] = Future()
+
+        def resolve() -> None:
+            try:
+                answer.set_result(self._resolve(host, port))
+            except BaseException as e:  # handed on to the thread that waits
+                answer.set_exception(e)
+
+        threading.Thread(target=resolve, name=f"look up {host}", daemon=True).start()
+        try:
+            return answer.result(self._left_s(httpcore.ConnectTimeout))
+        except (OSError, UnicodeError) as e:
+            if not answer.done():
+                raise httpcore.ConnectTimeout(f"looking up {host!r}") from e
+            raise httpcore.ConnectError(f"host {host!r} cannot be resolved") from e
+
+    def _left_s(self, too_late: type[Exception]) -> float:
+        left_s = self._deadline.remaining_s()
+        if left_s == 0:
+            raise too_late("the deadline has passed")
+        return left_s
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection of which every wait ends at the deadline, whatever is asked for."""
+
+    def __init__(
+        self,
+        stream: httpcore.NetworkStream,
+        left_s: Callable[[type[Exception]], float],
+    ) -> None:
+        self._stream = stream
+        self._left_s = left_s
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left_s(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left_s(httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left_s = self._left_s(httpcore.ConnectTimeout)
+        return _TimedStream(
+            self._stream.start_tls(ssl_context, server_hostname, left_s), self._left_s
+        )
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _out_of_reach(host: str, port: int, address: str, reach: Reach) -> ImageRefused:
+    is_ipv6 = ":" in host
+    place = f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
+    has = "is" if _is_ip(host) else f"has the address {address}, which is"
+    return ImageRefused(
+        f"Host {host!r} {has} outside of {reach.value}. If images may be read there, "
+        f"add {place} to IMAGE_HOSTS, which then lists every host besides Label Studio "
+        f"that is read from; if it is Label Studio, set LABEL_STUDIO_URL to it."
+    )
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,402 @@
+"""The order of the steps: a parsed request in, Label Studio predictions out.
+
+The only file that knows it: config, images, score maps, regions, check. Images are
+fetched while others are segmented, and taken up as they arrive. Every task stands
+alone: what goes wrong with one is logged, counted and answered with an empty list
+for that task, so that Label Studio asks for it again.
+"""
+
+import itertools
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from backend.errors import BadLabelConfig
+from backend.inference.batcher import OutOfTime
+from backend.inference.metrics import Metrics
+from backend.inference.prefetch import Arrival, Intake, Job, OpenTask, without_traceback
+from backend.inference.scorer import MapMaker, Query, Scorer
+from backend.label_config.parser import LabelConfig, read_label_config
+from backend.label_studio.requests import PredictRequest
+from backend.regions.painting import Canvas, paint
+from backend.regions.results import prediction
+from backend.types import ControlDefaults, FetchedImage, LabelStudioAccess, Task
+from segmenter import Mode, ScoreMaps
+
+logger = logging.getLogger(__name__)
+
+# Share of the budget that may pass beyond it, to draw what the model was at work on.
+_GRACE_01: Final = 0.1
+# Of work that nobody waits for; requests have rank 0.
+_ranks: Final = itertools.count(1)
+# How the SDK's validator begins a complaint about one region.
+_REGION_NUMBER: Final = re.compile(r"Region (\d+):")
+
+Answer = dict[str, Any] | list[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of one task.
+
+    Attributes:
+        place: of the task among those that were given.
+        prediction: as Label Studio stores it, None where there is none.
+        failures: why there is none; without tracebacks. Empty where there is one.
+    """
+
+    place: int
+    prediction: dict[str, Any] | None
+    failures: tuple[Exception, ...] = ()
+
+
+class Fetcher(Protocol):
+    """What this file needs of an image fetcher."""
+
+    def fetch(
+        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+    ) -> FetchedImage:
+        """Pixels behind an address."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """What all tasks of one request share."""
+
+    config: LabelConfig
+    version: str
+    access: LabelStudioAccess
+    segmenter: MapMaker
+    deadline: float
+    is_urgent: bool = False
+    rank: int = 0
+
+
+def _forget(
+    tasks: Sequence[Task], request: PredictRequest, access: LabelStudioAccess
+) -> None:
+    """Leave tasks to whoever asks again."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreAnnotator:
+    """Answers predict requests.
+
+    Attributes:
+        segmenter: gives the loaded segmenter; may load it first, and may raise
+            `WeightsNotFound`.
+        fetcher: reads task images.
+        scorer: makes score maps.
+        metrics: counters.
+        version_of: the model version of a label config's fingerprint, "" for none.
+        defaults: what holds for a control of a label config that does not say.
+        budget_s: seconds after which the rest of a request's tasks is left.
+        clock: monotonic seconds.
+        put_off: told which tasks a request had no time for.
+        slots: how many requests are answered at a time. The others wait for as long
+            as their budget lasts.
+        seats: how many requests are answered or wait at a time, so that the server has
+            threads left for `/health`. To more of them nothing is answered, at once,
+            and their tasks are put off.
+    """
+
+    segmenter: Callable[[], MapMaker]
+    fetcher: Fetcher
+    scorer: Scorer
+    metrics: Metrics
+    version_of: Callable[[str], str]
+    defaults: ControlDefaults
+    budget_s: float
+    clock: Callable[[], float] = time.monotonic
+    put_off: Callable[[Sequence[Task], PredictRequest, LabelStudioAccess], None] = (
+        _forget
+    )
+    slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
+    seats: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(128))
+
+    def model_version(self, label_config: str) -> str:
+        """The version of all predictions under this label config.
+
+        A changed label, prompt or threshold changes it, so that Label Studio asks
+        anew. A config that cannot be predicted has the version of none.
+        """
+        try:
+            config = read_label_config(label_config, self.defaults)
+        except BadLabelConfig:
+            return self.version_of("")
+        return self.version_of(config.fingerprint)
+
+    def setup_version(self, label_config: str, project: str | None) -> str:
+        """The same, for `/setup`; says why a project cannot be predicted yet.
+
+        A project may get its labels after its backend: a refusal would keep it from
+        being connected at all.
+        """
+        try:
+            read_label_config(label_config, self.defaults)
+        except BadLabelConfig as error:
+            logger.warning("Project %s cannot be predicted yet: %s", project, error)
+        return self.model_version(label_config)
+
+    @property
+    def queue_name(self) -> str:
+        """The same for all who would make the same predictions of any config.
+
+        Of the model and its options, and of what holds where a config does not say.
+        """
+        name = self.version_of(f"jobs of {self.defaults!r}")
+        return name.replace("diffsegmenter-", "diffsegmenter-jobs-", 1)
+
+    def predict(
+        self, request: PredictRequest, access: LabelStudioAccess
+    ) -> list[Answer]:
+        """One answer per task, in order: a prediction, or [] where it failed.
+
+        Raises:
+            BadLabelConfig: if the config has nothing to segment.
+            WeightsNotFound: if the model cannot be loaded.
+        """
+        # Before the segmenter, which may have to load first: the caller waits for
+        # that as well.
+        deadline = self.clock() + self.budget_s
+        config = read_label_config(request.label_config, self.defaults)
+        for note in config.notes:
+            logger.info("Project %s: %s", request.project, note)
+        answers: list[Answer | None] = [None] * len(request.tasks)
+        version = self.version_of(config.fingerprint)
+        with self._slot() as has_slot:
+            if has_slot:
+                run = _Run(
+                    config=config,
+                    version=version,
+                    access=access,
+                    segmenter=self.segmenter(),
+                    deadline=deadline,
+                    # Somebody has opened this task and looks at it.
+                    is_urgent=len(request.tasks) == 1,
+                )
+                for outcome in self._outcomes(request.tasks, run):
+                    answers[outcome.place] = outcome.prediction or []
+        left = [
+            task
+            for task, answer in zip(request.tasks, answers, strict=True)
+            if answer is None
+        ]
+        if left:
+            self._count_left(len(left), len(answers))
+            self.put_off(left, request, access)
+        if request.is_interactive:
+            empty = prediction([], model_version=version, score=0)
+            return [answer or empty for answer in answers]
+        return [answer or [] for answer in answers]
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        """Take a seat and wait for a slot; False if there is none in time."""
+        if not self.seats.acquire(blocking=False):
+            yield False
+            return
+        try:
+            if not self.slots.acquire(timeout=self.budget_s):
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                self.slots.release()
+        finally:
+            self.seats.release()
+
+    def work_through(
+        self,
+        tasks: Sequence[Task],
+        label_config: str,
+        access: LabelStudioAccess,
+        *,
+        limit_s: float,
+    ) -> Generator[Outcome, None, None]:
+        """Predict tasks that nobody waits for; requests go before them.
+
+        Args:
+            tasks: any number; as many are under way as make a good batch.
+            label_config: labeling XML.
+            access: how to reach Label Studio's images.
+            limit_s: after which nothing new is begun.
+
+        Returns:
+            Outcomes in the order in which they get ready; none for tasks that no
+            time was left for. Closing the iterator stops the work.
+
+        Raises:
+            BadLabelConfig: if the config has nothing to segment.
+            WeightsNotFound: if the model cannot be loaded.
+        """
+        config = read_label_config(label_config, self.defaults)
+        run = _Run(
+            config=config,
+            version=self.version_of(config.fingerprint),
+            access=access,
+            segmenter=self.segmenter(),
+            deadline=self.clock() + limit_s,
+            # What was begun first is done first: of two chunks of a worker one can be
+            # stored while the model is at the other.
+            rank=next(_ranks),
+        )
+        yield from self._outcomes(tasks, run)
+
+    def _outcomes(self, tasks: Sequence[Task], run: _Run) -> Iterator[Outcome]:
+        """Outcomes as they get ready; none for tasks that no time was left for."""
+
+        def fetch(job: Job) -> FetchedImage:
+            return self.fetcher.fetch(
+                job.address, access=run.access, task_id=job.task.task.id
+            )
+
+        with Intake(
+            tasks,
+            lambda task: run.config.for_task(task.data),
+            fetch,
+            at_once=run.segmenter.images_per_pass,
+        ) as intake:
+            while not intake.is_empty:
+                for task in intake.take_broken():
+                    yield from self._finish(task, run)
+                left_s = run.deadline - self.clock()
+                if left_s <= 0:
+                    return
+                arrivals = intake.take_arrivals(left_s)
+                for task in self._work_off(arrivals, run):
+                    yield from self._finish(task, run)
+
+    def _work_off(self, arrivals: Sequence[Arrival], run: _Run) -> Iterator[OpenTask]:
+        """Score and paint what has arrived; tasks whose last image that was."""
+        queries: dict[tuple[Job, Mode], Query] = {}
+        for arrival in arrivals:
+            job = arrival.job
+            if isinstance(arrival.image, Exception):
+                job.task.failures.append(arrival.image)
+            elif not job.task.failures:
+                queries |= {
+                    (job, mode): Query(image=arrival.image, prompts=prompts, mode=mode)
+                    for mode, prompts in job.prompts.items()
+                }
+        scored = self.scorer.score(
+            list(queries.values()),
+            run.segmenter,
+            run.deadline,
+            is_urgent=run.is_urgent,
+            rank=run.rank,
+        )
+        for (job, mode), maps in zip(queries, scored, strict=True):
+            self._paint(job, mode, queries[job, mode].image, maps, run)
+        for arrival in arrivals:
+            task = arrival.job.task
+            task.jobs_left -= 1
+            if not task.jobs_left:
+                yield task
+
+    def _paint(
+        self,
+        job: Job,
+        mode: Mode,
+        image: FetchedImage,
+        maps: ScoreMaps | Exception,
+        run: _Run,
+    ) -> None:
+        """Draw what all controls of this mode find on the job's image."""
+        task = job.task
+        if isinstance(maps, OutOfTime):
+            task.failures.append(maps)
+            return
+        if isinstance(maps, Exception):
+            task.failures.append(without_traceback(maps))
+            return
+        canvas = Canvas(
+            task_id=task.task.id, item_index=job.item_index, pixels=image.pixels
+        )
+        regions = task.regions.setdefault(job.number, [])
+        try:
+            for control in job.controls:
+                if control.mode != mode:
+                    continue
+                if self.clock() >= run.deadline + _GRACE_01 * self.budget_s:
+                    task.failures.append(OutOfTime())
+                    return
+                regions += paint(control, maps, canvas)
+        # The border to what draws: a fault there costs this task and not its batch.
+        except Exception as error:
+            task.failures.append(without_traceback(error))
+
+    def _finish(self, task: OpenTask, run: _Run) -> Iterator[Outcome]:
+        """The outcome of a task; none if time ran out on it."""
+        failures = [e for e in task.failures if not isinstance(e, OutOfTime)]
+        if not failures and task.failures:
+            return
+        answer: dict[str, Any] | None = None
+        if not failures:
+            try:
+                answer = self._checked(task, run)
+            # The border to the SDK's validator.
+            except Exception as error:
+                failures.append(without_traceback(error))
+        for failure in failures:
+            logger.warning(
+                "Task %s is left unpredicted: %s",
+                task.task.id,
+                str(failure) or type(failure).__name__,
+            )
+        if answer is not None:
+            logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
+        self.metrics.tasks.labels("predicted" if answer else "failed").inc()
+        yield Outcome(place=task.place, prediction=answer, failures=tuple(failures))
+
+    def _checked(self, task: OpenTask, run: _Run) -> dict[str, Any] | None:
+        """The task's prediction as far as Label Studio's strict validation takes it.
+
+        One region that it does not take would cost the whole batch there.
+        """
+        regions = [
+            region for number in sorted(task.regions) for region in task.regions[number]
+        ]
+        answer = _gathered(regions, run.version)
+        problems = run.config.problems(answer)
+        if not problems:
+            return answer
+        logger.error(
+            "Task %s: regions that Label Studio would refuse are left out; please "
+            "report this with the label config: %s",
+            task.task.id,
+            "; ".join(problem[:300] for problem in problems),
+        )
+        self.metrics.invalid_regions.inc(len(problems))
+        bad = {
+            regions[int(found[1])]["id"]
+            for problem in problems
+            if (found := _REGION_NUMBER.match(problem))
+        }
+        answer = _gathered([r for r in regions if r["id"] not in bad], run.version)
+        return None if run.config.problems(answer) else answer
+
+    def _count_left(self, left: int, total: int) -> None:
+        self.metrics.tasks.labels("out_of_time").inc(left)
+        logger.warning(
+            "%d of %d tasks were not reached within %.0f s; ask for them again "
+            "(what is done is cached), or send fewer tasks at once.",
+            left,
+            total,
+            self.budget_s,
+        )
+
+
+def _gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:
+    scores = [region["score"] for region in regions]
+    return prediction(
+        regions,
+        model_version=model_version,
+        score=sum(scores) / len(scores) if scores else 0.0,
+    )

@@ -1,0 +1,252 @@
+"""Tasks in, their images as they arrive out, a bounded number ahead of the model.
+
+Knows which of a task's fields hold images, and nothing of what is done with them.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from backend.errors import BackendError, BadTask, ImageNotFound
+from backend.label_config.task_data import read_value
+from backend.types import Control, FetchedImage, ImageTag, Task
+from segmenter import Mode, SegmenterError
+
+logger = logging.getLogger(__name__)
+
+# Images that are fetched, or wait for the model, beyond those that are handed out
+# together; with them, it bounds memory.
+_AHEAD: Final = 8
+# Images that are handed out together at least, to share one cache lookup, and at
+# most, because each may be large.
+_AT_ONCE: Final = 4
+_MOST_AT_ONCE: Final = 32
+# How long the first image waits for others, to share the lookup and a pass with them.
+_GATHER_S: Final = 0.01
+
+
+@dataclass(kw_only=True, eq=False)
+class OpenTask:
+    """A task on its way to its answer.
+
+    Attributes:
+        place: in the request.
+        task: as it came.
+        jobs_left: images that are not done with.
+        regions: what was drawn, by the number of the job.
+        failures: why there can be no answer; without tracebacks, whose frames
+            would keep images alive.
+    """
+
+    place: int
+    task: Task
+    jobs_left: int = 0
+    regions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One image of one task, and the controls that draw on it.
+
+    Attributes:
+        task: whose image it is.
+        number: of the task's jobs, from 0, in the config's order.
+        address: of the image.
+        controls: at least one.
+        item_index: page of a multi-page image, else None.
+    """
+
+    task: OpenTask
+    number: int
+    address: str
+    controls: tuple[Control, ...]
+    item_index: int | None
+
+    @property
+    def prompts(self) -> Mapping[Mode, tuple[str, ...]]:
+        """For each mode of its controls, each prompt once, in the config's order."""
+        found: dict[Mode, dict[str, None]] = {}
+        for control in self.controls:
+            of_mode = found.setdefault(control.mode, {})
+            for label in control.labels:
+                of_mode.update(dict.fromkeys(label.prompts))
+        return {mode: tuple(prompts) for mode, prompts in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrival:
+    """A job whose image is here, or why it is not."""
+
+    job: Job
+    image: FetchedImage | Exception
+
+
+class Intake:
+    """Fetches the images of tasks in parallel while its `with` block lasts."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        controls_of: Callable[[Task], tuple[Control, ...]],
+        fetch: Callable[[Job], FetchedImage],
+        *,
+        at_once: int = _AT_ONCE,
+    ) -> None:
+        """Take tasks in; nothing is fetched before the `with` block.
+
+        Args:
+            tasks: of one request, in the order to begin with them.
+            controls_of: a task's controls; may raise `BackendError`.
+            fetch: reads one image, in another thread; may raise `BackendError`.
+            at_once: images that are best handed out together.
+        """
+        self._at_once = min(max(_AT_ONCE, at_once), _MOST_AT_ONCE)
+        self._ahead = _AHEAD + self._at_once
+        self._controls_of = controls_of
+        self._fetch = fetch
+        self._entries = self._open(tasks)
+        self._fetching: dict[Future[FetchedImage], Job] = {}
+        self._broken: list[OpenTask] = []
+        self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
+
+    def __enter__(self) -> Self:
+        self._refill()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Nobody waits for slow downloads that nobody asks for any more.
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to take."""
+        return not self._fetching and not self._broken
+
+    def take_broken(self) -> list[OpenTask]:
+        """Tasks that have no job, because of what is among their failures."""
+        broken, self._broken = self._broken, []
+        return broken
+
+    def take_arrivals(self, timeout_s: float) -> list[Arrival]:
+        """Images that have arrived since, and begin with as many others.
+
+        Args:
+            timeout_s: how long to wait for the first; 0 or less: not at all.
+        """
+        done = wait(self._fetching, min(_GATHER_S, max(timeout_s, 0))).done
+        if not done and timeout_s > 0:
+            done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
+        arrivals = []
+        for future in [f for f in self._fetching if f in done][: self._at_once]:
+            arrivals.append(Arrival(job=self._fetching.pop(future), image=_of(future)))
+        self._refill()
+        return arrivals
+
+    def _refill(self) -> None:
+        while len(self._fetching) < self._ahead:
+            entry = next(self._entries, None)
+            if entry is None:
+                return
+            if isinstance(entry, OpenTask):
+                self._broken.append(entry)
+            else:
+                self._fetching[self._pool.submit(self._fetch, entry)] = entry
+
+    def _open(self, tasks: Sequence[Task]) -> Iterator[Job | OpenTask]:
+        """The jobs of every task, or the task itself where there can be none."""
+        for place, task in enumerate(tasks):
+            opened = OpenTask(place=place, task=task)
+            try:
+                jobs = list(_jobs_of(opened, self._controls_of(task)))
+            # The border to the task's data: whatever it holds costs this task alone.
+            except Exception as error:
+                opened.failures.append(without_traceback(error))
+                yield opened
+            else:
+                opened.jobs_left = len(jobs)
+                yield from jobs
+
+
+def without_traceback(error: Exception) -> Exception:
+    """The same error, logged if it is a bug, and free of the frames it passed.
+
+    Those hold files and pictures, which would live as long as the error.
+    """
+    if not isinstance(error, BackendError | SegmenterError):
+        logger.error("A bug costs one image its masks.", exc_info=error)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _of(future: Future[FetchedImage]) -> FetchedImage | Exception:
+    """What was fetched, or what went wrong: the border to network and decoders."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if not isinstance(error, Exception):
+        raise error
+    return without_traceback(error)
+
+
+def _jobs_of(opened: OpenTask, controls: tuple[Control, ...]) -> Iterator[Job]:
+    """One job per image; controls on the same image share it.
+
+    Raises:
+        BadTask: if the task brings no labels, or too many images.
+        ImageNotFound: if it names no image at all.
+    """
+    data = opened.task.data
+    if not controls:
+        raise BadTask(
+            f"The task's data has no labels where the label config looks for them. "
+            f'Give it a list such as [{{"value": "cat"}}] there; the data has '
+            f"{sorted(map(str, data))}."
+        )
+    images = dict.fromkeys(control.image for control in controls)
+    wanted = [
+        (image, index, address)
+        for image in images
+        for index, address in _addresses(image, data)
+    ]
+    if not wanted:
+        names = ", ".join(repr(image.value) for image in images)
+        raise ImageNotFound(
+            f"The task's data has no image in {names}, where the label config's "
+            f"<Image> looks: it is missing or empty there, and the data has "
+            f"{sorted(map(str, data))}. Import the task with an address in that field."
+        )
+    for number, (image, index, address) in enumerate(wanted):
+        yield Job(
+            task=opened,
+            number=number,
+            address=address,
+            controls=tuple(c for c in controls if c.image == image),
+            item_index=index,
+        )
+
+
+def _addresses(image: ImageTag, data: Any) -> Iterator[tuple[int | None, str]]:
+    """Page index and address of each image; pages without an address are left out.
+
+    A task may lack one of several images: the others are segmented.
+    """
+    value = read_value(image.value, data)
+    pages = value if isinstance(value, list) else [value]
+    if len(pages) > 1 and not image.is_list:
+        raise BadTask(
+            f"The task's data has {len(pages)} images in {image.value!r}, of which "
+            f"<Image name={image.name!r}> shows one; write "
+            f'valueList="{image.value}" instead of value.'
+        )
+    for index, address in enumerate(pages):
+        if address is None or (isinstance(address, str) and not address.strip()):
+            continue
+        if not isinstance(address, str):
+            raise BadTask(
+                f"The task's data has {type(address).__name__} {str(address)[:60]!r} "
+                f"in {image.value!r}, where the address of an image is expected."
+            )
+        yield (index if image.is_list else None), address

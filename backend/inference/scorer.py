@@ -1,0 +1,291 @@
+"""Images and prompts in, score maps out: the cache first, the model for the rest.
+
+Knows neither tasks nor label configs. What goes wrong with one image is returned
+in its place, so that the others go on.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
+from backend.cache.leases import CLAIM_S, ComputedElsewhere, claimed, pauses_s
+from backend.cache.store import Cache, score_key
+from backend.inference.batcher import MicroBatcher, Order, OutOfTime
+from backend.inference.metrics import Metrics
+from backend.types import FetchedImage
+from segmenter import Mode, ScoreMaps, SegmenterOptions
+
+logger = logging.getLogger(__name__)
+
+
+class MapMaker(Protocol):
+    """What this file needs of a segmenter."""
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images that are best given together."""
+
+    def score(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        labels: Sequence[Sequence[str]],
+        *,
+        options: SegmenterOptions | None = None,
+    ) -> list[ScoreMaps]:
+        """Score maps of every image."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Query:
+    """One image and what is to be found in it.
+
+    Attributes:
+        image: upright.
+        prompts: each once.
+        mode: how they are to be read.
+    """
+
+    image: FetchedImage
+    prompts: tuple[str, ...]
+    mode: Mode
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scorer:
+    """Makes score maps, or finds them in the cache.
+
+    Attributes:
+        cache: score maps between requests.
+        metrics: counters.
+        weights_fingerprint: of the model.
+        options: of each mode.
+        clock: monotonic seconds.
+        claim_s: how long others wait for a process that died while it computed.
+    """
+
+    cache: Cache
+    metrics: Metrics
+    weights_fingerprint: str
+    options: Mapping[Mode, SegmenterOptions]
+    clock: Callable[[], float] = time.monotonic
+    claim_s: float = CLAIM_S
+    _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
+    _fingerprints: Mapping[Mode, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share one line for the model between all requests; name what it runs."""
+        object.__setattr__(self, "_batches", MicroBatcher(self.clock))
+        fingerprints = {
+            mode: f"{self.weights_fingerprint}:{options.maps_fingerprint()}"
+            for mode, options in self.options.items()
+        }
+        object.__setattr__(self, "_fingerprints", fingerprints)
+
+    def score(
+        self,
+        queries: Sequence[Query],
+        segmenter: MapMaker,
+        deadline: float,
+        *,
+        is_urgent: bool = False,
+        rank: int = 0,
+    ) -> Iterator[ScoreMaps | Exception]:
+        """Score maps of each query as soon as they are there, or why there are none.
+
+        Args:
+            queries: answered in order; the cache is asked for all of them at once.
+            segmenter: for those that the cache does not hold, which share passes
+                with each other and with those of other requests. What another
+                process computes meanwhile is awaited, not computed.
+            deadline: on `clock`; the segmenter is not started after it, which
+                gives `OutOfTime`.
+            is_urgent: somebody waits for this alone; it goes before what is not.
+            rank: goes before what has a higher one.
+        """
+        keys = [self._key(query) for query in queries]
+        known: dict[str, ScoreMaps | Exception] = {}
+        for key, query, packed in zip(
+            keys, queries, self.cache.get_many(keys), strict=True
+        ):
+            maps = _unpack(packed, query)
+            if maps is not None:
+                known[key] = maps
+        orders = {
+            key: Order(
+                work=query,
+                key=key,
+                kind=query.mode,
+                deadline=deadline,
+                is_urgent=is_urgent,
+                rank=rank,
+            )
+            for key, query in zip(keys, queries, strict=True)
+            if key not in known
+        }
+        request = _Request(orders=orders, known=known)
+        self._batches.submit(list(orders.values()))
+        try:
+            for place, query in enumerate(queries):
+                answer = self._answer(request, keys[place:], segmenter)
+                yield _named_for(query, answer)
+        finally:
+            self._batches.withdraw(list(request.orders.values()))
+
+    def _answer(
+        self, request: "_Request", keys: Sequence[str], segmenter: MapMaker
+    ) -> ScoreMaps | Exception:
+        """The answer to the first of `keys`.
+
+        While another process computes it, those behind it are computed here.
+        """
+        first, known, elsewhere = keys[0], request.known, request.elsewhere
+        pauses = pauses_s()
+        while first not in known:
+            here = next(
+                (k for k in keys if k not in known and k not in elsewhere), None
+            )
+            if here is not None:
+                answer = self._batches.result(
+                    request.orders[here],
+                    lambda batch: self._segment(batch, segmenter),
+                    most=segmenter.images_per_pass,
+                )
+                if isinstance(answer, ComputedElsewhere):
+                    elsewhere.add(here)
+                else:
+                    known[here] = answer
+            elif self.clock() < request.orders[first].deadline:
+                time.sleep(next(pauses))
+            else:
+                known[first] = OutOfTime()
+            if first in elsewhere:
+                self._look(request, first)
+        return known[first]
+
+    def _look(self, request: "_Request", key: str) -> None:
+        """Take what another process has stored, or its place if it gave up."""
+        order = request.orders[key]
+        standing = self.cache.look(key)
+        maps = _unpack(standing.value, order.work)
+        if maps is not None:
+            request.known[key] = maps
+        elif not standing.is_taken:
+            self._batches.withdraw([order])
+            request.orders[key] = replace(order)
+            self._batches.submit([request.orders[key]])
+            request.elsewhere.remove(key)
+
+    def _key(self, query: Query) -> str:
+        return score_key(
+            image_digest=query.image.digest,
+            prompts=query.prompts,
+            model=self._fingerprints[query.mode],
+        )
+
+    def _segment(
+        self, batch: Sequence[Query], segmenter: MapMaker
+    ) -> list[ScoreMaps | Exception]:
+        """Ask the model for what nobody else computes or has computed.
+
+        What it says is stored even if nobody waits any longer.
+        """
+        keys = [self._key(query) for query in batch]
+        with claimed(self.cache, keys, ttl_s=self.claim_s) as standings:
+            answers: dict[str, ScoreMaps | Exception] = {}
+            missing: dict[str, Query] = {}
+            for key, query, standing in zip(keys, batch, standings, strict=True):
+                maps = _unpack(standing.value, query)
+                if maps is not None:
+                    answers[key] = maps
+                elif standing.is_taken:
+                    answers[key] = ComputedElsewhere()
+                else:
+                    missing[key] = query
+            answers.update(self._compute(missing, segmenter))
+        return [answers[key] for key in keys]
+
+    def _compute(
+        self, queries: Mapping[str, Query], segmenter: MapMaker
+    ) -> dict[str, ScoreMaps | Exception]:
+        """One pass of the model, by key."""
+        if not queries:
+            return {}
+        batch = list(queries.values())
+        scored = segmenter.score(
+            [query.image.pixels for query in batch],
+            [query.prompts for query in batch],
+            options=self.options[batch[0].mode],
+        )
+        self.metrics.images_segmented.inc(len(batch))
+        return {
+            key: self._remember(maps, query)
+            for (key, query), maps in zip(queries.items(), scored, strict=True)
+        }
+
+    def _remember(self, maps: ScoreMaps, query: Query) -> ScoreMaps | Exception:
+        """Store, and go on with what was stored.
+
+        Packing rounds. Cutting the packed copy now makes today's answer and the
+        one from the cache the same to the pixel.
+        """
+        if not np.isfinite(maps.maps).all() or not np.isfinite(maps.presence).all():
+            return ValueError("the model's scores are not numbers")
+        try:
+            packed = encode_score_maps(
+                maps.maps, maps.presence, maps.labels, maps.size_yx
+            )
+        except ValueError as error:
+            logger.warning("Scores are not cached and cost the model again: %s", error)
+            return maps
+        self.cache.put(self._key(query), packed)
+        return _unpack(packed, query) or maps
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Request:
+    """What one caller asked for, all by key.
+
+    Attributes:
+        orders: in the model's line.
+        known: answers.
+        elsewhere: what another process was seen to compute.
+    """
+
+    orders: dict[str, Order[Query]]
+    known: dict[str, ScoreMaps | Exception] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
+
+
+def _named_for(query: Query, maps: ScoreMaps | Exception) -> ScoreMaps | Exception:
+    """The maps under the query's own spelling of its prompts (see `score_key`)."""
+    if isinstance(maps, Exception) or maps.labels == query.prompts:
+        return maps
+    return replace(maps, labels=query.prompts)
+
+
+def _unpack(packed: bytes | None, query: Query) -> ScoreMaps | None:
+    """Score maps out of cached bytes; anything doubtful is a miss."""
+    if packed is None:
+        return None
+    try:
+        cached = decode_score_maps(packed)
+    except UnreadableScores as error:
+        logger.warning(
+            "A cached value was not readable and counts as a miss: %s", error
+        )
+        return None
+    is_of_image = cached.size_yx == query.image.pixels.shape[:2]
+    if len(cached.maps) != len(query.prompts) or not is_of_image:
+        return None
+    return ScoreMaps(
+        labels=query.prompts,
+        maps=cached.maps,
+        presence=cached.presence,
+        size_yx=cached.size_yx,
+    )

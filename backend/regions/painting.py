@@ -1,0 +1,204 @@
+"""Score maps and a control in, its regions out. Pure.
+
+One inference serves every control on an image: each cuts the same maps its own way
+and draws its own shape.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.regions.components import Part, clean, parts
+from backend.regions.results import region_id, write_region
+from backend.types import Control, Label
+from segmenter import LabelMask, ScoreMaps, iter_masks, merge_prompts
+
+logger = logging.getLogger(__name__)
+
+_ONE_REGION_PER_PART: Final = frozenset({"polygon", "rectangle"})
+# Labels that a log line names before it breaks off.
+_MOST_NAMED: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Canvas:
+    """What is painted on.
+
+    Attributes:
+        task_id: None when the request held none.
+        item_index: page of a multi-page image, counted from 0; else None.
+        pixels: uint8 (Y, X, 3), the image, whose edges masks may follow.
+    """
+
+    task_id: int | None
+    pixels: NDArray[np.uint8]
+    item_index: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Found:
+    """One region to be, before the cap."""
+
+    label: Label
+    shape: Part | NDArray[np.bool_]
+    area_px: int
+    score: float
+    number: int | None
+
+
+def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, Any]]:
+    """Cut one control's regions out of an image's score maps.
+
+    Args:
+        control: with at least one label.
+        maps: whose labels are prompts, all of the control's among them.
+        canvas: names the regions.
+
+    Returns:
+        Regions in the order of the labels, the largest of each first. Two results
+        with one id for every region of a `<Labels>` control.
+    """
+    cut, labels = control.cut, control.labels
+    presence_thresholds = [label.presence_threshold_01 for label in labels]
+    own = merge_prompts(
+        maps,
+        [(label.name, label.prompts) for label in labels],
+        presence_threshold=cut.presence_threshold_01,
+        label_presence_thresholds=presence_thresholds,
+    )
+    found = [
+        region
+        for mask in iter_masks(
+            own,
+            threshold=cut.threshold_01,
+            label_thresholds=[label.threshold_01 for label in labels],
+            presence_threshold=cut.presence_threshold_01,
+            label_presence_thresholds=presence_thresholds,
+            pixels=canvas.pixels if cut.boundaries == "guided" else None,
+            overlap=cut.overlap,
+        )
+        for region in _regions_of(control, mask)
+    ]
+    if not found:
+        _log_nothing_found(control, own, canvas)
+    return [
+        result
+        for region in _largest(found, control, canvas)
+        for result in write_region(
+            region.shape,
+            control=control,
+            label=region.label,
+            size_yx=maps.size_yx,
+            score=region.score,
+            region_id=_id_of(region, control, canvas),
+            item_index=canvas.item_index,
+        )
+    ]
+
+
+def _regions_of(control: Control, mask: LabelMask) -> Iterator[_Found]:
+    label = control.labels[mask.index]
+    cleaned = clean(
+        mask.mask,
+        min_area_px=control.cut.min_area_01 * mask.mask.size,
+        fillable=mask.free,
+    )
+    if not cleaned.any():
+        return
+    is_split = control.cut.regions == "part" or control.shape in _ONE_REGION_PER_PART
+    if not is_split:
+        yield _Found(
+            label=label,
+            shape=cleaned,
+            area_px=int(cleaned.sum()),
+            score=_mean(mask.scores[cleaned]),
+            number=None,
+        )
+        return
+    for number, part in enumerate(parts(cleaned)):
+        top, left, bottom, right = part.box_yxyx
+        yield _Found(
+            label=label,
+            shape=part,
+            area_px=part.area_px,
+            score=_mean(mask.scores[top:bottom, left:right][part.pixels]),
+            number=number,
+        )
+
+
+def _largest(found: Sequence[_Found], control: Control, canvas: Canvas) -> list[_Found]:
+    """At most `max_regions`, in their order."""
+    limit = control.cut.max_regions
+    if len(found) <= limit:
+        return list(found)
+    logger.warning(
+        "Task %s: %d regions were found for %s; the %d largest are kept. "
+        "model_max_regions or MAX_REGIONS raises the limit, model_min_area or "
+        "MIN_AREA drops small ones.",
+        canvas.task_id,
+        len(found),
+        control.from_name,
+        limit,
+    )
+    by_area = sorted(range(len(found)), key=lambda place: -found[place].area_px)
+    return [found[place] for place in sorted(by_area[:limit])]
+
+
+def _id_of(region: _Found, control: Control, canvas: Canvas) -> str:
+    """The same for the same question, and another for every region of a task."""
+    name: list[object] = [
+        canvas.task_id,
+        control.from_name,
+        control.image.name,
+        region.label.name,
+    ]
+    if control.labels_from_name is not None:
+        name.append(["labels", control.labels_from_name])
+    if canvas.item_index is not None:
+        name.append(["page", canvas.item_index])
+    if region.number is not None:
+        name.append(["part", region.number])
+    return region_id(*name)
+
+
+def _mean(scores: NDArray[np.float32]) -> float:
+    return float(np.clip(scores.mean(dtype=np.float64), 0, 1))
+
+
+def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> None:
+    """Say what was asked for, and how near the best came."""
+    asked = [
+        f"{label.name!r}"
+        + (f" as {', '.join(map(repr, prompts))}" if prompts != (label.name,) else "")
+        for label in control.labels[:_MOST_NAMED]
+        if (prompts := label.prompts)
+    ]
+    more = len(control.labels) - len(asked)
+    # Of those that are there, if any is: what is not there has a best spot as well.
+    lines = [_presence_line(label, control) for label in control.labels]
+    best = int(np.where(maps.presence >= lines, maps.peaks + 1, maps.presence).argmax())
+    label = control.labels[best]
+    logger.info(
+        "Task %s: nothing found for %s. Asked for %s%s. Best was %r, in the picture "
+        "with %.2f (needs %.2f), at its best spot with %.2f (needs %.2f); the smallest "
+        "area is %.4f of the image.",
+        canvas.task_id,
+        control.from_name,
+        ", ".join(asked),
+        f" and {more} more" if more else "",
+        label.name,
+        maps.presence[best],
+        lines[best],
+        maps.peaks[best],
+        control.cut.threshold_01 if label.threshold_01 is None else label.threshold_01,
+        control.cut.min_area_01,
+    )
+
+
+def _presence_line(label: Label, control: Control) -> float:
+    own = label.presence_threshold_01
+    return control.cut.presence_threshold_01 if own is None else own

@@ -1,0 +1,113 @@
+"""The application out of settings, and how gunicorn is to run it."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flask import Flask
+
+from backend.batch.backlog import Backlog
+from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.preannotation import PreAnnotation
+from backend.engine import MAX_PENDING_REQUESTS, Engine, build_engine, configure_logging
+from backend.errors import SettingsError
+from backend.inference.scorer import MapMaker
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.connections import ProjectAccess
+from backend.server.app import Parts, create_app
+from backend.settings.environment import Settings
+
+_THREADS_FOR_HEALTH = 4
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Gunicorn's configuration: one process, threads.
+
+    One process holds one copy of the weights; threads keep `/health` quick while a
+    prediction runs. The application is built in the worker, after the fork: CUDA
+    does not survive one.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return {
+        "bind": f"{host}:{settings.port}",
+        "workers": 1,
+        "worker_class": "gthread",
+        # Started when they are needed. Label Studio takes a backend for dead whose
+        # `/health` is not answered within a second, whatever it is busy with.
+        "threads": settings.threads + MAX_PENDING_REQUESTS + _THREADS_FOR_HEALTH,
+        "preload_app": False,
+        # Label Studio gives a prediction up after 100 s; a worker is not killed
+        # before.
+        "timeout": max(120, round(settings.predict_budget_s) + 60),
+        "graceful_timeout": 10,
+        # A control socket in the home folder that nobody here uses.
+        "control_socket_disable": True,
+    }
+
+
+def build_backlog(settings: Settings, engine: Engine) -> Backlog:
+    """What is done behind the requests; nothing is reached for yet."""
+    queue = work = None
+    if settings.redis_url is not None:
+        # On a cluster there are no workers; the cache is there all the same.
+        with contextlib.suppress(SettingsError):
+            connection = queue_connection(settings.redis_url.get_secret_value())
+            queue = JobQueue(connection, engine.annotator.queue_name)
+    if settings.preannotate_new_tasks:
+        work = PreAnnotation(
+            annotator=engine.annotator,
+            client=LabelStudioClient(settings.label_studio),
+        )
+    return Backlog(annotator=engine.annotator, queue=queue, work=work)
+
+
+def build_app(
+    settings: Settings,
+    *,
+    preload: bool = True,
+    load: Callable[[], MapMaker] | None = None,
+) -> Flask:
+    """Put the application together.
+
+    Args:
+        settings: of the operator.
+        preload: start loading the model at once, in the background.
+        load: gives another model than the settings name.
+
+    Raises:
+        WeightsNotFound: if the model's name cannot be one.
+        SettingsError: if REDIS_URL cannot be one.
+    """
+    engine = build_engine(settings, load=load)
+    password = settings.basic_auth_pass
+    backlog = build_backlog(settings, engine)
+    backlog.start()
+    app = create_app(
+        Parts(
+            annotator=replace(engine.annotator, put_off=backlog.compute_ahead),
+            backlog=backlog if settings.preannotate_new_tasks else None,
+            projects=ProjectAccess(
+                settings.label_studio, trusts_setup=settings.trusts_setup
+            ),
+            metrics=engine.metrics,
+            cache_status=engine.cache.describe,
+            model_status=lambda: engine.segmenter.status,
+            basic_auth=(settings.basic_auth_user, password.get_secret_value())
+            if settings.basic_auth_user and password
+            else None,
+        )
+    )
+    if preload:
+        engine.segmenter.load_in_background()
+    return app
+
+
+def app_from_environment() -> Flask:
+    """The application for any WSGI server.
+
+    Such as `gunicorn "backend.server:app_from_environment()"`.
+    """
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    return build_app(settings)

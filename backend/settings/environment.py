@@ -1,0 +1,310 @@
+"""The environment in, one frozen Settings out: everything an operator decides.
+
+The only reader of the environment. Knows names, units and limits of variables;
+imports neither the model nor the server that they are for.
+"""
+
+import ipaddress
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self, get_args
+
+from pydantic import (
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from backend.errors import SettingsError
+from backend.settings.field_types import (
+    FilesRoot,
+    Folder,
+    Formats,
+    Hosts,
+    LabelStudioUrl,
+    LogLevel,
+    RedisUrl,
+    Token,
+    UserName,
+    variable,
+)
+from backend.settings.segmentation import SegmentationSettings
+from backend.types import IMAGE_FORMATS, MAX_IMAGE_PIXELS, LabelStudioAccess
+
+_MEBIBYTE: Final = 1024 * 1024
+_LONGEST_SHOWN: Final = 80
+
+
+def _user_cache_dir() -> Path:
+    try:
+        return Path.home() / ".cache" / "diffsegmenter"
+    except RuntimeError:  # a user id without a home, as in some containers
+        return Path(tempfile.gettempdir()) / "diffsegmenter"
+
+
+class Settings(SegmentationSettings):
+    """Everything an operator may decide. Units are in the names.
+
+    A variable that is unset or blank has its default. `description` of a field is
+    what an error tells the operator to use.
+
+    What it decides about masks stands in `SegmentationSettings`.
+
+    Attributes:
+        host: address to listen on. The default is this machine alone; a Label
+            Studio in a container, or on another machine, needs "0.0.0.0".
+        port: port to listen on.
+        threads: requests served at a time; the model itself runs one batch.
+        redis_url: shared cache and job queue; None for the embedded cache.
+        cache_dir: folder of the embedded cache.
+        cache_ttl_s: how long a result is kept after it was made.
+        label_studio_url: where this backend reaches Label Studio; no trailing
+            slash, the sub-path kept.
+        label_studio_api_key: personal access token or legacy token.
+        basic_auth_user: with `basic_auth_pass`, what Label Studio must send.
+        image_hosts: the only hosts to read images from besides Label Studio, as
+            `host`, `host:port` or `*.suffix`; they may be private. Empty: any
+            public host.
+        image_formats: file formats that are read, as Pillow spells them.
+        image_max_redirects: most redirects on the way to one image.
+        local_files_root: Label Studio's folder of local files, where it is mounted
+            here as well; None asks Label Studio for them.
+        image_max_bytes: largest image file.
+        image_max_pixels: largest image, rows times columns.
+        fetch_timeout_s: time for one image to arrive.
+        predict_budget_s: time after which a request answers with what it has.
+            Label Studio itself waits 100 s (its ML_TIMEOUT_PREDICT).
+        preannotate_new_tasks: give tasks their predictions as soon as Label Studio
+            tells that they were made, by import or by the sync of a storage.
+        log_level: least severity that is logged.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+    )
+
+    host: str = variable(
+        "HOST",
+        default="127.0.0.1",
+        pattern=r"^[\w.:-]+$",
+        expects="an address to listen on, such as 127.0.0.1 or 0.0.0.0",
+    )
+    port: int = variable(
+        "PORT", default=9090, ge=1, le=65535, expects="a port from 1 to 65535"
+    )
+    threads: int = variable(
+        "THREADS", default=8, ge=1, le=128, expects="a whole number from 1 to 128"
+    )
+    redis_url: RedisUrl = variable(
+        "REDIS_URL",
+        expects="redis://host:6379/0, rediss://..., unix:///path, "
+        "redis+sentinel://host:26379/service/0 or redis+cluster://host:6379",
+    )
+    cache_dir: Folder = variable(
+        "CACHE_DIR", default_factory=_user_cache_dir, expects="a folder"
+    )
+    cache_ttl_s: int = variable(
+        "CACHE_TTL_S",
+        default=30 * 24 * 3600,
+        ge=1,
+        expects="a whole number of seconds above 0",
+    )
+    label_studio_url: LabelStudioUrl = variable(
+        "LABEL_STUDIO_URL",
+        "LABEL_STUDIO_HOST",
+        expects="the address of Label Studio, such as http://localhost:8080",
+    )
+    label_studio_api_key: Token = variable(
+        "LABEL_STUDIO_API_KEY",
+        "LABEL_STUDIO_ACCESS_TOKEN",
+        expects="a token as Label Studio shows it, in one line",
+    )
+    basic_auth_user: UserName = variable(
+        "BASIC_AUTH_USER", expects="a user name without a colon"
+    )
+    basic_auth_pass: SecretStr | None = variable(
+        "BASIC_AUTH_PASS",
+        expects="BASIC_AUTH_USER and BASIC_AUTH_PASS together, or neither",
+    )
+    image_hosts: Hosts = variable(
+        "IMAGE_HOSTS",
+        default=(),
+        expects="hosts with commas between: images.example.org, minio:9000, *.my.org",
+    )
+    image_formats: Formats = variable(
+        "IMAGE_FORMATS",
+        default=IMAGE_FORMATS,
+        expects=f"formats with commas between, out of {', '.join(IMAGE_FORMATS)}",
+    )
+    image_max_redirects: int = variable(
+        "IMAGE_MAX_REDIRECTS",
+        default=5,
+        ge=0,
+        le=20,
+        expects="a whole number from 0 to 20",
+    )
+    local_files_root: FilesRoot = variable(
+        "LOCAL_FILES_DOCUMENT_ROOT",
+        expects="the folder that Label Studio serves local files from, as seen here",
+    )
+    image_max_bytes: int = variable(
+        "IMAGE_MAX_BYTES",
+        default=64 * _MEBIBYTE,
+        ge=1,
+        expects="a whole number of bytes above 0",
+    )
+    image_max_pixels: int = variable(
+        "IMAGE_MAX_PIXELS",
+        default=100_000_000,
+        ge=1,
+        le=MAX_IMAGE_PIXELS,
+        expects=f"a whole number from 1 to {MAX_IMAGE_PIXELS}",
+    )
+    fetch_timeout_s: float = variable(
+        "FETCH_TIMEOUT_S",
+        default=20.0,
+        gt=0,
+        le=3600,
+        expects="seconds above 0 and up to 3600",
+    )
+    predict_budget_s: float = variable(
+        "PREDICT_BUDGET_S",
+        default=80.0,
+        gt=0,
+        le=86_400,
+        expects="seconds above 0 and up to 86400, less than Label Studio waits",
+    )
+    preannotate_new_tasks: bool = variable(
+        "PREANNOTATE_NEW_TASKS", default=False, expects="on or off"
+    )
+    log_level: LogLevel = variable(
+        "LOG_LEVEL", default="INFO", expects="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Build settings from a mapping, `os.environ` when there is none.
+
+        Raises:
+            SettingsError: naming every bad variable at once.
+        """
+        source = os.environ if environ is None else environ
+        given: dict[str, Any] = {
+            name: source[name].strip()
+            for field in cls.model_fields.values()
+            for name in _names(field.validation_alias)
+            if source.get(name, "").strip()
+        }
+        try:
+            return cls(**given)
+        except ValidationError as e:
+            problems = [cls._explain(error, given) for error in e.errors()]
+            raise SettingsError("Cannot start:\n  " + "\n  ".join(problems)) from e
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing behind the caller's back: `from_env` passes everything."""
+        return (init_settings,)
+
+    @property
+    def trusts_setup(self) -> bool:
+        """Whether `/setup` can come from trusted callers alone.
+
+        Those on this machine, or those who know the password.
+        """
+        return self.basic_auth_user is not None or is_loopback(self.host)
+
+    @property
+    def label_studio(self) -> LabelStudioAccess:
+        """Label Studio as the environment describes it."""
+        key = self.label_studio_api_key
+        return LabelStudioAccess(
+            url=self.label_studio_url,
+            token=None if key is None else key.get_secret_value(),
+            from_environment=True,
+        )
+
+    @field_validator("basic_auth_pass")
+    @classmethod
+    def _check_pair(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if "basic_auth_user" not in info.data:  # it has its own mistake
+            return value
+        if (value is None) != (info.data["basic_auth_user"] is None):
+            raise ValueError("one of the two is set without the other")
+        return value
+
+    @field_validator("preannotate_new_tasks")
+    @classmethod
+    def _check_api(cls, value: bool, info: ValidationInfo) -> bool:
+        needed = ("label_studio_url", "label_studio_api_key")
+        if value and not all(info.data.get(name, "wrong") for name in needed):
+            raise ValueError(
+                "predictions are stored through Label Studio's API, for which "
+                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must be set"
+            )
+        return value
+
+    @classmethod
+    def _explain(cls, error: ErrorDetails, given: Mapping[str, str]) -> str:
+        """One line for one mistake, under the name that the operator used."""
+        field = next(
+            field
+            for field_name, field in cls.model_fields.items()
+            if error["loc"][0] in {field_name, *_names(field.validation_alias)}
+        )
+        names = _names(field.validation_alias)
+        name = next((name for name in names if name in given), names[0])
+        if name not in given:
+            shown = f"{name} (not set)"
+        elif SecretStr in get_args(field.annotation):
+            shown = f"{name} (value hidden)"
+        else:
+            shown = f"{name}={_without_password(given[name])!r}"
+        is_beyond = error["type"].startswith(("greater_than", "less_than"))
+        reason = "it is out of range" if is_beyond else "it cannot be read"
+        if error["type"] == "value_error":
+            reason = error["msg"].removeprefix("Value error, ")
+        return f"{shown}: {reason}. Use {field.description}."
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether who listens on this address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _names(alias: Any) -> list[str]:
+    return [str(name) for name in alias.choices]
+
+
+def _without_password(text: str) -> str:
+    text = re.sub(r".*@", "***@", text)
+    if len(text) > _LONGEST_SHOWN:
+        text = text[: _LONGEST_SHOWN - 3] + "..."
+    return text
