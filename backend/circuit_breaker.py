@@ -10,10 +10,10 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 
-class Circuit:
+class CircuitBreaker:
     """One thing that can break, and whether it is worth trying now.
 
-    After `faults_to_break` faults in a row it refuses for `cooldown_s`, then lets
+    After `failure_threshold` faults in a row it refuses for `cooldown_s`, then lets
     one caller at a time try, until a try succeeds. Each try that fails doubles the
     pause before the next, up to `longest_cooldown_s` where there is one, so that a
     thing which hangs costs its callers ever less.
@@ -26,7 +26,7 @@ class Circuit:
         cooldown_s: float,
         clock: Callable[[], float],
         longest_cooldown_s: float | None = None,
-        faults_to_break: int = 1,
+        failure_threshold: int = 1,
     ) -> None:
         self._name = name
         self._cooldown_s = cooldown_s
@@ -34,17 +34,17 @@ class Circuit:
         self._pause_s = cooldown_s
         self._is_tried = False
         self._clock = clock
-        self._faults_to_break = faults_to_break
+        self._faults_to_break = failure_threshold
         self._lock = threading.Lock()
         self._faults = 0
         self._next_try = 0.0
 
     def allows(self) -> bool:
-        """Whether to try now; True claims the one try of a broken circuit."""
+        """Whether to try now; True claims the one try of an open breaker."""
         return self.pause_s() == 0
 
     def pause_s(self) -> float:
-        """Seconds until a try; 0 is now, and claims the one try of a broken circuit."""
+        """Seconds until a try; 0 is now, and claims the one try of an open breaker."""
         with self._lock:
             if self._faults < self._faults_to_break:
                 return 0
@@ -55,7 +55,7 @@ class Circuit:
             self._is_tried = True
             return 0
 
-    def trip(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """Record a fault; the one that begins an outage is logged."""
         with self._lock:
             self._faults += 1
@@ -73,7 +73,7 @@ class Circuit:
                 self._cooldown_s,
             )
 
-    def mend(self) -> None:
+    def record_success(self) -> None:
         """Record a success; the first after an outage is logged."""
         with self._lock:
             recovered = self._faults >= self._faults_to_break

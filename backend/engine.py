@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from backend.cache.store import Cache, open_cache
-from backend.images.fetcher import ImageFetcher
-from backend.inference.metrics import Metrics
-from backend.inference.predictor import PreAnnotator
-from backend.inference.scorer import MapMaker, Scorer
-from backend.settings.environment import Settings
+from backend.cache import Cache, open_cache
+from backend.images import ImageFetcher
+from backend.inference import Metrics, Predictor, Scorer, Segmenter
+from backend.settings import Settings
 from backend.types import ControlDefaults
 from segmenter import (
     MODES,
@@ -41,16 +39,16 @@ MAX_PENDING_REQUESTS = 128
 _STOP_WAITS_S = 8.0
 
 
-class SegmenterOnDemand:
+class LazySegmenter:
     """Loads the model once, in the background or at the first request.
 
     A failed load is tried again by the next request: the hub may be back.
     """
 
-    def __init__(self, load: Callable[[], MapMaker]) -> None:
+    def __init__(self, load: Callable[[], Segmenter]) -> None:
         """Keep for later what loads the model; it may raise `SegmenterError`."""
         self._load_model = load
-        self._segmenter: MapMaker | None = None
+        self._segmenter: Segmenter | None = None
         self._status = "loading"
         self._lock = threading.Lock()
 
@@ -59,7 +57,7 @@ class SegmenterOnDemand:
         """Say "loading", "ready", or why the last try failed."""
         return self._status
 
-    def get(self) -> MapMaker:
+    def get(self) -> Segmenter:
         """Return the loaded segmenter, loading it when need be.
 
         Raises:
@@ -88,7 +86,7 @@ class SegmenterOnDemand:
             self._status = f"failed: {error}"
             logger.error("The model is not loaded; requests will try again: %s", error)
 
-    def _load(self) -> MapMaker:
+    def _load(self) -> Segmenter:
         try:
             segmenter = self._load_model()
         except SegmenterError as error:
@@ -168,7 +166,7 @@ def model_version(
     return f"diffsegmenter-{source.name}-{mode}-{digest}"
 
 
-def _load(settings: Settings, options: SegmenterOptions) -> MapMaker:
+def _load(settings: Settings, options: SegmenterOptions) -> Segmenter:
     try:
         return load_segmenter(
             settings.model,
@@ -193,20 +191,20 @@ class Engine:
     """What answers predict requests, whoever asks.
 
     Attributes:
-        annotator: the answers.
+        predictor: the answers.
         segmenter: the model, loaded at the first request.
         cache: score maps between requests.
         metrics: counters of all three.
     """
 
-    annotator: PreAnnotator
-    segmenter: SegmenterOnDemand
+    predictor: Predictor
+    segmenter: LazySegmenter
     cache: Cache
     metrics: Metrics
 
 
 def build_engine(
-    settings: Settings, *, load: Callable[[], MapMaker] | None = None
+    settings: Settings, *, load: Callable[[], Segmenter] | None = None
 ) -> Engine:
     """Put together what answers predict requests; nothing is loaded yet.
 
@@ -222,10 +220,8 @@ def build_engine(
     options = segmenter_options(settings)
     cache = settings_cache(settings)
     metrics = Metrics(lambda: cache.stats)
-    on_demand = SegmenterOnDemand(
-        load or (lambda: _load(settings, options[settings.mode]))
-    )
-    annotator = PreAnnotator(
+    on_demand = LazySegmenter(load or (lambda: _load(settings, options[settings.mode])))
+    predictor = Predictor(
         segmenter=on_demand.get,
         fetcher=image_fetcher(settings),
         scorer=Scorer(
@@ -240,11 +236,11 @@ def build_engine(
         ),
         defaults=control_defaults(settings),
         budget_s=settings.predict_budget_s,
-        slots=threading.Semaphore(settings.threads),
-        seats=threading.Semaphore(settings.threads + MAX_PENDING_REQUESTS),
+        max_concurrent=threading.Semaphore(settings.threads),
+        max_pending=threading.Semaphore(settings.threads + MAX_PENDING_REQUESTS),
     )
     return Engine(
-        annotator=annotator, segmenter=on_demand, cache=cache, metrics=metrics
+        predictor=predictor, segmenter=on_demand, cache=cache, metrics=metrics
     )
 
 

@@ -13,7 +13,7 @@ BackendError
 │   ├── ImageTooSlow   no whole answer within FETCH_TIMEOUT_S
 │   └── ImageUnreadable  not an image, damaged, or an unsupported kind
 ├── LabelStudioError   Label Studio's API does not do what is asked
-│   ├── LabelStudioAway     no answer, or one that passes: worth another try
+│   ├── LabelStudioUnavailable     no answer, or one that passes: worth another try
 │   └── LabelStudioRefusal  it will not, however often it is asked
 ├── BadMask            an RLE stream or mask that cannot be (de)coded
 └── UnreadableScores   cached bytes that are no score maps (`score_codec.py`)
@@ -72,7 +72,7 @@ class LabelStudioError(BackendError):
     """Label Studio's API does not do what is asked."""
 
 
-class LabelStudioAway(LabelStudioError):
+class LabelStudioUnavailable(LabelStudioError):
     """No answer, or one that says that Label Studio is busy or broken just now."""
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stopping_on_signals(
+def shutdown_on_signals(
     stop: threading.Event,
     *,
     say: Callable[[str], object],

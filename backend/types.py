@@ -160,15 +160,15 @@ class LabelStudioAccess:
         token: legacy token or personal access token, or None.
         from_environment: the operator named this address. False for one learned
             from `/setup`, which anybody who reaches the backend may send.
-        known_as: the address that Label Studio gives for itself in `/setup` and
+        external_url: the address that Label Studio gives for itself in `/setup` and
             writes into tasks, where it is not `url`; None when unknown.
         may_be_private: whether a learned address may lie in a private network, or
             on this machine; for one from the environment it says nothing. See
-            `projects.ProjectAccess`.
+            `projects.LabelStudioConnections`.
     """
 
     url: str | None
     token: str | None = field(default=None, repr=False)
     from_environment: bool = False
-    known_as: str | None = None
+    external_url: str | None = None
     may_be_private: bool = False

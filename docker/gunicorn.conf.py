@@ -3,8 +3,8 @@
 gunicorn -c docker/gunicorn.conf.py
 """
 
-from backend.server.wsgi import server_options
-from backend.settings.environment import Settings
+from backend.server import server_options
+from backend.settings import Settings
 
 wsgi_app = "backend.server.wsgi:app_from_environment()"
 globals().update(server_options(Settings.from_env()))

@@ -6,8 +6,8 @@ import numpy as np
 from label_studio_sdk.converter import brush
 from numpy.typing import NDArray
 
-from backend.inference.predictor import Answer, PreAnnotator
-from backend.label_studio.requests import parse_predict
+from backend.inference import Answer, Predictor
+from backend.label_studio import parse_predict
 from backend.types import LabelStudioAccess
 from tests.fakes import (
     RED_AND_BLUE,
@@ -24,7 +24,7 @@ FADING[0, :, 0] = [255, 204, 153, 102, 51, 0]
 
 
 def ask(
-    annotator: PreAnnotator,
+    predictor: Predictor,
     *addresses: Any,
     config: str = RED_AND_BLUE,
     access: LabelStudioAccess = NOWHERE,
@@ -36,12 +36,12 @@ def ask(
         for number, address in enumerate(addresses, start=1)
     ]
     body = {"tasks": tasks, "label_config": config, **fields}
-    return annotator.predict(parse_predict(body), access)
+    return predictor.predict(parse_predict(body), access)
 
 
-def ask_one(annotator: PreAnnotator, address: str, config: str) -> list[dict[str, Any]]:
+def ask_one(predictor: Predictor, address: str, config: str) -> list[dict[str, Any]]:
     """The regions of one task."""
-    (answer,) = ask(annotator, address, config=config)
+    (answer,) = ask(predictor, address, config=config)
     assert isinstance(answer, dict), "the task failed"
     regions: list[dict[str, Any]] = answer["result"]
     return regions
@@ -59,11 +59,11 @@ def names_of(regions: list[dict[str, Any]]) -> list[str]:
     return [name for region in regions for name in region["value"]["brushlabels"]]
 
 
-def outcomes(annotator: PreAnnotator) -> dict[str, float]:
+def outcomes(predictor: Predictor) -> dict[str, float]:
     """The task counter, by outcome."""
     return {
         sample.labels["outcome"]: sample.value
-        for metric in annotator.metrics.tasks.collect()
+        for metric in predictor.metrics.tasks.collect()
         for sample in metric.samples
         if sample.name.endswith("_total")
     }

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.batch import ChunkRunner
 from backend.batch.chunks import Chunk
-from backend.batch.preannotation import Leftover, PreAnnotation, Report
-from backend.inference.predictor import PreAnnotator
+from backend.batch.preannotation import Report, Unfinished
+from backend.inference import Predictor
 from tests.fakes import MODEL_VERSION
 from tests.label_studio_stand_in import LabelStudioStandIn
 
-NOTHING_LEFT = Leftover(again={}, untouched=[])
+NOTHING_LEFT = Unfinished(retry={}, not_started=[])
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Reports:
 
 
 def chunk_of(project_id: int, task_ids: Sequence[int], **fields: Any) -> Chunk:
-    """A chunk of what `make_annotator` predicts."""
+    """A chunk of what `make_predictor` predicts."""
     return Chunk(
         **{
             "project_id": project_id,
@@ -49,16 +50,16 @@ def chunk_of(project_id: int, task_ids: Sequence[int], **fields: Any) -> Chunk:
 
 def work_of(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     *,
-    patience_s: float = 20,
+    retry_for_s: float = 20,
     stop: threading.Event | None = None,
-) -> PreAnnotation:
+) -> ChunkRunner:
     """Does chunks of a stand-in's projects."""
-    return PreAnnotation(
-        annotator=annotator,
+    return ChunkRunner(
+        predictor=predictor,
         client=studio.client(),
-        patience_s=patience_s,
+        retry_for_s=retry_for_s,
         stop=stop or threading.Event(),
     )
 

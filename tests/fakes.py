@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.cache.fault_guard import CacheSize, CacheStats, Standing
-from backend.images.fetcher import ImageFetcher
-from backend.inference.metrics import Metrics
-from backend.inference.predictor import PreAnnotator
-from backend.inference.scorer import Scorer
+from backend.cache import CacheStats
+from backend.cache.fault_guard import CacheSize, LeaseState
+from backend.images import ImageFetcher
+from backend.inference import Metrics, Predictor, Scorer
 from backend.types import ControlDefaults, CutOptions
 from segmenter import MODES, Mode, ScoreMaps, SegmenterOptions
 
@@ -107,7 +106,7 @@ class MemoryCache:
     def __init__(self) -> None:
         self.stats = CacheStats()
         self.values: dict[str, bytes] = {}
-        self.claims: dict[str, str] = {}
+        self.leases: dict[str, str] = {}
 
     def get(self, key: str) -> bytes | None:
         return self.get_many([key])[0]
@@ -121,11 +120,13 @@ class MemoryCache:
     def put(self, key: str, value: bytes) -> None:
         self.values[key] = value
 
-    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+    def acquire(
+        self, keys: Sequence[str], token: str, ttl_s: float
+    ) -> list[LeaseState]:
         return [
-            Standing(
+            LeaseState(
                 value=self.values.get(key),
-                is_taken=self.claims.setdefault(key, token) != token,
+                is_leased=self.leases.setdefault(key, token) != token,
             )
             for key in keys
         ]
@@ -135,11 +136,11 @@ class MemoryCache:
 
     def release(self, keys: Sequence[str], token: str) -> None:
         for key in keys:
-            if self.claims.get(key) == token:
-                del self.claims[key]
+            if self.leases.get(key) == token:
+                del self.leases[key]
 
-    def look(self, key: str) -> Standing:
-        return Standing(value=self.values.get(key), is_taken=key in self.claims)
+    def peek(self, key: str) -> LeaseState:
+        return LeaseState(value=self.values.get(key), is_leased=key in self.leases)
 
     def ping(self) -> bool:
         return True
@@ -160,8 +161,8 @@ class MemoryCache:
         pass
 
 
-def make_annotator(segmenter: ColourSegmenter, /, **parts: Any) -> PreAnnotator:
-    """A PreAnnotator of fakes; `parts` replaces any field of it or its scorer."""
+def make_predictor(segmenter: ColourSegmenter, /, **parts: Any) -> Predictor:
+    """A Predictor of fakes; `parts` replaces any field of it or its scorer."""
     cache = parts.pop("cache", None) or MemoryCache()
     metrics = Metrics(lambda: cache.stats)
     clock = parts.pop("clock", time.monotonic)
@@ -183,7 +184,7 @@ def make_annotator(segmenter: ColourSegmenter, /, **parts: Any) -> PreAnnotator:
         "budget_s": 80.0,
         "clock": clock,
     }
-    return PreAnnotator(**{**defaults, **parts})
+    return Predictor(**{**defaults, **parts})
 
 
 def striped(*colours: str, size_yx: tuple[int, int] = (4, 6)) -> Pixels:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
-from backend.images.fetcher import ImageFetcher
+from backend.images import ImageFetcher
 from backend.types import LabelStudioAccess
 from tests.web_server import WebServer, running_web_server
 

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from backend.label_studio.client import LabelStudioClient
+from backend.label_studio import LabelStudioClient
 from backend.types import LabelStudioAccess
 from tests.fakes import RED_AND_BLUE, picture
 from tests.web_server import send

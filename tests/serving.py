@@ -4,9 +4,9 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from backend.inference.predictor import PreAnnotator
-from backend.label_studio.connections import ProjectAccess
-from backend.server.app import Parts, create_app
+from backend.inference import Predictor
+from backend.label_studio import LabelStudioConnections
+from backend.server.app import Services, create_app
 from backend.types import LabelStudioAccess
 from tests.fakes import (
     RED_AND_BLUE,
@@ -35,15 +35,17 @@ def never_called() -> ColourSegmenter:
     raise AssertionError("s3cret: the segmenter is not to be asked for")
 
 
-def make_parts(annotator: PreAnnotator, **parts: Any) -> Parts:
+def make_services(predictor: Predictor, **services: Any) -> Services:
     defaults: dict[str, Any] = {
-        "projects": ProjectAccess(LabelStudioAccess(url=None), trusts_setup=True),
-        "metrics": annotator.metrics,
-        "cache_status": annotator.scorer.cache.describe,
+        "connections": LabelStudioConnections(
+            LabelStudioAccess(url=None), trusts_setup=True
+        ),
+        "metrics": predictor.metrics,
+        "cache_status": predictor.scorer.cache.describe,
         "model_status": lambda: "ready",
     }
-    return Parts(annotator=annotator, **{**defaults, **parts})
+    return Services(predictor=predictor, **{**defaults, **services})
 
 
-def client_of(annotator: PreAnnotator, **parts: Any) -> FlaskClient:
-    return create_app(make_parts(annotator, **parts)).test_client()
+def client_of(predictor: Predictor, **services: Any) -> FlaskClient:
+    return create_app(make_services(predictor, **services)).test_client()

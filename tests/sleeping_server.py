@@ -9,8 +9,8 @@ from typing import Any
 
 from backend.cli.serve import Server
 from backend.engine import configure_logging
-from backend.server.wsgi import build_app
-from backend.settings.environment import Settings
+from backend.server import build_app
+from backend.settings import Settings
 from tests.fakes import ColourSegmenter
 
 

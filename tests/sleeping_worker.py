@@ -8,9 +8,9 @@ All else is real: settings, queue, cache, Label Studio. It finds red, green and 
 import os
 import time
 
-from backend.batch.session import run_worker
+from backend.batch import run_worker
 from backend.engine import build_engine, configure_logging
-from backend.settings.environment import Settings
+from backend.settings import Settings
 from tests.fakes import ColourSegmenter
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from backend.label_config.attributes import read_cut_options, read_label
-from backend.settings.environment import Settings
+from backend.settings import Settings
 from backend.types import CutOptions
 
 ROOT: Final = Path(__file__).parents[1]

@@ -1,1 +1,46 @@
-"""TODO door."""
+"""Whole projects: tasks in Label Studio in, predictions stored there out, once each.
+
+By this process or by workers on RQ; progress and failures for whoever watches. Refuses
+to know HTTP servers and command lines.
+"""
+
+from backend.batch.backlog import Backlog
+from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.preannotation import ChunkRunner
+from backend.batch.progress_bar import ProgressBar
+from backend.batch.report import print_plan, print_summary, write_failures
+from backend.batch.run_records import RunRecords
+from backend.batch.runs import LocalRun, QueuedRun, RunSpec
+from backend.batch.session import (
+    ERRORS,
+    RunOutcome,
+    Session,
+    connect,
+    queue_of,
+    require,
+    run_worker,
+)
+from backend.batch.watcher import RunWatcher
+
+__all__ = [
+    "ERRORS",
+    "Backlog",
+    "ChunkRunner",
+    "JobQueue",
+    "LocalRun",
+    "ProgressBar",
+    "QueuedRun",
+    "RunOutcome",
+    "RunRecords",
+    "RunSpec",
+    "RunWatcher",
+    "Session",
+    "connect",
+    "print_plan",
+    "print_summary",
+    "queue_connection",
+    "queue_of",
+    "require",
+    "run_worker",
+    "write_failures",
+]

@@ -17,12 +17,11 @@ import redis
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue
-from backend.batch.preannotation import PreAnnotation
-from backend.batch.runs import LocalRun, Wish, job_size
+from backend.batch.preannotation import ChunkRunner
+from backend.batch.runs import LocalRun, RunSpec, job_size
 from backend.errors import BackendError
-from backend.inference.predictor import PreAnnotator
-from backend.label_studio.project_tasks import ProjectTasks
-from backend.label_studio.requests import PredictRequest
+from backend.inference import Predictor
+from backend.label_studio import PredictRequest, ProjectTasks
 from backend.types import LabelStudioAccess, Task
 from segmenter import SegmenterError
 
@@ -41,14 +40,14 @@ class Backlog:
     """Does work in the background, one piece after the other. Never blocks, or raises.
 
     Attributes:
-        annotator: predicts, and whose cache is filled.
+        predictor: predicts, and whose cache is filled.
         queue: of workers, None where there is no Redis.
         work: stores predictions; None where this process cannot.
     """
 
-    annotator: PreAnnotator
+    predictor: Predictor
     queue: JobQueue | None = None
-    work: PreAnnotation | None = None
+    work: ChunkRunner | None = None
     _pieces: Queue[Callable[[], None]] = field(default_factory=Queue)
     _waiting: set[tuple[Any, ...]] = field(default_factory=set)
     _new: set[tuple[int, int]] = field(default_factory=set)
@@ -155,11 +154,11 @@ class Backlog:
             project_id = _project_id(request.project)
             # Workers read tasks and images as the environment says.
             if access.from_environment and project_id and self._has_workers():
-                version = self.annotator.model_version(request.label_config)
+                version = self.predictor.model_version(request.label_config)
                 ids = [task.id for task in tasks if task.id is not None]
                 self._hand_out(project_id, ids, version, stores=False)
                 return
-            outcomes = self.annotator.work_through(
+            outcomes = self.predictor.predict_in_background(
                 tasks, request.label_config, access, limit_s=_AHEAD_LIMIT_S
             )
             for outcome in outcomes:
@@ -176,17 +175,17 @@ class Backlog:
         tasks = ProjectTasks(
             self.work.client,
             project_id,
-            patience_s=self.work.patience_s,
+            retry_for_s=self.work.retry_for_s,
             stop=self._stop,
         )
-        version = self.annotator.model_version(tasks.facts().label_config)
+        version = self.predictor.model_version(tasks.info().label_config)
         if self._has_workers():
             self._hand_out(project_id, ids, version, stores=True)
             return
         run = LocalRun(
             work=self.work,
             tasks=tasks,
-            wish=Wish(project_id=project_id, task_ids=ids),
+            spec=RunSpec(project_id=project_id, task_ids=ids),
             version=version,
             show=lambda progress: None,
         )

@@ -20,7 +20,7 @@ class Chunk:
             new one is stored.
         run_id: of the run that this belongs to, None for none.
         places: of the tasks in their run; empty without one.
-        tries: how often the same tasks were given up before.
+        attempts: how often the same tasks were given up before.
     """
 
     project_id: int
@@ -30,7 +30,7 @@ class Chunk:
     replaces: bool = False
     run_id: str | None = None
     places: tuple[int, ...] = ()
-    tries: int = 0
+    attempts: int = 0
 
     def in_parts(self, size: int) -> Iterator[Self]:
         """The same in chunks of at most so many tasks."""
@@ -41,7 +41,7 @@ class Chunk:
                 places=self.places[start : start + size],
             )
 
-    def part(self, task_ids: Sequence[int], *, tries: int | None = None) -> Self:
+    def part(self, task_ids: Sequence[int], *, attempts: int | None = None) -> Self:
         """The same for some of the tasks, in the chunk's order."""
         wanted = set(task_ids)
         kept = [at for at, task_id in enumerate(self.task_ids) if task_id in wanted]
@@ -49,7 +49,7 @@ class Chunk:
             self,
             task_ids=tuple(self.task_ids[at] for at in kept),
             places=tuple(self.places[at] for at in kept) if self.places else (),
-            tries=self.tries if tries is None else tries,
+            attempts=self.attempts if attempts is None else attempts,
         )
 
     def places_of(self, task_ids: Sequence[int]) -> list[int]:
@@ -77,5 +77,5 @@ class Chunk:
             replaces=bool(fields["replaces"]),
             run_id=None if run_id is None else str(run_id),
             places=tuple(int(place) for place in fields["places"]),
-            tries=int(fields["tries"]),
+            attempts=int(fields["tries"]),
         )

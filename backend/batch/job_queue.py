@@ -28,8 +28,8 @@ from backend.redis_client import redis_client
 logger = logging.getLogger(__name__)
 
 OUR_QUEUES: Final = "diffsegmenter-jobs-"
-WORK: Final = "backend.batch.worker.do_chunk"
-_ABANDONED: Final = "backend.batch.worker.take_up_abandoned"
+WORK: Final = "backend.batch.worker.run_chunk"
+_ABANDONED: Final = "backend.batch.worker.requeue_abandoned"
 _CONNECT_TIMEOUT_S: Final = 5.0
 # Longer than RQ waits for a job in one call.
 _READ_TIMEOUT_S: Final = 30.0
@@ -116,9 +116,9 @@ class JobQueue:
 
     def n_waiting(self) -> int:
         """How many jobs wait, those that wait for their time among them."""
-        return int(self.rq.count) + self.n_resting()
+        return int(self.rq.count) + self.n_scheduled()
 
-    def n_resting(self) -> int:
+    def n_scheduled(self) -> int:
         """How many jobs wait for their time, to be tried again."""
         return int(self.rq.scheduled_job_registry.get_job_count(cleanup=False))
 
@@ -139,7 +139,7 @@ class JobQueue:
         }
         return {name for name in names if _is_ours(name)} - {self.name}
 
-    def keep_house(self, worker: SimpleWorker | None = None) -> None:
+    def maintain(self, worker: SimpleWorker | None = None) -> None:
         """Take up what a dead worker left, and queue what is due.
 
         Every worker and whoever watches a run does it every few seconds; one at a
@@ -173,9 +173,9 @@ class JobQueue:
             if job is not None and not job.is_started:
                 job.delete()
                 self.close(job_id, run_id)
-        self.drop_lost(run_id)
+        self.forget_lost_jobs(run_id)
 
-    def drop_lost(self, run_id: str) -> int:
+    def forget_lost_jobs(self, run_id: str) -> int:
         """Forget jobs of a run that are nowhere any more; returns how many."""
         lost = [
             job_id

@@ -24,20 +24,19 @@ from backend.errors import (
     BadLabelConfig,
     ImageError,
     ImageTooSlow,
-    LabelStudioAway,
     LabelStudioRefusal,
+    LabelStudioUnavailable,
 )
-from backend.inference.predictor import Outcome, PreAnnotator
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_tasks import Holdings, ProjectTasks
+from backend.inference import Predictor, TaskOutcome
+from backend.label_studio import LabelStudioClient, PredictionSummary, ProjectTasks
 from backend.types import Task
 from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
 
-OUR_VERSIONS: Final = "diffsegmenter-"
+VERSION_PREFIX: Final = "diffsegmenter-"
 # A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
-MOST_TRIES: Final = 4
+MAX_ATTEMPTS: Final = 4
 _FIRST_DELAY_S: Final = 10.0
 # Predictions in one request to Label Studio.
 _BULK: Final = 64
@@ -72,31 +71,31 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leftover:
+class Unfinished:
     """What a chunk could not do now.
 
     Attributes:
-        again: why, by task id; trying again later may help.
-        untouched: tasks not begun, because the work was stopped.
+        retry: why, by task id; trying again later may help.
+        not_started: tasks not begun, because the work was stopped.
     """
 
-    again: Mapping[int, str] = field(default_factory=dict)
-    untouched: Sequence[int] = ()
+    retry: Mapping[int, str] = field(default_factory=dict)
+    not_started: Sequence[int] = ()
 
-    def next_try(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
+    def next_attempt(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
         """What to try again, and what is given up because it was tried so often.
 
         Args:
             chunk: that this is left of.
         """
-        tries = chunk.tries + 1
-        if not self.again:
+        tries = chunk.attempts + 1
+        if not self.retry:
             return None, Report()
-        if tries < MOST_TRIES:
-            return chunk.part(list(self.again), tries=tries), Report()
+        if tries < MAX_ATTEMPTS:
+            return chunk.part(list(self.retry), attempts=tries), Report()
         failures = {
             task: f"{reason} (Tried {tries} times.)"
-            for task, reason in self.again.items()
+            for task, reason in self.retry.items()
         }
         return None, Report(failures=failures)
 
@@ -107,19 +106,19 @@ def retry_delay_s(tries: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreAnnotation:
+class ChunkRunner:
     """Does chunks.
 
     Attributes:
-        annotator: makes predictions.
+        predictor: makes predictions.
         client: stores them, as somebody who may change the project.
-        patience_s: how long a Label Studio that is away is waited for.
+        retry_for_s: how long a Label Studio that is away is waited for.
         stop: ends the work after the image at hand when it is set.
     """
 
-    annotator: PreAnnotator
+    predictor: Predictor
     client: LabelStudioClient
-    patience_s: float = 180.0
+    retry_for_s: float = 180.0
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(
@@ -127,7 +126,7 @@ class PreAnnotation:
         chunk: Chunk,
         report: Callable[[Report], None],
         goes_on: Callable[[], bool] = lambda: True,
-    ) -> Leftover:
+    ) -> Unfinished:
         """Pre-annotate the chunk's tasks.
 
         Args:
@@ -144,15 +143,15 @@ class PreAnnotation:
         """
         work = _Work(self, chunk, report, goes_on)
         if self.stop.is_set():
-            return work.leftover({})
+            return work.unfinished({})
         try:
             work.run()
-        except LabelStudioAway as away:
+        except LabelStudioUnavailable as away:
             if not self.stop.is_set():
-                return work.leftover(dict.fromkeys(work.open, str(away)))
+                return work.unfinished(dict.fromkeys(work.open, str(away)))
         except (LabelStudioRefusal, BadLabelConfig) as refusal:
             work.report(failures=dict.fromkeys(work.open, str(refusal)))
-        return work.leftover({})
+        return work.unfinished({})
 
 
 class _Work:
@@ -160,7 +159,7 @@ class _Work:
 
     def __init__(
         self,
-        parts: PreAnnotation,
+        parts: ChunkRunner,
         chunk: Chunk,
         report: Callable[[Report], None],
         goes_on: Callable[[], bool],
@@ -171,11 +170,11 @@ class _Work:
         self._report = report
         self._lock = threading.Lock()
         self.open = dict.fromkeys(chunk.task_ids)
-        self._again: dict[int, str] = {}
+        self._retry: dict[int, str] = {}
         self._tasks = ProjectTasks(
             parts.client,
             chunk.project_id,
-            patience_s=parts.patience_s,
+            retry_for_s=parts.retry_for_s,
             stop=parts.stop,
         )
 
@@ -185,15 +184,15 @@ class _Work:
         Raises:
             LabelStudioError, BadLabelConfig: if the rest of the chunk cannot be done.
         """
-        facts = self._tasks.facts()
-        version = self._parts.annotator.model_version(facts.label_config)
+        info = self._tasks.info()
+        version = self._parts.predictor.model_version(info.label_config)
         if version != self._chunk.version:
             self.report(failures=dict.fromkeys(self.open, self._explain(version)))
             return
         wanted = self._still_to_do()
-        outcomes = self._parts.annotator.work_through(
+        outcomes = self._parts.predictor.predict_in_background(
             wanted,
-            facts.label_config,
+            info.label_config,
             self._parts.client.access,
             limit_s=_NO_LIMIT_S,
         )
@@ -204,12 +203,12 @@ class _Work:
                 for outcome in self._until_stopped(outcomes):
                     self._sort(wanted[outcome.place], outcome)
 
-    def leftover(self, again: Mapping[int, str]) -> Leftover:
+    def unfinished(self, again: Mapping[int, str]) -> Unfinished:
         """What is still open, with `again` as the reason of what has none."""
-        reasons = {**again, **self._again}
-        return Leftover(
-            again={task: reasons[task] for task in self.open if task in reasons},
-            untouched=[task for task in self.open if task not in reasons],
+        reasons = {**again, **self._retry}
+        return Unfinished(
+            retry={task: reasons[task] for task in self.open if task in reasons},
+            not_started=[task for task in self.open if task not in reasons],
         )
 
     def report(
@@ -232,25 +231,25 @@ class _Work:
         self.report(failures={task: _GONE for task in ids if task not in existing})
         if not self._chunk.stores:
             return found
-        lacking = self._lacking(list(self.open))
-        return [task for task in found if task.id in lacking]
+        tasks_without = self._lacking(list(self.open))
+        return [task for task in found if task.id in tasks_without]
 
     def _lacking(self, ids: Sequence[int]) -> set[int]:
         """Those without a prediction of the version; the others are tidied and done."""
         if not ids:
             return set()
-        holding = self._tasks.holdings(list(ids), self._chunk.version)
+        holding = self._tasks.prediction_summaries(list(ids), self._chunk.version)
         tidy(self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces)
         self.report(done=[task_id for task_id in ids if task_id in holding])
         return {task_id for task_id in ids if task_id not in holding}
 
-    def _until_stopped(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    def _until_stopped(self, outcomes: Iterator[TaskOutcome]) -> Iterator[TaskOutcome]:
         for outcome in outcomes:
             yield outcome
             if self._parts.stop.is_set() or not self._goes_on():
                 return
 
-    def _sort(self, task: Task, outcome: Outcome) -> Row | None:
+    def _sort(self, task: Task, outcome: TaskOutcome) -> Row | None:
         """The prediction to store; None for a task that has none, noting why."""
         assert task.id is not None
         if outcome.prediction is not None:
@@ -260,12 +259,14 @@ class _Work:
             return None
         reason = "; ".join(map(_text_of, outcome.failures)) or _UNDRAWABLE
         if any(map(_may_pass, outcome.failures)):
-            self._again[task.id] = reason
+            self._retry[task.id] = reason
         else:
             self.report(failures={task.id: reason})
         return None
 
-    def _store_all(self, wanted: Sequence[Task], outcomes: Iterator[Outcome]) -> None:
+    def _store_all(
+        self, wanted: Sequence[Task], outcomes: Iterator[TaskOutcome]
+    ) -> None:
         """Store predictions in another thread while the model is at the next ones."""
         waiting: Queue[Row | None] = Queue(maxsize=_AHEAD)
         with ThreadPoolExecutor(1, thread_name_prefix="store") as pool:
@@ -302,7 +303,7 @@ class _Work:
 
     def _store(self, rows: Mapping[int, Row]) -> None:
         """Store predictions, each once, however often Label Studio goes away."""
-        for attempt in self._tasks.patiently():
+        for attempt in self._tasks.retrying():
             with attempt:
                 # Somebody may have opened the task meanwhile, and a request that was
                 # not answered may have been carried out. What was told before is left.
@@ -329,7 +330,7 @@ class _Work:
         """Look whether all is stored, and once."""
         still_open = [task for task in ids if task in self.open]
         for task in self._lacking(still_open):
-            self._again[task] = "Label Studio took the prediction but does not show it."
+            self._retry[task] = "Label Studio took the prediction but does not show it."
 
     def _explain(self, version: str) -> str:
         return (
@@ -342,7 +343,7 @@ class _Work:
 def tidy(
     tasks: ProjectTasks,
     version: str,
-    holdings: Mapping[int, Holdings],
+    prediction_summaries: Mapping[int, PredictionSummary],
     *,
     replaces: bool = False,
 ) -> int:
@@ -351,18 +352,18 @@ def tidy(
     Args:
         tasks: of the project.
         version: whose doubles go; the oldest stays.
-        holdings: of the tasks to look at.
+        prediction_summaries: of the tasks to look at.
         replaces: whether our earlier versions go as well, where this one is there.
 
     Returns:
         How many predictions were removed.
     """
     n_removed = 0
-    for task_id, held in holdings.items():
+    for task_id, held in prediction_summaries.items():
         is_replacing = replaces and any(
-            other.startswith(OUR_VERSIONS) for other in held.versions - {version}
+            other.startswith(VERSION_PREFIX) for other in held.versions - {version}
         )
-        if held.has_doubles or is_replacing:
+        if held.has_duplicates or is_replacing:
             found = tasks.versions_of(task_id)
             for prediction_id in _surplus(found, version, replaces=replaces):
                 tasks.remove(prediction_id)
@@ -389,7 +390,7 @@ def _surplus(
     yield from of_version[1:]
     if replaces and of_version:
         for prediction_id, found in versions.items():
-            if found != version and found.startswith(OUR_VERSIONS):
+            if found != version and found.startswith(VERSION_PREFIX):
                 yield prediction_id
 
 

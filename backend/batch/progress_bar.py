@@ -74,10 +74,10 @@ class ProgressBar:
         """
         closed = progress.done + progress.failed
         # While the rest waits for its time, no rate says how long it takes.
-        is_resting = progress.resting >= progress.missing > 0
+        is_resting = progress.waiting_to_retry >= progress.missing > 0
         rate = None if is_resting else self._pace.rate(closed)
-        if progress.resting:
-            wait = f"{progress.resting} to be tried again"
+        if progress.waiting_to_retry:
+            wait = f"{progress.waiting_to_retry} to be tried again"
             note = f"{wait}; {note}" if note else wait
         if progress.failed:
             note = f"{progress.failed} failed" + (f"; {note}" if note else "")

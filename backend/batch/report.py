@@ -4,23 +4,25 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from backend.batch.preannotation import OUR_VERSIONS
+from backend.batch.preannotation import VERSION_PREFIX
 from backend.batch.progress_bar import print_failures
-from backend.batch.runs import Wish, find_tasks, remove_doubles
-from backend.batch.session import ERRORS, OUTPUT, Outcome, Session
+from backend.batch.runs import RunSpec, find_tasks, remove_duplicates
+from backend.batch.session import ERRORS, OUTPUT, RunOutcome, Session
 from backend.errors import SettingsError
-from backend.label_studio.project_tasks import ProjectTasks
+from backend.label_studio import ProjectTasks
 
 
-def conclude(session: Session, outcome: Outcome, failures_file: Path | None) -> bool:
+def print_summary(
+    session: Session, outcome: RunOutcome, failures_file: Path | None
+) -> bool:
     """Look for doubles, tell how it went; returns whether nothing is amiss."""
     progress = outcome.progress
     if failures_file is not None:
         write_failures(failures_file, outcome.failures)
-    if outcome.is_left:
+    if outcome.is_detached:
         return True
-    n_doubles = remove_doubles(
-        ProjectTasks(session.client, session.tasks.project_id, patience_s=60),
+    n_duplicates = remove_duplicates(
+        ProjectTasks(session.client, session.tasks.project_id, retry_for_s=60),
         session.version,
     )
     n_failed = len(outcome.failures)
@@ -37,8 +39,8 @@ def conclude(session: Session, outcome: Outcome, failures_file: Path | None) -> 
         line += f" after {outcome.seconds:.0f} s ({pace:.1f}/s)"
     if progress.is_canceled:
         line += "; the run was called off"
-    if n_doubles:
-        line += f"; {n_doubles} doubles removed"
+    if n_duplicates:
+        line += f"; {n_duplicates} doubles removed"
     _print(line + ".")
     print_failures(ERRORS, outcome.failures)
     if not progress.is_canceled and progress.missing:
@@ -53,7 +55,7 @@ def conclude(session: Session, outcome: Outcome, failures_file: Path | None) -> 
 
 def _say_nothing_to_do(session: Session) -> None:
     """Say why no task was found."""
-    n_tasks = session.facts.n_tasks
+    n_tasks = session.info.n_tasks
     _print(
         f"Nothing to do: no task lacks a prediction of {session.version}."
         if n_tasks
@@ -83,9 +85,9 @@ def write_failures(file: Path, failures: Mapping[int, str]) -> None:
 
 def _say_what_is_shown(session: Session) -> None:
     """Point at the setting without which annotators see nothing of it."""
-    shown = session.facts.shown_version
+    shown = session.info.shown_version
     # Another name is a backend's title, or was chosen for a reason.
-    is_ours = not shown or shown.startswith(OUR_VERSIONS)
+    is_ours = not shown or shown.startswith(VERSION_PREFIX)
     if shown == session.version or not is_ours:
         return
     _print(
@@ -96,18 +98,18 @@ def _say_what_is_shown(session: Session) -> None:
     )
 
 
-def tell_plan(session: Session, wish: Wish) -> None:
+def print_plan(session: Session, spec: RunSpec) -> None:
     """Say what would be done; `--dry-run`."""
-    pages = list(find_tasks(session.tasks, wish, session.version))
+    pages = list(find_tasks(session.tasks, spec, session.version))
     n_tasks = sum(len(page.task_ids) for page in pages)
     lines = [
-        f"Project {wish.project_id} {session.facts.title!r} has "
-        f"{session.facts.n_tasks} tasks.",
+        f"Project {spec.project_id} {session.info.title!r} has "
+        f"{session.info.n_tasks} tasks.",
         f"Model version: {session.version}",
         f"To do: {n_tasks} tasks"
         + (
             "."
-            if wish.is_for_all and not wish.replaces
+            if spec.is_for_all and not spec.replaces
             else ", less those that hold a prediction of this version already."
         ),
     ]

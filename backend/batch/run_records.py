@@ -34,7 +34,7 @@ class Progress:
         is_listed: whether all tasks have been found.
         listed_to: id up to which tasks were found, where they are found by id.
         is_canceled: whether somebody called it off.
-        resting: tasks that wait for another try, where that is known.
+        waiting_to_retry: tasks that wait for another try, where that is known.
     """
 
     version: str = ""
@@ -46,7 +46,7 @@ class Progress:
     is_listed: bool = False
     listed_to: int = 0
     is_canceled: bool = False
-    resting: int = 0
+    waiting_to_retry: int = 0
 
     @property
     def is_over(self) -> bool:

@@ -15,9 +15,9 @@ from typing import Final
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue
-from backend.batch.preannotation import PreAnnotation, Report, retry_delay_s, tidy
+from backend.batch.preannotation import ChunkRunner, Report, retry_delay_s, tidy
 from backend.batch.run_records import Progress, RunRecords
-from backend.label_studio.project_tasks import PAGE_SIZE, Page, ProjectTasks
+from backend.label_studio import PAGE_SIZE, Page, ProjectTasks
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 # little is done twice after a crash, many enough that a job costs nothing beside them.
 _SMALLEST_JOB: Final = 16
 _LARGEST_JOB: Final = 128
-_HANDS: Final = 2
+_CONCURRENCY: Final = 2
 _JOBS_WANTED: Final = 200
 # A run in which nothing has happened for so long is looked through for lost jobs.
 _QUIET_S: Final = 15.0
 _LOOK_S: Final = 0.5
-_HOUSEKEEPING_S: Final = 5.0
+_MAINTENANCE_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RunSpec:
     """What somebody wants pre-annotated.
 
     Attributes:
@@ -65,23 +65,23 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Some more tasks of a wish.
+class TaskPage:
+    """Some more tasks of a run.
 
     Attributes:
         task_ids: in order; none is found twice.
-        n_left: how many there are from here on, these among them.
+        n_remaining: how many there are from here on, these among them.
         listed_to: id of the last where tasks are found by id, else 0.
     """
 
     task_ids: tuple[int, ...]
-    n_left: int
+    n_remaining: int
     listed_to: int = 0
 
 
 def find_tasks(
-    tasks: ProjectTasks, wish: Wish, version: str, *, after_id: int = 0
-) -> Iterator[Found]:
+    tasks: ProjectTasks, spec: RunSpec, version: str, *, after_id: int = 0
+) -> Iterator[TaskPage]:
     """Tasks that lack a prediction of the version, as far as that is cheap to know.
 
     A tab, and tasks that are named, come as they are: workers pass over what is done.
@@ -91,14 +91,14 @@ def find_tasks(
     Raises:
         LabelStudioError: if Label Studio does not answer, or refuses.
     """
-    if wish.is_for_all:
-        pages = _pages_by_id(tasks, wish, version, after_id)
+    if spec.is_for_all:
+        pages = _pages_by_id(tasks, spec, version, after_id)
     else:
-        named = wish.task_ids
+        named = spec.task_ids
         if named is None:
-            named = tuple(tasks.of_tab(wish.view_id or 0))
+            named = tuple(tasks.tasks_in_tab(spec.view_id or 0))
         pages = _slices(tuple(dict.fromkeys(named)))
-    left = wish.limit
+    left = spec.limit
     if left is not None and left <= 0:
         return
     for page in pages:
@@ -106,33 +106,35 @@ def find_tasks(
             yield page
             continue
         ids = page.task_ids[:left]
-        yield replace(page, task_ids=ids, n_left=min(page.n_left, left))
+        yield replace(page, task_ids=ids, n_remaining=min(page.n_remaining, left))
         left -= len(ids)
         if left <= 0:
             return
 
 
 def _pages_by_id(
-    tasks: ProjectTasks, wish: Wish, version: str, after_id: int
-) -> Iterator[Found]:
+    tasks: ProjectTasks, spec: RunSpec, version: str, after_id: int
+) -> Iterator[TaskPage]:
     while True:
         page: Page = (
             tasks.all(after_id=after_id)
-            if wish.replaces
-            else tasks.lacking(version, after_id=after_id)
+            if spec.replaces
+            else tasks.tasks_without(version, after_id=after_id)
         )
         if not page.task_ids:
             return
         after_id = page.task_ids[-1]
-        yield Found(task_ids=page.task_ids, n_left=page.n_left, listed_to=after_id)
-        if len(page.task_ids) >= page.n_left:
+        yield TaskPage(
+            task_ids=page.task_ids, n_remaining=page.n_remaining, listed_to=after_id
+        )
+        if len(page.task_ids) >= page.n_remaining:
             return
 
 
-def _slices(ids: Sequence[int]) -> Iterator[Found]:
+def _slices(ids: Sequence[int]) -> Iterator[TaskPage]:
     for start in range(0, len(ids), PAGE_SIZE):
         part = tuple(ids[start : start + PAGE_SIZE])
-        yield Found(task_ids=part, n_left=len(ids) - start)
+        yield TaskPage(task_ids=part, n_remaining=len(ids) - start)
 
 
 def job_size(n_tasks: int) -> int:
@@ -140,7 +142,7 @@ def job_size(n_tasks: int) -> int:
     return min(_LARGEST_JOB, max(_SMALLEST_JOB, n_tasks // _JOBS_WANTED))
 
 
-def remove_doubles(tasks: ProjectTasks, version: str) -> int:
+def remove_duplicates(tasks: ProjectTasks, version: str) -> int:
     """Leave one prediction of the version per task of the project.
 
     Workers see to that as they store. What is left for the end is what was stored by a
@@ -151,12 +153,14 @@ def remove_doubles(tasks: ProjectTasks, version: str) -> int:
     """
     n_removed, after_id = 0, 0
     while True:
-        page = tasks.holding_several(version, after_id=after_id)
+        page = tasks.tasks_with_several(version, after_id=after_id)
         if not page.task_ids:
             return n_removed
-        n_removed += tidy(tasks, version, tasks.holdings(page.task_ids, version))
+        n_removed += tidy(
+            tasks, version, tasks.prediction_summaries(page.task_ids, version)
+        )
         after_id = page.task_ids[-1]
-        if len(page.task_ids) >= page.n_left:
+        if len(page.task_ids) >= page.n_remaining:
             return n_removed
 
 
@@ -168,14 +172,14 @@ class QueuedRun:
         queue: of the model that is to predict.
         records: of runs.
         tasks: of the project.
-        wish: what is to be done.
+        spec: what is to be done.
         version: of the predictions.
     """
 
     queue: JobQueue
     records: RunRecords
     tasks: ProjectTasks
-    wish: Wish
+    spec: RunSpec
     version: str
 
     def begin(self) -> str:
@@ -187,22 +191,22 @@ class QueuedRun:
         Raises:
             redis.RedisError: if Redis cannot be used.
         """
-        run_id = self.records.current(self.wish.project_id)
+        run_id = self.records.current(self.spec.project_id)
         if run_id is not None:
             progress = self.records.progress(run_id)
             if progress is not None and self._is_for_this(progress):
                 return run_id
-        return self.records.begin(self.wish.project_id, self.version, self.wish.scope)
+        return self.records.begin(self.spec.project_id, self.version, self.spec.scope)
 
     def _is_for_this(self, progress: Progress) -> bool:
         """Whether a run that goes on does what is wanted."""
-        is_same = (progress.version, progress.scope) == (self.version, self.wish.scope)
+        is_same = (progress.version, progress.scope) == (self.version, self.spec.scope)
         # Only what is listed by id can be listed in two parts.
         return (
             is_same
             and not progress.is_over
             and not progress.is_canceled
-            and (progress.is_listed or self.wish.is_for_all)
+            and (progress.is_listed or self.spec.is_for_all)
         )
 
     def list_tasks(self, run_id: str, stop: threading.Event) -> None:
@@ -219,22 +223,22 @@ class QueuedRun:
         progress = self.records.progress(run_id)
         if progress is None:  # lost meanwhile; whoever watches begins another
             return
-        after_id = progress.listed_to if self.wish.is_for_all else 0
+        after_id = progress.listed_to if self.spec.is_for_all else 0
         if progress.is_listed:
             return
-        wish = self.wish
-        if wish.limit is not None:
-            wish = replace(wish, limit=wish.limit - progress.total)
-        found = find_tasks(self.tasks, wish, self.version, after_id=after_id)
+        spec = self.spec
+        if spec.limit is not None:
+            spec = replace(spec, limit=spec.limit - progress.total)
+        found = find_tasks(self.tasks, spec, self.version, after_id=after_id)
         size = 0
         for some in found:
-            size = size or job_size(some.n_left)
+            size = size or job_size(some.n_remaining)
             place = self.records.extend(run_id, len(some.task_ids), some.listed_to)
             chunk = Chunk(
-                project_id=self.wish.project_id,
+                project_id=self.spec.project_id,
                 task_ids=some.task_ids,
                 version=self.version,
-                replaces=self.wish.replaces,
+                replaces=self.spec.replaces,
                 run_id=run_id,
                 places=tuple(range(place, place + len(some.task_ids))),
             )
@@ -265,11 +269,11 @@ class QueuedRun:
             now = time.monotonic()
             if progress != before:
                 changed, before = now, progress
-            if now - kept_house > _HOUSEKEEPING_S:
-                self.queue.keep_house()
+            if now - kept_house > _MAINTENANCE_S:
+                self.queue.maintain()
                 kept_house = now
             if now - changed > _QUIET_S:
-                self.queue.drop_lost(run_id)
+                self.queue.forget_lost_jobs(run_id)
                 changed = now
             time.sleep(_LOOK_S)
 
@@ -286,16 +290,16 @@ class LocalRun:
     Attributes:
         work: does it.
         tasks: of the project.
-        wish: what is to be done.
+        spec: what is to be done.
         version: of the predictions.
         show: told of every progress.
         pause_s: how long tasks rest that were given up so often.
         failures: why tasks were given up, by task id.
     """
 
-    work: PreAnnotation
+    work: ChunkRunner
     tasks: ProjectTasks
-    wish: Wish
+    spec: RunSpec
     version: str
     show: Callable[[Progress], None]
     pause_s: Callable[[int], float] = retry_delay_s
@@ -313,33 +317,33 @@ class LocalRun:
         self.progress = Progress(version=self.version)
         again: list[Chunk] = []
         listed = 0
-        for some in find_tasks(self.tasks, self.wish, self.version):
-            self._tell(total=listed + some.n_left)
+        for some in find_tasks(self.tasks, self.spec, self.version):
+            self._tell(total=listed + some.n_remaining)
             listed += len(some.task_ids)
             chunk = Chunk(
-                project_id=self.wish.project_id,
+                project_id=self.spec.project_id,
                 task_ids=some.task_ids,
                 version=self.version,
-                replaces=self.wish.replaces,
+                replaces=self.spec.replaces,
             )
-            again += self._do_all(chunk.in_parts(job_size(some.n_left)))
+            again += self._do_all(chunk.in_parts(job_size(some.n_remaining)))
             if self.work.stop.is_set():
                 return
         self._tell(is_listed=True)
         while again and not self.work.stop.is_set():
-            self._tell(resting=sum(len(chunk.task_ids) for chunk in again))
-            self.work.stop.wait(self.pause_s(again[0].tries))
+            self._tell(waiting_to_retry=sum(len(chunk.task_ids) for chunk in again))
+            self.work.stop.wait(self.pause_s(again[0].attempts))
             again = self._do_all(again)
-        self._tell(resting=0)
+        self._tell(waiting_to_retry=0)
 
     def _do_all(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Do chunks, two at a time: one stores while the other has the model."""
-        with ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool:
+        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="hand") as pool:
             return [again for left in pool.map(self._do, chunks) for again in left]
 
     def _do(self, chunk: Chunk) -> list[Chunk]:
         """Do a chunk; what is to be tried again."""
-        again, given_up = self.work.run(chunk, self._note).next_try(chunk)
+        again, given_up = self.work.run(chunk, self._note).next_attempt(chunk)
         if given_up.failures:
             self._note(given_up)
         return [] if again is None else [again]

@@ -12,15 +12,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import PreAnnotation
+from backend.batch.preannotation import ChunkRunner
 from backend.batch.run_records import Progress, RunRecords
-from backend.batch.worker import Desk, work_until_stopped
+from backend.batch.worker import WorkerContext, work_until_stopped
 from backend.engine import Engine, build_engine
 from backend.errors import LabelStudioRefusal, SettingsError
-from backend.label_config.parser import read_label_config
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_tasks import ProjectFacts, ProjectTasks
-from backend.settings.environment import Settings
+from backend.label_config import read_label_config
+from backend.label_studio import LabelStudioClient, ProjectInfo, ProjectTasks
+from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class Session:
     engine: Engine
     client: LabelStudioClient
     tasks: ProjectTasks
-    facts: ProjectFacts
+    info: ProjectInfo
     version: str
     stop: threading.Event
 
@@ -57,23 +56,23 @@ class Session:
         engine = build_engine(settings)
         stop = threading.Event()
         with closing(LabelStudioClient(settings.label_studio)) as client:
-            tasks = ProjectTasks(client, project_id, patience_s=_PATIENCE_S, stop=stop)
+            tasks = ProjectTasks(client, project_id, retry_for_s=_PATIENCE_S, stop=stop)
             # A Label Studio that is not there at the start is a mistake, mostly.
-            facts = _facts(ProjectTasks(client, project_id, patience_s=0))
-            config = read_label_config(facts.label_config, engine.annotator.defaults)
+            info = _facts(ProjectTasks(client, project_id, retry_for_s=0))
+            config = read_label_config(info.label_config, engine.predictor.defaults)
             yield cls(
                 settings=settings,
                 engine=engine,
                 client=client,
                 tasks=tasks,
-                facts=facts,
-                version=engine.annotator.version_of(config.fingerprint),
+                info=info,
+                version=engine.predictor.version_of(config.fingerprint),
                 stop=stop,
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """How a run ended, or was left.
 
     Attributes:
@@ -81,20 +80,20 @@ class Outcome:
         failures: why tasks were given up, by task id.
         seconds: that it was watched.
         done_before: tasks that were done when the watching began.
-        is_left: whether it goes on unwatched, or was stopped.
+        is_detached: whether it goes on unwatched, or was stopped.
     """
 
     progress: Progress
     failures: Mapping[int, str]
     seconds: float
     done_before: int = 0
-    is_left: bool = False
+    is_detached: bool = False
 
 
-def _facts(tasks: ProjectTasks) -> ProjectFacts:
+def _facts(tasks: ProjectTasks) -> ProjectInfo:
     """The project, or a refusal with what to do about it."""
     try:
-        return tasks.facts()
+        return tasks.info()
     except LabelStudioRefusal as refusal:
         remedies = {
             401: "Correct LABEL_STUDIO_API_KEY; `diffsegmenter doctor` knows its kind.",
@@ -139,7 +138,7 @@ def connect(settings: Settings) -> redis.Redis:
 
 def queue_of(engine: Engine, connection: redis.Redis) -> JobQueue:
     """The queue of all who would make the same predictions."""
-    return JobQueue(connection, engine.annotator.queue_name)
+    return JobQueue(connection, engine.predictor.queue_name)
 
 
 def _log_beside_the_bar() -> None:
@@ -167,10 +166,10 @@ def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> No
         # there is none to take.
         connection.ping()
         engine.segmenter.get()
-        desk = Desk(
-            work=PreAnnotation(annotator=engine.annotator, client=client),
+        context = WorkerContext(
+            work=ChunkRunner(predictor=engine.predictor, client=client),
             queue=queue_of(engine, connection),
             records=RunRecords(connection),
         )
-        logger.info("Ready for jobs of %s.", desk.queue.name)
-        work_until_stopped(desk, burst=burst)
+        logger.info("Ready for jobs of %s.", context.queue.name)
+        work_until_stopped(context, burst=burst)

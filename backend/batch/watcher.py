@@ -15,7 +15,7 @@ import redis
 from backend.batch.progress_bar import ProgressBar
 from backend.batch.run_records import Progress
 from backend.batch.runs import QueuedRun
-from backend.batch.session import ERRORS, Outcome, Session
+from backend.batch.session import ERRORS, RunOutcome, Session
 from backend.errors import LabelStudioError, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _MOST_RESTARTS: Final = 5
 _NOTE_EVERY_S: Final = 3.0
 
 
-class Watching:
+class RunWatcher:
     """Watches one run; used once."""
 
     def __init__(self, session: Session, run: QueuedRun, *, lists: bool) -> None:
@@ -50,9 +50,9 @@ class Watching:
         self._noted_s, self._note, self._noted_workers = 0.0, "", 0
         self._progress = Progress(version=session.version)
 
-    def watch(self, run_id: str) -> Outcome:
+    def watch(self, run_id: str) -> RunOutcome:
         """Watch until the run is over, or somebody has seen enough."""
-        is_left = False
+        is_detached = False
         if self._lists:
             threading.Thread(target=self._list_tasks, daemon=True).start()
             self._to_list.put(run_id)
@@ -69,19 +69,19 @@ class Watching:
                         bar.show(self._progress, f"no Redis ({type(error).__name__})")
                         time.sleep(_REDIS_PAUSE_S)
             except KeyboardInterrupt:
-                is_left = True
+                is_detached = True
             finally:
                 self._session.stop.set()
         if self._broken is not None:
             raise self._broken
-        if is_left:
+        if is_detached:
             self._say_left()
-        return Outcome(
+        return RunOutcome(
             progress=self._progress,
             failures=self._run.records.failures(run_id),
             seconds=time.monotonic() - self._started,
             done_before=self._done_at_first or 0,
-            is_left=is_left,
+            is_detached=is_detached,
         )
 
     def _follow(self, run_id: str, bar: ProgressBar) -> None:
@@ -126,7 +126,7 @@ class Watching:
         self._total_before, self._done_before = progress.total, progress.done
         logger.warning("Redis has lost tasks of this run; listing what is left.")
         next_id = self._run.records.begin(
-            self._run.wish.project_id, self._run.version, self._run.wish.scope
+            self._run.spec.project_id, self._run.version, self._run.spec.scope
         )
         self._to_list.put(next_id)
         return next_id
@@ -153,8 +153,8 @@ class Watching:
             self._noted_s = now
             n_workers = self._noted_workers = self._run.queue.n_workers()
             self._note = f"{n_workers} worker{'s' if n_workers != 1 else ''}"
-            if n_resting := self._run.queue.n_resting():
-                self._note += f", {n_resting} jobs wait for another try"
+            if n_scheduled := self._run.queue.n_scheduled():
+                self._note += f", {n_scheduled} jobs wait for another try"
             if not n_workers and self._progress.open_jobs:
                 self._note = "no worker: start `diffsegmenter worker`"
                 if others := sorted(self._run.queue.other_workers()):
@@ -164,7 +164,7 @@ class Watching:
         return self._note
 
     def _say_left(self) -> None:
-        command = f"diffsegmenter preannotate --project {self._run.wish.project_id}"
+        command = f"diffsegmenter preannotate --project {self._run.spec.project_id}"
         has_workers = self._noted_workers > 0
         ERRORS.print(
             ("The workers go on." if has_workers else "The tasks wait for a worker.")

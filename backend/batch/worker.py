@@ -1,9 +1,10 @@
 """What a worker process does: jobs of the queue, one after the other, until stopped.
 
-RQ runs the jobs (`do_chunk`) in threads of this very process, because a model is loaded
-once and CUDA does not survive a fork. What RQ leaves to a forking worker is done here:
-a thread tells every few seconds that the job's worker lives, so that a job whose worker
-was killed is taken up within half a minute, and one that takes hours is not taken away.
+RQ runs the jobs (`run_chunk`) in threads of this very process, because a model is
+loaded once and CUDA does not survive a fork. What RQ leaves to a forking worker is
+done here: a heartbeat thread tells every few seconds that the job's worker lives, so
+that the job of a worker that was killed is requeued within half a minute, and one that
+takes hours is not taken away.
 """
 
 import logging
@@ -29,19 +30,19 @@ from rq.worker.base import WorkerStatus
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import WORK, ChunkJob, JobQueue
-from backend.batch.preannotation import Leftover, PreAnnotation, Report, retry_delay_s
+from backend.batch.preannotation import ChunkRunner, Report, Unfinished, retry_delay_s
 from backend.batch.run_records import RunRecords
-from backend.signals import stopping_on_signals
+from backend.signals import shutdown_on_signals
 
 logger = logging.getLogger(__name__)
 
 # A worker that has not been heard of for so long is taken for dead.
 _HEARTBEAT_TTL_S: Final = 20
 _HEARTBEAT_S: Final = 5.0
-_HOUSEKEEPING_S: Final = 5.0
+_MAINTENANCE_S: Final = 5.0
 # RQ waits for a job for 15 s less than this, and then looks whether it is to stop.
 _WORKER_TTL_S: Final = 16
-_HANDS: Final = 2
+_CONCURRENCY: Final = 2
 _PAUSE_S: Final = 2.0
 _LOOK_S: Final = 2.0
 _DIED: Final = (
@@ -51,7 +52,7 @@ _DIED: Final = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Desk:
+class WorkerContext:
     """What jobs of this process are done with.
 
     Attributes:
@@ -61,7 +62,7 @@ class Desk:
         clock: monotonic seconds.
     """
 
-    work: PreAnnotation
+    work: ChunkRunner
     queue: JobQueue
     records: RunRecords
     clock: Callable[[], float] = time.monotonic
@@ -78,38 +79,40 @@ class Desk:
         if not run():
             self.queue.close(job_id, chunk.run_id)
             return
-        told = _Telling(self.records, chunk)
-        leftover = self.work.run(chunk, told, run)
+        reporter = _ProgressReporter(self.records, chunk)
+        unfinished = self.work.run(chunk, reporter, run)
         if run():
-            self._put_back(chunk, leftover, told)
-        told.tell_the_rest()
+            self._put_back(chunk, unfinished, reporter)
+        reporter.tell_the_rest()
         self.queue.close(job_id, chunk.run_id)
         logger.info(
             "Project %s: %d of %d tasks in %.1f s.",
             chunk.project_id,
-            told.n_closed,
+            reporter.n_closed,
             len(chunk.task_ids),
             self.clock() - started,
         )
 
-    def _put_back(self, chunk: Chunk, leftover: Leftover, told: "_Telling") -> None:
+    def _put_back(
+        self, chunk: Chunk, unfinished: Unfinished, reporter: "_ProgressReporter"
+    ) -> None:
         if not chunk.stores:
             return  # was computed ahead; whoever asks computes the rest
-        if leftover.untouched:
-            self.queue.add([chunk.part(leftover.untouched)], at_front=True)
-        again, given_up = leftover.next_try(chunk)
+        if unfinished.not_started:
+            self.queue.add([chunk.part(unfinished.not_started)], at_front=True)
+        again, given_up = unfinished.next_attempt(chunk)
         if given_up.failures:
-            told(given_up)
+            reporter(given_up)
         if again is None:
             return
-        delay_s = retry_delay_s(again.tries)
+        delay_s = retry_delay_s(again.attempts)
         self.queue.add([again], delay_s=delay_s)
         logger.warning(
             "Project %s: %d tasks are tried again in %.0f s: %s",
             chunk.project_id,
             len(again.task_ids),
             delay_s,
-            next(iter(leftover.again.values())),
+            next(iter(unfinished.retry.values())),
         )
 
 
@@ -136,7 +139,7 @@ class _RunLasts:
         return self._lasts
 
 
-class _Telling:
+class _ProgressReporter:
     """Tells a run what is done; what Redis misses is told again at the end."""
 
     def __init__(self, records: RunRecords, chunk: Chunk) -> None:
@@ -172,23 +175,23 @@ class _Telling:
 
 @dataclass
 class _Process:
-    """What RQ's functions without arguments find: one desk per process."""
+    """What RQ's functions without arguments find: one context per process."""
 
-    desk: Desk | None = field(default=None)
+    context: WorkerContext | None = field(default=None)
 
 
 _process: Final = _Process()
 
 
-def do_chunk(chunk: Mapping[str, Any]) -> None:
-    """RQ's entry: do one chunk with this process's desk."""
+def run_chunk(chunk: Mapping[str, Any]) -> None:
+    """RQ's entry: do one chunk with this process's context."""
     job = get_current_job()
-    if _process.desk is None or job is None:
+    if _process.context is None or job is None:
         raise RuntimeError("Run this by `diffsegmenter worker`.")
-    _process.desk.do(job.id, Chunk.from_json(chunk))
+    _process.context.do(job.id, Chunk.from_json(chunk))
 
 
-def take_up_abandoned(
+def requeue_abandoned(
     job: Job,
     connection: redis.Redis,
     kind: type[BaseException],
@@ -228,18 +231,18 @@ class ChunkWorker(SimpleWorker):
 
     death_penalty_class = TimerDeathPenalty
 
-    def __init__(self, desk: Desk, name: str) -> None:
-        """Work at a desk, under a name of one's own."""
+    def __init__(self, context: WorkerContext, name: str) -> None:
+        """Take jobs in this context, under a name of one's own."""
         super().__init__(
-            [desk.queue.rq],
+            [context.queue.rq],
             name,
-            connection=desk.queue.rq.connection,
+            connection=context.queue.rq.connection,
             job_class=ChunkJob,
             serializer=JSONSerializer,
             worker_ttl=_WORKER_TTL_S,
             maintenance_interval=1,
         )
-        self._desk = desk
+        self._context = context
         self.log_result_lifespan = False
         self.max_connection_wait_time = _HEARTBEAT_S
 
@@ -257,7 +260,7 @@ class ChunkWorker(SimpleWorker):
 
     def run_maintenance_tasks(self) -> None:
         """End when the process is to end; the queue is looked after elsewhere."""
-        if self._desk.work.stop.is_set():
+        if self._context.work.stop.is_set():
             raise StopRequested
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
@@ -280,48 +283,50 @@ class ChunkWorker(SimpleWorker):
         self.set_state(WorkerStatus.IDLE)
 
 
-def work_until_stopped(desk: Desk, *, burst: bool = False) -> None:
+def work_until_stopped(context: WorkerContext, *, burst: bool = False) -> None:
     """Do the queue's jobs, through outages of Redis, until SIGTERM or SIGINT.
 
     Two jobs are under way at a time: one is with Label Studio, storing or fetching,
     while the other keeps the model busy. They share the model's batches.
 
     Args:
-        desk: to work at; its model should be loaded.
+        context: to work at; its model should be loaded.
         burst: return when the queue is empty.
     """
-    _process.desk = desk
+    _process.context = context
     logging.getLogger("rq.worker").addFilter(_BriefOutages())
     name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     with (
         # What is cut short is taken up by others when its heartbeat is missed.
-        stopping_on_signals(
-            desk.work.stop, say=logger.info, at_once=lambda: os._exit(1)
+        shutdown_on_signals(
+            context.work.stop, say=logger.info, at_once=lambda: os._exit(1)
         ),
-        ThreadPoolExecutor(_HANDS, thread_name_prefix="hand") as pool,
+        ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="future") as pool,
     ):
-        hands = [pool.submit(_work, desk, name, burst=burst) for _ in range(_HANDS)]
-        housekeeper: ChunkWorker | None = None
-        while not all(hand.done() for hand in hands):
+        futures = [
+            pool.submit(_work, context, name, burst=burst) for _ in range(_CONCURRENCY)
+        ]
+        maintainer: ChunkWorker | None = None
+        while not all(future.done() for future in futures):
             try:
-                housekeeper = housekeeper or ChunkWorker(desk, f"{name}.house")
-                desk.queue.keep_house(housekeeper)
+                maintainer = maintainer or ChunkWorker(context, f"{name}.house")
+                context.queue.maintain(maintainer)
             except redis.RedisError as error:
                 logger.warning("Redis cannot be used: %s", error)
-            wait(hands, _HOUSEKEEPING_S)
-        for hand in hands:
-            hand.result()
+            wait(futures, _MAINTENANCE_S)
+        for future in futures:
+            future.result()
 
 
-def _work(desk: Desk, process_name: str, *, burst: bool) -> None:
+def _work(context: WorkerContext, process_name: str, *, burst: bool) -> None:
     """Do jobs, one after the other; what Redis does not answer is tried again."""
-    stop = desk.work.stop
+    stop = context.work.stop
     while not stop.is_set():
         # Of a worker that could not take its leave, the name is taken for a while.
         name = f"{process_name}.{secrets.token_hex(4)}"
         try:
-            ChunkWorker(desk, name).work(burst=burst, logging_level="WARNING")
-            if burst and not desk.queue.n_waiting():
+            ChunkWorker(context, name).work(burst=burst, logging_level="WARNING")
+            if burst and not context.queue.n_waiting():
                 return
         except redis.RedisError as error:
             logger.warning("Redis cannot be used: %s", error)

@@ -1,1 +1,38 @@
-"""TODO door."""
+"""Score maps kept between requests, by key; leases on what is being computed.
+
+In: keys, maps and tokens. Out: bytes, maps, or a miss. A store that fails is a miss and
+never an exception. Refuses to know images, tasks and models.
+"""
+
+from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
+from backend.cache.embedded_store import SIZE_LIMIT_BYTES
+from backend.cache.fault_guard import CacheStats, MemoryUsage
+from backend.cache.leases import (
+    LEASE_TTL_S,
+    LeasedElsewhere,
+    hold_leases,
+    poll_intervals_s,
+)
+from backend.cache.redis_memory import redis_memory_usage
+from backend.cache.redis_store import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
+from backend.cache.store import Cache, open_cache, score_key
+
+__all__ = [
+    "CONNECT_TIMEOUT_S",
+    "KEY_PREFIX",
+    "LEASE_TTL_S",
+    "READ_TIMEOUT_S",
+    "SIZE_LIMIT_BYTES",
+    "Cache",
+    "CacheStats",
+    "LeasedElsewhere",
+    "MemoryUsage",
+    "UnreadableScores",
+    "decode_score_maps",
+    "encode_score_maps",
+    "hold_leases",
+    "open_cache",
+    "poll_intervals_s",
+    "redis_memory_usage",
+    "score_key",
+]

@@ -11,11 +11,11 @@ from typing import Any
 
 import diskcache  # type: ignore[import-untyped]
 
-from backend.cache.fault_guard import Standing
+from backend.cache.fault_guard import LeaseState
 
 _BUSY_TIMEOUT_S = 1.0
 # Keys of values are hexadecimal digits.
-_CLAIM_PREFIX = "claim:"
+_LEASE_PREFIX = "lease:"
 _MODE_RAW = diskcache.core.MODE_RAW
 
 
@@ -40,32 +40,32 @@ class BytesStore(diskcache.Cache):  # type: ignore[misc]
             raise
 
     def n_values(self) -> int:
-        """How many values there are; claims are none."""
+        """How many values there are; leases are none."""
         total = "SELECT COUNT(*) FROM Cache"
-        # The range of keys that begin with "claim:", by way of the index.
-        ((claims,),) = self._sql(f"{total} WHERE key >= 'claim:' AND key < 'claim;'")
+        # The range of keys that begin with "lease:", by way of the index.
+        ((leases,),) = self._sql(f"{total} WHERE key >= 'lease:' AND key < 'lease;'")
         ((entries,),) = self._sql(total)
-        return int(entries) - int(claims)
+        return int(entries) - int(leases)
 
-    def claim(self, key: str, token: bytes, ttl_s: float) -> Standing:
-        """Claim what nobody has claimed, and read its value after that."""
-        is_granted = self.add(_CLAIM_PREFIX + key, token, expire=ttl_s)
-        return Standing(value=self.get(key), is_taken=not is_granted)
+    def acquire(self, key: str, token: bytes, ttl_s: float) -> LeaseState:
+        """Take the lease that nobody holds, and read the value after that."""
+        is_granted = self.add(_LEASE_PREFIX + key, token, expire=ttl_s)
+        return LeaseState(value=self.get(key), is_leased=not is_granted)
 
     def renew(self, key: str, token: bytes, ttl_s: float) -> None:
-        """Claim again, unless somebody else has meanwhile."""
-        if self.get(_CLAIM_PREFIX + key) in {None, token}:
-            self.set(_CLAIM_PREFIX + key, token, expire=ttl_s)
+        """Lease again, unless somebody else has meanwhile."""
+        if self.get(_LEASE_PREFIX + key) in {None, token}:
+            self.set(_LEASE_PREFIX + key, token, expire=ttl_s)
 
     def release(self, key: str, token: bytes) -> None:
-        """End a claim, unless it is somebody else's."""
-        if self.get(_CLAIM_PREFIX + key) == token:
-            self.delete(_CLAIM_PREFIX + key)
+        """End a lease, unless it is somebody else's."""
+        if self.get(_LEASE_PREFIX + key) == token:
+            self.delete(_LEASE_PREFIX + key)
 
-    def look(self, key: str) -> Standing:
-        """Whether anybody has claimed it, and its value after that."""
-        token = self.get(_CLAIM_PREFIX + key)
-        return Standing(value=self.get(key), is_taken=token is not None)
+    def peek(self, key: str) -> LeaseState:
+        """Whether anybody holds the lease, and the value after that."""
+        token = self.get(_LEASE_PREFIX + key)
+        return LeaseState(value=self.get(key), is_leased=token is not None)
 
 
 class _BytesDisk(diskcache.Disk):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from typing import TypeVar
 import diskcache  # type: ignore[import-untyped]
 
 from backend.cache.bytes_store import BytesStore
-from backend.cache.fault_guard import CacheSize, CacheStats, FaultGuard, Standing
+from backend.cache.fault_guard import CacheSize, CacheStats, FaultGuard, LeaseState
 
 SIZE_LIMIT_BYTES = 1 << 30
 
@@ -48,7 +48,7 @@ class EmbeddedCache:
         directory: folder, made when missing; the cache owns all of it.
         ttl_s: seconds until a value is forgotten, at least 1.
         size_limit_bytes: above it the values stored longest ago go first.
-        patience_s: longest wait for the disk before a call counts as a fault.
+        retry_for_s: longest wait for the disk before a call counts as a fault.
         cooldown_s: pause after a fault.
         clock: seconds that never go back.
     """
@@ -59,14 +59,14 @@ class EmbeddedCache:
         *,
         ttl_s: int,
         size_limit_bytes: int = SIZE_LIMIT_BYTES,
-        patience_s: float = 5.0,
+        retry_for_s: float = 5.0,
         cooldown_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._ttl_s = ttl_s
         self._size_limit_bytes = size_limit_bytes
-        self._patience_s = patience_s
+        self._patience_s = retry_for_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedded-cache")
         self._store: BytesStore | None = None
         self.stats = CacheStats()
@@ -108,15 +108,17 @@ class EmbeddedCache:
 
         self._guard.write(lambda: self._on_thread(command))
 
-    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+    def acquire(
+        self, keys: Sequence[str], token: str, ttl_s: float
+    ) -> list[LeaseState]:
         """See `Cache`."""
 
-        def command(store: BytesStore) -> list[Standing]:
+        def command(store: BytesStore) -> list[LeaseState]:
             with store.transact():
-                return [store.claim(key, token.encode(), ttl_s) for key in keys]
+                return [store.acquire(key, token.encode(), ttl_s) for key in keys]
 
-        found = self._guard.claim(lambda: self._on_thread(command))
-        return found or [Standing(value=None, is_taken=False)] * len(keys)
+        found = self._guard.acquire(lambda: self._on_thread(command))
+        return found or [LeaseState(value=None, is_leased=False)] * len(keys)
 
     def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
         """See `Cache`."""
@@ -126,7 +128,7 @@ class EmbeddedCache:
                 for key in keys:
                     store.renew(key, token.encode(), ttl_s)
 
-        self._guard.claim(lambda: self._on_thread(command))
+        self._guard.acquire(lambda: self._on_thread(command))
 
     def release(self, keys: Sequence[str], token: str) -> None:
         """See `Cache`."""
@@ -136,15 +138,15 @@ class EmbeddedCache:
                 for key in keys:
                     store.release(key, token.encode())
 
-        self._guard.claim(lambda: self._on_thread(command))
+        self._guard.acquire(lambda: self._on_thread(command))
 
-    def look(self, key: str) -> Standing:
+    def peek(self, key: str) -> LeaseState:
         """See `Cache`."""
 
-        def command(store: BytesStore) -> Standing:
-            return store.look(key)
+        def command(store: BytesStore) -> LeaseState:
+            return store.peek(key)
 
-        return self._read(command) or Standing(value=None, is_taken=False)
+        return self._read(command) or LeaseState(value=None, is_leased=False)
 
     def ping(self) -> bool:
         """Whether the folder can be read now; False at once during an outage."""
@@ -161,7 +163,7 @@ class EmbeddedCache:
         def command(store: BytesStore) -> CacheSize:
             return CacheSize(entries=store.n_values(), bytes=int(store.volume()))
 
-        return self._read(command, patience_s=_ADMIN_PATIENCE_S)
+        return self._read(command, retry_for_s=_ADMIN_PATIENCE_S)
 
     def clear(self) -> int | None:
         """Remove everything from the file."""
@@ -171,7 +173,7 @@ class EmbeddedCache:
             store.clear()
             return entries
 
-        return self._read(command, patience_s=_ADMIN_PATIENCE_S)
+        return self._read(command, retry_for_s=_ADMIN_PATIENCE_S)
 
     def describe(self) -> str:
         """Where the cache is, for logs and `/health`."""
@@ -184,11 +186,11 @@ class EmbeddedCache:
         self._thread.shutdown(wait=False)
 
     def _read(
-        self, command: Callable[[BytesStore], T], *, patience_s: float | None = None
+        self, command: Callable[[BytesStore], T], *, retry_for_s: float | None = None
     ) -> T | None:
         def attempt() -> T:
             try:
-                return self._on_thread(command, patience_s=patience_s)
+                return self._on_thread(command, retry_for_s=retry_for_s)
             except _DAMAGE as e:
                 # A file that cannot be read is worth no write either.
                 raise self._unusable(e) from e
@@ -196,7 +198,7 @@ class EmbeddedCache:
         return self._guard.read(attempt)
 
     def _on_thread(
-        self, command: Callable[[BytesStore], T], *, patience_s: float | None = None
+        self, command: Callable[[BytesStore], T], *, retry_for_s: float | None = None
     ) -> T:
         """Run `command` on the cache's thread, waiting at most so long."""
 
@@ -211,7 +213,7 @@ class EmbeddedCache:
 
         future = self._thread.submit(job)
         try:
-            return future.result(patience_s or self._patience_s)
+            return future.result(retry_for_s or self._patience_s)
         finally:
             future.cancel()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from backend.circuit_breaker import Circuit
+from backend.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 
@@ -42,20 +42,20 @@ class CacheStats:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class LeaseState:
     """How far the value of one key has come, wherever it is being computed.
 
     Attributes:
         value: what the store holds, None while there is nothing.
-        is_taken: somebody is computing it; in the answer to a claim, somebody else.
+        is_leased: somebody is computing it; in the answer to a lease, somebody else.
     """
 
     value: bytes | None
-    is_taken: bool
+    is_leased: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class MemoryUsage:
     """How much a store that is shared with others may take.
 
     Attributes:
@@ -81,7 +81,7 @@ class CacheSize:
 
     entries: int
     bytes: int
-    room: Room | None = None
+    room: MemoryUsage | None = None
 
 
 class FaultGuard:
@@ -113,20 +113,20 @@ class FaultGuard:
         cooldown_s: float,
         clock: Callable[[], float],
     ) -> None:
-        def circuit(name: str) -> Circuit:
-            return Circuit(
+        def breaker(name: str) -> CircuitBreaker:
+            return CircuitBreaker(
                 name,
                 cooldown_s=cooldown_s,
                 longest_cooldown_s=max(cooldown_s, LONGEST_COOLDOWN_S),
                 clock=clock,
             )
 
-        self._store = circuit(store)
-        self._reads = circuit(f"Reading from {store}")
-        self._writes = circuit(f"Writing to {store}")
-        # Apart from the writes: an access list that knows nothing of claims must
+        self._store = breaker(store)
+        self._reads = breaker(f"Reading from {store}")
+        self._writes = breaker(f"Writing to {store}")
+        # Apart from the writes: an access list that knows nothing of leases must
         # not cost the values.
-        self._claims = circuit(f"Sharing work through {store}")
+        self._leases = breaker(f"Sharing work through {store}")
         self._unreachable = unreachable
         self._refused = refused
         self._secrets = tuple(filter(None, secrets))
@@ -140,26 +140,26 @@ class FaultGuard:
         """Answer of a command that stores something, or None after a fault."""
         return self._run(self._writes, command)
 
-    def claim(self, command: Callable[[], T]) -> T | None:
+    def acquire(self, command: Callable[[], T]) -> T | None:
         """Answer of a command about who computes what, or None after a fault."""
-        return self._run(self._claims, command)
+        return self._run(self._leases, command)
 
-    def _run(self, kind: Circuit, command: Callable[[], T]) -> T | None:
+    def _run(self, kind: CircuitBreaker, command: Callable[[], T]) -> T | None:
         if not (kind.allows() and self._store.allows()):
             return None
         try:
             answer = command()
         except self._refused as e:
             self._stats.add(faults=1)
-            self._store.mend()
-            kind.trip(self._explain(e))
+            self._store.record_success()
+            kind.record_failure(self._explain(e))
             return None
         except self._unreachable as e:
             self._stats.add(faults=1)
-            self._store.trip(self._explain(e))
+            self._store.record_failure(self._explain(e))
             return None
-        self._store.mend()
-        kind.mend()
+        self._store.record_success()
+        kind.record_success()
         return answer
 
     def _explain(self, error: Exception) -> str:

@@ -1,9 +1,9 @@
 """Who computes what, so that no two processes or machines compute the same.
 
-A claim is held while a pass runs, never while work stands in line: whoever is
+A lease is held while a pass runs, never while work stands in line: whoever is
 refused waits for a computation that has begun. Its holder renews it, so that a
 holder that dies costs the others `ttl_s` and a slow one is not computed twice.
-Knows no model; a store that is away grants every claim.
+Knows no model; a store that is away grants every lease.
 """
 
 import secrets
@@ -11,50 +11,50 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from backend.cache.fault_guard import Standing
+from backend.cache.fault_guard import LeaseState
 from backend.cache.store import Cache
 
-CLAIM_S = 10.0
-# Three renewals may go astray before a claim ends.
-_RENEWALS_PER_CLAIM = 3.5
+LEASE_TTL_S = 10.0
+# Three renewals may go astray before a lease ends.
+_RENEWALS_PER_LEASE = 3.5
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
 
 
-class ComputedElsewhere(Exception):
-    """Somebody else has claimed it; its value will be in the cache, or its turn."""
+class LeasedElsewhere(Exception):
+    """Another process holds the lease: its value will be in the cache, or its turn."""
 
 
 @contextmanager
-def claimed(
+def hold_leases(
     cache: Cache, keys: Sequence[str], *, ttl_s: float
-) -> Iterator[list[Standing]]:
-    """Claim keys, keep the claims while the block runs, and release them.
+) -> Iterator[list[LeaseState]]:
+    """Lease keys, keep the leases while the block runs, and release them.
 
     Args:
-        cache: where claims are visible to others.
+        cache: where leases are visible to others.
         keys: each once.
-        ttl_s: how long a claim outlives a holder that was killed.
+        ttl_s: how long a lease outlives a holder that was killed.
 
     Yields:
         For each key what is known of it. To be computed is what is neither taken
         nor has a value.
     """
     token = secrets.token_hex(16)
-    standings = cache.claim(keys, token, ttl_s)
-    ours = [key for key, it in zip(keys, standings, strict=True) if not it.is_taken]
+    states = cache.acquire(keys, token, ttl_s)
+    ours = [key for key, it in zip(keys, states, strict=True) if not it.is_leased]
     if not ours:
-        yield standings
+        yield states
         return
     is_done = threading.Event()
 
     def renew() -> None:
-        while not is_done.wait(ttl_s / _RENEWALS_PER_CLAIM):
+        while not is_done.wait(ttl_s / _RENEWALS_PER_LEASE):
             cache.renew(ours, token, ttl_s)
 
-    renewer = threading.Thread(target=renew, name="renew-claims", daemon=True)
+    renewer = threading.Thread(target=renew, name="renew-leases", daemon=True)
     renewer.start()
     try:
-        yield standings
+        yield states
     finally:
         is_done.set()
         # A renewal that is under way must not come after the release.
@@ -62,7 +62,7 @@ def claimed(
         cache.release(ours, token)
 
 
-def pauses_s() -> Iterator[float]:
+def poll_intervals_s() -> Iterator[float]:
     """Seconds between looks at what somebody else computes: short ones first."""
     pause_s = _SHORTEST_PAUSE_S
     while True:

@@ -8,11 +8,11 @@ from typing import Any
 
 import redis
 
-from backend.cache.fault_guard import Room
+from backend.cache.fault_guard import MemoryUsage
 from backend.redis_client import RedisClient, is_cluster
 
 
-def redis_room(client: RedisClient) -> Room | None:
+def redis_memory_usage(client: RedisClient) -> MemoryUsage | None:
     """Memory and eviction policy, of all masters of a cluster together.
 
     Returns:
@@ -32,7 +32,7 @@ def redis_room(client: RedisClient) -> Room | None:
     # Several nodes answer by their names, and one alone does not.
     is_one = "used_memory" in found
     nodes: list[Mapping[str, Any]] = [found] if is_one else list(found.values())
-    return Room(
+    return MemoryUsage(
         used_bytes=sum(int(node["used_memory"]) for node in nodes),
         limit_bytes=sum(int(node.get("maxmemory", 0)) for node in nodes),
         policy=str(nodes[0].get("maxmemory_policy", "")),

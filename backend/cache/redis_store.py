@@ -11,8 +11,8 @@ from typing import Any
 
 import redis
 
-from backend.cache.fault_guard import CacheSize, CacheStats, FaultGuard, Standing
-from backend.cache.redis_memory import redis_room
+from backend.cache.fault_guard import CacheSize, CacheStats, FaultGuard, LeaseState
+from backend.cache.redis_memory import redis_memory_usage
 from backend.redis_client import (
     REDIS_FAULTS,
     close_redis,
@@ -23,7 +23,7 @@ from backend.redis_client import (
 )
 
 KEY_PREFIX = "diffsegmenter:v1:"
-CLAIM_PREFIX = "diffsegmenter:claim:"
+LEASE_PREFIX = "diffsegmenter:lease:"
 # What a Redis that hangs costs the one caller that tries it. A lookup of 32 values
 # is 0.6 MB and takes 5 ms on a gigabit LAN, a TLS handshake two round trips; the
 # read timeout is for the next bytes, not for all. A Redis that is far away has
@@ -31,7 +31,7 @@ CLAIM_PREFIX = "diffsegmenter:claim:"
 CONNECT_TIMEOUT_S = 0.25
 READ_TIMEOUT_S = 0.25
 _KEYS_AT_ONCE = 500
-# Of KEYS[1] in the name of ARGV[1]. A renewal claims again what a restart of Redis
+# Of KEYS[1] in the name of ARGV[1]. A renewal leases again what a restart of Redis
 # forgot; ARGV[2] is in ms.
 _RELEASE = """
 if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
@@ -52,8 +52,8 @@ class RedisCache:
     microseconds per call, not a timeout.
 
     What it costs, in round trips (and commands): all lookups of a request are 1
-    (one MGET). A pass over n images that were missing adds 2 + n: to claim them
-    (SET NX and GET for each), to store each (SET), and to release the claims (EVAL
+    (one MGET). A pass over n images that were missing adds 2 + n: to lease them
+    (SET NX and GET for each), to store each (SET), and to release the leases (EVAL
     for each); and every few seconds, while it lasts, one to renew them (EVAL for
     each). Who waits for another process looks four times a second or more (MGET).
 
@@ -118,26 +118,28 @@ class RedisCache:
             lambda: self._client.set(KEY_PREFIX + key, value, ex=self._ttl_s)
         )
 
-    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
+    def acquire(
+        self, keys: Sequence[str], token: str, ttl_s: float
+    ) -> list[LeaseState]:
         """See `Cache`."""
-        nobody = Standing(value=None, is_taken=False)
-        found = self._guard.claim(lambda: self._claim(keys, token, _ms(ttl_s)))
+        nobody = LeaseState(value=None, is_leased=False)
+        found = self._guard.acquire(lambda: self._acquire(keys, token, _ms(ttl_s)))
         return found or [nobody] * len(keys)
 
     def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
         """See `Cache`."""
-        self._guard.claim(lambda: self._run(_RENEW, keys, token, _ms(ttl_s)))
+        self._guard.acquire(lambda: self._run(_RENEW, keys, token, _ms(ttl_s)))
 
     def release(self, keys: Sequence[str], token: str) -> None:
         """See `Cache`."""
-        self._guard.claim(lambda: self._run(_RELEASE, keys, token))
+        self._guard.acquire(lambda: self._run(_RELEASE, keys, token))
 
-    def look(self, key: str) -> Standing:
+    def peek(self, key: str) -> LeaseState:
         """See `Cache`."""
-        names = [KEY_PREFIX + key, _claim_name(key)]
+        names = [KEY_PREFIX + key, _lease_name(key)]
         found = self._guard.read(lambda: self._mget(names))
         value, token = found or (None, None)
-        return Standing(value=value, is_taken=token is not None)
+        return LeaseState(value=value, is_leased=token is not None)
 
     def ping(self) -> bool:
         """Whether Redis answers a read now; False at once during an outage.
@@ -172,7 +174,7 @@ class RedisCache:
             lengths = pipeline.execute(raise_on_error=False)
             entries += len(keys)
             n_bytes += sum(length for length in lengths if isinstance(length, int))
-        room = redis_room(self._client)
+        room = redis_memory_usage(self._client)
         return CacheSize(entries=entries, bytes=n_bytes, room=room)
 
     def _clear(self) -> int:
@@ -202,10 +204,12 @@ class RedisCache:
             raise redis.InvalidResponse(f"MGET of {len(names)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
 
-    def _claim(self, keys: Sequence[str], token: str, ttl_ms: int) -> list[Standing]:
+    def _acquire(
+        self, keys: Sequence[str], token: str, ttl_ms: int
+    ) -> list[LeaseState]:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.set(_claim_name(key), token, nx=True, px=ttl_ms)
+            pipeline.set(_lease_name(key), token, nx=True, px=ttl_ms)
         for key in keys:
             pipeline.get(KEY_PREFIX + key)
         answers = pipeline.execute(raise_on_error=False)
@@ -214,10 +218,10 @@ class RedisCache:
             if isinstance(answer, Exception):
                 raise answer
         return [
-            Standing(
+            LeaseState(
                 # What cannot be read, such as a key of another type, is no value.
                 value=value if isinstance(value, bytes) else None,
-                is_taken=not is_granted,
+                is_leased=not is_granted,
             )
             for is_granted, value in zip(granted, values, strict=True)
         ]
@@ -226,13 +230,13 @@ class RedisCache:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
             # By name: the pipeline of a cluster has no method for it.
-            pipeline.execute_command("EVAL", script, 1, _claim_name(key), *arguments)
+            pipeline.execute_command("EVAL", script, 1, _lease_name(key), *arguments)
         pipeline.execute()
 
 
-def _claim_name(key: str) -> str:
-    """Where the claim of `key` is; on the same node of a cluster as its value."""
-    return f"{CLAIM_PREFIX}{{{KEY_PREFIX}{key}}}"
+def _lease_name(key: str) -> str:
+    """Where the lease of `key` is; on the same node of a cluster as its value."""
+    return f"{LEASE_PREFIX}{{{KEY_PREFIX}{key}}}"
 
 
 def _ms(seconds: float) -> int:

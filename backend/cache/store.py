@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backend.cache.embedded_store import EmbeddedCache
-from backend.cache.fault_guard import CacheSize, CacheStats, Standing
+from backend.cache.fault_guard import CacheSize, CacheStats, LeaseState
 from backend.cache.redis_store import RedisCache
 from backend.errors import SettingsError
 
@@ -35,27 +35,29 @@ class Cache(Protocol):
     def put(self, key: str, value: bytes) -> None:
         """Store `value`, or skip it when the store will not have it."""
 
-    def claim(self, keys: Sequence[str], token: str, ttl_s: float) -> list[Standing]:
-        """Say that the holder of `token` computes what nobody else has claimed.
+    def acquire(
+        self, keys: Sequence[str], token: str, ttl_s: float
+    ) -> list[LeaseState]:
+        """Take the leases of what nobody else computes, in the name of `token`.
 
-        The values are read after the claims are made: one that another process
-        stored between a miss and the claim is found. Counts neither hits nor
+        The values are read after the leases are made: one that another process
+        stored between a miss and the lease is found. Counts neither hits nor
         misses. A store that cannot be reached grants everything.
 
         Args:
             keys: to be computed now.
-            token: not to be guessed; of this claimant and this computation.
-            ttl_s: until a claim ends that is not renewed.
+            token: not to be guessed; of this holder and this computation.
+            ttl_s: until a lease ends that is not renewed.
         """
 
     def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
-        """Let the claims of `token` last for `ttl_s` from now on."""
+        """Let the leases of `token` last for `ttl_s` from now on."""
 
     def release(self, keys: Sequence[str], token: str) -> None:
-        """End the claims of `token`, and nobody else's."""
+        """End the leases of `token`, and nobody else's."""
 
-    def look(self, key: str) -> Standing:
-        """Value and claim of one key, for who waits; counts no hit and no miss."""
+    def peek(self, key: str) -> LeaseState:
+        """Value and lease of one key, for who waits; counts no hit and no miss."""
 
     def ping(self) -> bool:
         """Whether the store can be read now."""

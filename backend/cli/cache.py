@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backend.cache.fault_guard import Room
-from backend.cache.store import Cache
+from backend.cache import Cache, MemoryUsage
 from backend.cli.refusals import explained
 from backend.engine import configure_logging, settings_cache
-from backend.settings.environment import Settings
+from backend.settings import Settings
 
 _output = Console()
 _errors = Console(stderr=True)
@@ -53,7 +52,7 @@ def clear(
         _output.print(f"Forgot {removed} results.")
 
 
-def _memory(room: Room) -> str:
+def _memory(room: MemoryUsage) -> str:
     used = f"{room.used_bytes / 1e6:.1f}"
     if not room.limit_bytes:
         return f"{used} MB in all, without a limit"

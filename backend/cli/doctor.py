@@ -5,12 +5,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backend.doctor import examine
-from backend.doctor.findings import Finding, problem
-from backend.doctor.report import print_findings, print_json
+from backend.doctor import Finding, examine, print_findings, print_json, problem
 from backend.engine import configure_logging
 from backend.errors import SettingsError
-from backend.settings.environment import Settings
+from backend.settings import Settings
 
 _output = Console()
 

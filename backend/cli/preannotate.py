@@ -12,22 +12,26 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from backend.batch.preannotation import PreAnnotation
-from backend.batch.progress_bar import ProgressBar
-from backend.batch.report import conclude, tell_plan, write_failures
-from backend.batch.run_records import RunRecords
-from backend.batch.runs import LocalRun, QueuedRun, Wish
-from backend.batch.session import (
+from backend.batch import (
     ERRORS,
-    Outcome,
+    ChunkRunner,
+    LocalRun,
+    ProgressBar,
+    QueuedRun,
+    RunOutcome,
+    RunRecords,
+    RunSpec,
+    RunWatcher,
     Session,
     connect,
+    print_plan,
+    print_summary,
     queue_of,
+    write_failures,
 )
-from backend.batch.watcher import Watching
 from backend.cli.refusals import explained
 from backend.errors import LabelStudioRefusal, SettingsError
-from backend.signals import stopping_on_signals
+from backend.signals import shutdown_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +94,7 @@ def command(
             raise SettingsError("--tab and --tasks cannot be given together.")
         if tab is not None:
             _check_tab(session, tab)
-        wish = Wish(
+        spec = RunSpec(
             project_id=project,
             view_id=tab,
             task_ids=_ids(tasks),
@@ -98,7 +102,7 @@ def command(
             replaces=replace,
         )
         if dry_run:
-            tell_plan(session, wish)
+            print_plan(session, spec)
             return
         is_queued = session.settings.redis_url is not None and not here
         if (watch or cancel) and not is_queued:
@@ -109,76 +113,78 @@ def command(
         if failures is not None:
             write_failures(failures, {})  # rather than fail at it after hours
         outcome = (
-            _by_workers(session, wish, watch=watch, cancel=cancel)
+            _by_workers(session, spec, watch=watch, cancel=cancel)
             if is_queued
-            else _here(session, wish)
+            else _here(session, spec)
         )
-        is_fine = conclude(session, outcome, failures)
-        if outcome.is_left:
+        is_fine = print_summary(session, outcome, failures)
+        if outcome.is_detached:
             raise typer.Exit(_INTERRUPTED)
         if not is_fine:
             raise typer.Exit(1)
 
 
-def _here(session: Session, wish: Wish) -> Outcome:
+def _here(session: Session, spec: RunSpec) -> RunOutcome:
     """Do it in this process."""
     started = time.monotonic()
     _say_model_loads(session)
     session.engine.segmenter.get()
     with (
-        stopping_on_signals(session.stop, say=ERRORS.print, at_once=_interrupt),
+        shutdown_on_signals(session.stop, say=ERRORS.print, at_once=_interrupt),
         ProgressBar(ERRORS) as bar,
     ):
         run = LocalRun(
-            work=PreAnnotation(
-                annotator=session.engine.annotator,
+            work=ChunkRunner(
+                predictor=session.engine.predictor,
                 client=session.client,
                 stop=session.stop,
             ),
             tasks=session.tasks,
-            wish=wish,
+            spec=spec,
             version=session.version,
             show=bar.show,
         )
         run.run()
     if session.stop.is_set():
         ERRORS.print("Stopped. The same command goes on from here.")
-    return Outcome(
+    return RunOutcome(
         progress=run.progress,
         failures=run.failures,
         seconds=time.monotonic() - started,
-        is_left=session.stop.is_set(),
+        is_detached=session.stop.is_set(),
     )
 
 
-def _by_workers(session: Session, wish: Wish, *, watch: bool, cancel: bool) -> Outcome:
+def _by_workers(
+    session: Session, spec: RunSpec, *, watch: bool, cancel: bool
+) -> RunOutcome:
     """Have it done, and watch."""
     with closing(connect(session.settings)) as connection:
         run = QueuedRun(
             queue=queue_of(session.engine, connection),
             records=RunRecords(connection),
             tasks=session.tasks,
-            wish=wish,
+            spec=spec,
             version=session.version,
         )
         if watch or cancel:
-            run_id = run.records.current(wish.project_id)
+            run_id = run.records.current(spec.project_id)
             progress = run.records.progress(run_id) if run_id else None
             if run_id is None or progress is None:
                 raise SettingsError(
-                    f"No run of project {wish.project_id} is known in this Redis; "
+                    f"No run of project {spec.project_id} is known in this Redis; "
                     f"leave --watch and --cancel out to begin one."
                 )
             if cancel and progress.is_over:
                 raise SettingsError(
-                    f"The last run of project {wish.project_id} is over; there is "
+                    f"The last run of project {spec.project_id} is over; there is "
                     f"nothing to call off."
                 )
             if cancel:
                 run.cancel(run_id)
         else:
             run_id = run.begin()
-        return Watching(session, run, lists=not (watch or cancel)).watch(run_id)
+        return RunWatcher(session, run, lists=not (watch or cancel)).watch(run_id)
 
 
 def _ids(text: str | None) -> tuple[int, ...] | None:
@@ -203,7 +209,7 @@ def _check_tab(session: Session, tab: int) -> None:
         SettingsError: if there is none.
     """
     try:
-        next(session.tasks.of_tab(tab), None)
+        next(session.tasks.tasks_in_tab(tab), None)
     except LabelStudioRefusal as refusal:
         raise SettingsError(
             f"--tab {tab}: the project shows no such tab ({refusal}) The number is in "

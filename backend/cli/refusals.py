@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import redis
 import typer
 
-from backend.batch.session import ERRORS
+from backend.batch import ERRORS
 from backend.errors import BackendError
 from segmenter import SegmenterError
 

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from backend.cli.refusals import explained
 from backend.engine import configure_logging, settings_cache
-from backend.server.wsgi import build_app, server_options
-from backend.settings.environment import Settings
+from backend.server import build_app, server_options
+from backend.settings import Settings
 from segmenter import ModelSource
 
 _errors = Console(stderr=True)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from backend.batch.session import require, run_worker
+from backend.batch import require, run_worker
 from backend.cli.refusals import explained
 from backend.engine import build_engine, configure_logging
-from backend.settings.environment import Settings
+from backend.settings import Settings
 
 
 def command(

@@ -11,13 +11,17 @@ from typing import Any, Final
 
 import redis
 
-from backend.cache.embedded_store import SIZE_LIMIT_BYTES
-from backend.cache.fault_guard import Room
-from backend.cache.redis_memory import redis_room
-from backend.cache.redis_store import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
+from backend.cache import (
+    CONNECT_TIMEOUT_S,
+    KEY_PREFIX,
+    READ_TIMEOUT_S,
+    SIZE_LIMIT_BYTES,
+    MemoryUsage,
+    redis_memory_usage,
+)
 from backend.doctor.findings import Check, Finding, ok, problem, warning
 from backend.errors import SettingsError
-from backend.label_studio.client import causes
+from backend.label_studio import causes
 from backend.redis_client import (
     REDIS_FAULTS,
     RedisClient,
@@ -25,7 +29,7 @@ from backend.redis_client import (
     describe_redis,
     redis_client,
 )
-from backend.settings.environment import Settings
+from backend.settings import Settings
 
 _OLDEST_REDIS: Final = 6
 # A lookup costs one round trip for each request; beyond this it can be felt.
@@ -100,7 +104,7 @@ def _examine_redis(client: RedisClient, place: str) -> Check[None]:
         yield ok("cache", f"{seen}; it does not tell its version and memory")
         return
     version = str(info.get("redis_version"))
-    room = redis_room(client)
+    room = redis_memory_usage(client)
     seen = f"{seen}; version {version}, memory: {_memory(room)}"
     if int(version.partition(".")[0]) < _OLDEST_REDIS:
         yield warning("cache", seen, f"Use Redis {_OLDEST_REDIS} or newer.")
@@ -112,13 +116,13 @@ def _examine_redis(client: RedisClient, place: str) -> Check[None]:
         yield ok("cache", seen)
 
 
-def _memory(room: Room | None) -> str:
+def _memory(room: MemoryUsage | None) -> str:
     if room is None or not room.limit_bytes:
         return "no limit"
     return f"{room.limit_bytes / 1e6:.0f} MB, {room.policy}"
 
 
-def _policy_complaint(room: Room) -> str:
+def _policy_complaint(room: MemoryUsage) -> str:
     """What is wrong with the policy; results alone have an end, jobs have none."""
     if not room.limit_bytes:
         return ""

@@ -21,9 +21,9 @@ from backend.doctor.machine import (
     own_url,
 )
 from backend.doctor.project import NO_PROJECT, Project
-from backend.http.urls import shorten
-from backend.label_studio.client import LabelStudioClient, Reply
-from backend.settings.environment import Settings
+from backend.http import shorten
+from backend.label_studio import LabelStudioClient, Reply
+from backend.settings import Settings
 
 # Label Studio asks each connected backend twice, and waits for it.
 _LIST_TIMEOUT_S: Final = 60.0

@@ -18,9 +18,9 @@ from backend.doctor.findings import (
     warning,
 )
 from backend.doctor.machine import is_loopback, model_version_of
-from backend.http.urls import shorten
-from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask
-from backend.settings.environment import Settings
+from backend.http import shorten
+from backend.label_studio import LabelStudioClient, NoReply, Reply, ask
+from backend.settings import Settings
 
 _WHO_AM_I: Final = "/api/current-user/whoami"
 # Pages of Label Studio 1.23.2; each is there only where its kind is allowed.

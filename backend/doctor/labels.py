@@ -8,9 +8,12 @@ from xml.etree import ElementTree
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
 from backend.doctor.project import NO_PROJECT, Project
 from backend.errors import BadLabelConfig
-from backend.label_config.attributes import is_skipped
-from backend.label_config.labels import labels_by_control
-from backend.label_config.parser import LabelConfig, read_label_config
+from backend.label_config import (
+    LabelConfig,
+    is_skipped,
+    labels_by_control,
+    read_label_config,
+)
 from backend.types import Control, ControlDefaults, Label
 
 _LABELS_SHOWN: Final = 60

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from backend.doctor.findings import Check, Finding, ok, problem, warning
-from backend.label_studio.client import NoReply, Reply, ask
-from backend.settings.environment import Settings
+from backend.label_studio import NoReply, Reply, ask
+from backend.settings import Settings
 
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
 

@@ -12,8 +12,8 @@ from backend.doctor.findings import (
     skipped,
     warning,
 )
-from backend.inference.predictor import PreAnnotator
-from backend.settings.environment import Settings
+from backend.inference import Predictor
+from backend.settings import Settings
 from segmenter import (
     ModelSource,
     SegmenterError,
@@ -74,12 +74,12 @@ def check_device(settings: Settings) -> Check[bool]:
 
 
 def check_loading(
-    build: Callable[[], PreAnnotator], *, is_possible: bool
-) -> Check[PreAnnotator | None]:
-    """Load the model; returns the annotator when that is done.
+    build: Callable[[], Predictor], *, is_possible: bool
+) -> Check[Predictor | None]:
+    """Load the model; returns the predictor when that is done.
 
     Args:
-        build: makes the annotator, without its model.
+        build: makes the predictor, without its model.
         is_possible: whether weights and device are there.
     """
     if not is_possible:
@@ -87,13 +87,13 @@ def check_loading(
         return None
     started = time.monotonic()
     try:
-        annotator = build()
-        annotator.segmenter()
+        predictor = build()
+        predictor.segmenter()
     except SegmenterError as error:
         yield problem_of("loading", error)
         return None
     yield ok("loading", f"the model loads in {time.monotonic() - started:.1f} s")
-    return annotator
+    return predictor
 
 
 def _describe_weights(model: str, found: Whereabouts) -> Finding:

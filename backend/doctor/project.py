@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backend.doctor.findings import Check, Finding, ok, problem, skipped, warning
-from backend.label_studio.client import LabelStudioClient, Reply
+from backend.label_studio import LabelStudioClient, Reply
 
 NO_PROJECT: Final = "no project is chosen with --project"
 _PROJECTS_SHOWN: Final = 10

@@ -22,13 +22,11 @@ from backend.doctor.findings import (
 from backend.doctor.labels import EDITOR
 from backend.doctor.project import NO_PROJECT, Project, first_task
 from backend.errors import BadLabelConfig
-from backend.http.urls import shorten
-from backend.images.fetcher import ImageFetcher
-from backend.inference.predictor import PreAnnotator
-from backend.inference.prefetch import Intake, Job
-from backend.label_config.parser import LabelConfig
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.requests import PredictRequest
+from backend.http import shorten
+from backend.images import ImageFetcher
+from backend.inference import Job, Predictor, Prefetcher
+from backend.label_config import LabelConfig
+from backend.label_studio import LabelStudioClient, PredictRequest
 from backend.types import FetchedImage, LabelStudioAccess, Task
 from segmenter import SegmenterError
 
@@ -70,7 +68,7 @@ def check_sample(
 
 
 def check_prediction(
-    annotator: PreAnnotator | None,
+    predictor: Predictor | None,
     project: Project | None,
     config: LabelConfig | None,
     task: Task | None,
@@ -80,7 +78,7 @@ def check_prediction(
     if project is None or config is None or task is None:
         yield skipped("prediction", "no image was read")
         return
-    if annotator is None:
+    if predictor is None:
         yield skipped("prediction", "the model is not loaded")
         return
     request = PredictRequest(
@@ -92,7 +90,7 @@ def check_prediction(
     started = time.monotonic()
     with _overheard() as messages:
         try:
-            (answer,) = annotator.predict(request, access)
+            (answer,) = predictor.predict(request, access)
         except (SegmenterError, BadLabelConfig) as error:
             yield problem_of("prediction", error)
             return
@@ -109,7 +107,7 @@ def _read_images(
     def fetch(job: Job) -> FetchedImage:
         return fetcher.fetch(job.address, access=access, task_id=task.id)
 
-    with Intake([task], lambda task: config.for_task(task.data), fetch) as intake:
+    with Prefetcher([task], lambda task: config.for_task(task.data), fetch) as intake:
         while not intake.is_empty:
             for broken in intake.take_broken():
                 yield from (problem_of("image", error) for error in broken.failures)

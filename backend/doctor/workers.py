@@ -4,10 +4,10 @@ import contextlib
 
 import redis
 
-from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch import JobQueue, queue_connection
 from backend.doctor.findings import Check, ok, skipped, warning
 from backend.errors import SettingsError
-from backend.settings.environment import Settings
+from backend.settings import Settings
 
 
 def check_workers(settings: Settings, queue_name: str) -> Check[None]:

@@ -4,7 +4,7 @@ A request in, an Answer out: no redirect is followed, no cookie kept, no passwor
 file of the environment used. Every failure is an ImageError.
 
 HTTP_PROXY and its like are not heeded: a proxy resolves names itself, and would
-connect where `guarded_network.py` does not.
+connect where `network.py` does not.
 """
 
 import functools
@@ -20,8 +20,8 @@ import httpx
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageTooLarge, ImageTooSlow
 from backend.http.network import Resolve
-from backend.http.transport import DEADLINE, REACH, GuardedTransport
-from backend.http.urls import Reach, shorten
+from backend.http.transport import DEADLINE, SCOPE, ScopedTransport
+from backend.http.urls import NetworkScope, shorten
 
 # They log every address, the signatures of pre-signed ones included.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -44,7 +44,7 @@ class Answer:
     body: bytes
 
 
-class WebClient:
+class HttpClient:
     """Thread-safe sender of bounded requests."""
 
     def __init__(self, *, resolve: Resolve) -> None:
@@ -53,7 +53,7 @@ class WebClient:
             http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         )
         self._client = httpx.Client(
-            transport=GuardedTransport(resolve=resolve, trusted=_trusted_authorities()),
+            transport=ScopedTransport(resolve=resolve, trusted=_trusted_authorities()),
             trust_env=False,
             cookies=no_cookies,
             follow_redirects=False,
@@ -74,7 +74,7 @@ class WebClient:
         method: str,
         url: httpx.URL,
         *,
-        reach: Reach,
+        scope: NetworkScope,
         deadline: Deadline,
         max_bytes: int,
         headers: Mapping[str, str] | None = None,
@@ -86,7 +86,7 @@ class WebClient:
         every piece of headers and body.
 
         Raises:
-            ImageRefused: if the host is out of reach.
+            ImageRefused: if the host is out of scope.
             ImageTooLarge: if the body is larger than `max_bytes`.
             ImageTooSlow: if the deadline passes.
             ImageError: if no whole answer came, for whatever other reason.
@@ -96,7 +96,7 @@ class WebClient:
             url,
             headers=dict(headers or {}),
             json=json,
-            extensions={REACH: reach, DEADLINE: deadline},
+            extensions={SCOPE: scope, DEADLINE: deadline},
         )
         try:
             response = self._client.send(request, stream=True)

@@ -18,7 +18,7 @@ import httpcore
 
 from backend.deadline import Deadline
 from backend.errors import ImageRefused
-from backend.http.urls import Reach
+from backend.http.urls import NetworkScope
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -36,19 +36,21 @@ def resolve_host(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class GuardedNetwork(httpcore.NetworkBackend):
+class ScopedNetwork(httpcore.NetworkBackend):
     """Opens the connections of one exchange."""
 
-    def __init__(self, *, resolve: Resolve, reach: Reach, deadline: Deadline) -> None:
+    def __init__(
+        self, *, resolve: Resolve, scope: NetworkScope, deadline: Deadline
+    ) -> None:
         """Limit one exchange.
 
         Args:
             resolve: host and port -> IP addresses; called in a thread of its own.
-            reach: what every address of the host must lie in.
+            scope: what every address of the host must lie in.
             deadline: of the whole exchange.
         """
         self._resolve = resolve
-        self._reach = reach
+        self._scope = scope
         self._deadline = deadline
 
     def connect_tcp(
@@ -64,14 +66,14 @@ class GuardedNetwork(httpcore.NetworkBackend):
         One address that is dead takes no more than its share of the time.
 
         Raises:
-            ImageRefused: if the host has an address outside of the reach.
+            ImageRefused: if the host has an address outside of the scope.
             httpcore.ConnectError: if the host cannot be resolved or reached.
             httpcore.ConnectTimeout: if it takes too long.
         """
         addresses = self._look_up(host, port)
         for address in addresses:
-            if not self._reach.allows(address):
-                raise _out_of_reach(host, port, address, self._reach)
+            if not self._scope.allows(address):
+                raise _out_of_scope(host, port, address, self._scope)
         failure: Exception = httpcore.ConnectError(f"host {host!r} has no address")
         for tried, address in enumerate(addresses):
             left_s = self._left_s(httpcore.ConnectTimeout)
@@ -149,12 +151,14 @@ class _TimedStream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-def _out_of_reach(host: str, port: int, address: str, reach: Reach) -> ImageRefused:
+def _out_of_scope(
+    host: str, port: int, address: str, scope: NetworkScope
+) -> ImageRefused:
     is_ipv6 = ":" in host
     place = f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
     has = "is" if _is_ip(host) else f"has the address {address}, which is"
     return ImageRefused(
-        f"Host {host!r} {has} outside of {reach.value}. If images may be read there, "
+        f"Host {host!r} {has} outside of {scope.value}. If images may be read there, "
         f"add {place} to IMAGE_HOSTS, which then lists every host besides Label Studio "
         f"that is read from; if it is Label Studio, set LABEL_STUDIO_URL to it."
     )

@@ -14,15 +14,15 @@ import httpcore
 import httpx
 
 from backend.deadline import Deadline
-from backend.http.network import GuardedNetwork, Resolve
-from backend.http.urls import Reach
+from backend.http.network import Resolve, ScopedNetwork
+from backend.http.urls import NetworkScope
 
-# Keys of the request extensions that hold a `Reach` and a `Deadline`.
-REACH: Final = "reach"
+# Keys of the request extensions that hold a `NetworkScope` and a `Deadline`.
+SCOPE: Final = "scope"
 DEADLINE: Final = "deadline"
 
 
-class GuardedTransport(httpx.BaseTransport):
+class ScopedTransport(httpx.BaseTransport):
     """Sends a request as far, and waits as long, as its extensions say."""
 
     def __init__(self, *, resolve: Resolve, trusted: ssl.SSLContext) -> None:
@@ -34,18 +34,18 @@ class GuardedTransport(httpx.BaseTransport):
         """Send one request.
 
         Raises:
-            ImageRefused: if the host has an address outside of the reach.
+            ImageRefused: if the host has an address outside of the scope.
             httpx.TimeoutException: if the deadline passes.
             httpx.TransportError: if no answer comes for another reason.
         """
-        reach: Reach = request.extensions[REACH]
+        scope: NetworkScope = request.extensions[SCOPE]
         deadline: Deadline = request.extensions[DEADLINE]
         sent = _for_httpcore(request)
         connection = httpcore.HTTPConnection(
             sent.url.origin,
             ssl_context=self._trusted,
-            network_backend=GuardedNetwork(
-                resolve=self._resolve, reach=reach, deadline=deadline
+            network_backend=ScopedNetwork(
+                resolve=self._resolve, scope=scope, deadline=deadline
             ),
         )
         with _errors_of_httpx():

@@ -51,7 +51,7 @@ _METADATA_SERVICES: Final = frozenset(
 )
 
 
-class Reach(enum.Enum):
+class NetworkScope(enum.Enum):
     """Which networks a request may connect to."""
 
     PUBLIC = "the public internet"
@@ -59,15 +59,15 @@ class Reach(enum.Enum):
     ANYWHERE = "any address"
 
     def allows(self, address: str) -> bool:
-        """Say whether an IP address lies within this reach."""
-        if self is Reach.ANYWHERE:
+        """Say whether an IP address lies within this scope."""
+        if self is NetworkScope.ANYWHERE:
             return True
         ip = _unwrap(ipaddress.ip_address(address))
         if ip in _METADATA_SERVICES:
             return False
         if _is_public(ip):
             return True
-        return self is Reach.PRIVATE and any(
+        return self is NetworkScope.PRIVATE and any(
             ip in network for network in _PRIVATE_NETWORKS
         )
 

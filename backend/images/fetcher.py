@@ -20,16 +20,29 @@ import httpx
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreadable
-from backend.http.client import Answer, WebClient
-from backend.http.network import Resolve, resolve_host
-from backend.http.urls import SUPPORTED, HostRule, Reach, parse_url, shorten
+from backend.http import (
+    SUPPORTED,
+    Answer,
+    HostRule,
+    HttpClient,
+    NetworkScope,
+    Resolve,
+    parse_url,
+    resolve_host,
+    shorten,
+)
 from backend.images.decoding import check_formats, decode_image
 from backend.images.local_files import LocalFiles
-from backend.images.slow_hosts import SlowHosts
+from backend.images.slow_hosts import HostCircuitBreakers
 from backend.images.status_errors import explain_status, name_image
-from backend.label_studio.auth import TokenDesk
-from backend.label_studio.task_urls import local_file, locate
-from backend.label_studio.urls import is_untrusted_home, reach_of, takes_token
+from backend.label_studio import (
+    TokenProvider,
+    is_untrusted_label_studio,
+    local_file,
+    locate,
+    network_scope,
+    takes_token,
+)
 from backend.types import IMAGE_FORMATS, FetchedImage, LabelStudioAccess
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -91,9 +104,9 @@ class ImageFetcher:
             else None
         )
         self._clock = clock
-        self._web = WebClient(resolve=resolve)
-        self._tokens = TokenDesk(self._web, clock, self._image_hosts)
-        self._slow_hosts = SlowHosts(clock)
+        self._web = HttpClient(resolve=resolve)
+        self._tokens = TokenProvider(self._web, clock, self._image_hosts)
+        self._slow_hosts = HostCircuitBreakers(clock)
 
     def close(self) -> None:
         """Refuse further requests."""
@@ -105,7 +118,7 @@ class ImageFetcher:
         """Read one image.
 
         The token of `access` goes to files below `access.url` and nowhere else.
-        `access` also widens where images may be, see `addresses.reach_of`.
+        `access` also widens where images may be, see `addresses.network_scope`.
 
         Args:
             address: a path on Label Studio, an http(s) address, a data: URI, or,
@@ -184,12 +197,12 @@ class ImageFetcher:
         self, url: httpx.URL, access: LabelStudioAccess, deadline: Deadline
     ) -> Answer:
         """Send one GET, unless its host hangs."""
-        reach = reach_of(url, access, self._image_hosts)
+        scope = network_scope(url, access, self._image_hosts)
         try:
             with self._slow_hosts.asking(url, deadline):
-                return self._get(url, access, reach, deadline)
+                return self._get(url, access, scope, deadline)
         except ImageRefused as e:
-            if is_untrusted_home(url, access):
+            if is_untrusted_label_studio(url, access):
                 raise ImageRefused(f"{e} {_HOW_TO_TRUST}") from e
             raise
 
@@ -197,7 +210,7 @@ class ImageFetcher:
         self,
         url: httpx.URL,
         access: LabelStudioAccess,
-        reach: Reach,
+        scope: NetworkScope,
         deadline: Deadline,
     ) -> Answer:
         """Send one GET, with a token if it is for a file of Label Studio's."""
@@ -211,7 +224,7 @@ class ImageFetcher:
                 "GET",
                 url,
                 headers=headers,
-                reach=reach,
+                scope=scope,
                 deadline=deadline,
                 max_bytes=self._max_bytes,
             )

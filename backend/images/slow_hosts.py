@@ -14,10 +14,10 @@ from typing import Final
 
 import httpx
 
-from backend.circuit_breaker import Circuit
+from backend.circuit_breaker import CircuitBreaker
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageTooSlow
-from backend.http.urls import origin, shorten
+from backend.http import origin, shorten
 
 _TIMEOUTS_IN_A_ROW: Final = 3
 _PAUSE_S: Final = 60.0
@@ -27,14 +27,14 @@ _MOST_HOSTS: Final = 1_000
 _Place = tuple[str, int]
 
 
-class SlowHosts:
+class HostCircuitBreakers:
     """Thread-safe memory of the hosts that timed out last, by host and port."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Know no host; `clock` gives monotonic seconds."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._circuits: OrderedDict[_Place, Circuit] = OrderedDict()
+        self._breakers: OrderedDict[_Place, CircuitBreaker] = OrderedDict()
 
     @contextlib.contextmanager
     def asking(self, url: httpx.URL, deadline: Deadline) -> Iterator[None]:
@@ -68,8 +68,8 @@ class SlowHosts:
         self, url: httpx.URL, place: _Place, deadline: Deadline
     ) -> None:
         with self._lock:
-            circuit = self._circuits.get(place)
-        pause_s = 0.0 if circuit is None else circuit.pause_s()
+            breaker = self._breakers.get(place)
+        pause_s = 0.0 if breaker is None else breaker.pause_s()
         if pause_s > 0:
             raise ImageTooSlow(
                 f"{shorten(str(url))} was not asked for: {_name(place)} did not answer "
@@ -80,25 +80,25 @@ class SlowHosts:
 
     def _trip(self, place: _Place, reason: str) -> None:
         with self._lock:
-            circuit = self._circuits.setdefault(
+            breaker = self._breakers.setdefault(
                 place,
-                Circuit(
+                CircuitBreaker(
                     f"Host {_name(place)}",
                     cooldown_s=_PAUSE_S,
                     clock=self._clock,
-                    faults_to_break=_TIMEOUTS_IN_A_ROW,
+                    failure_threshold=_TIMEOUTS_IN_A_ROW,
                 ),
             )
-            self._circuits.move_to_end(place)
-            while len(self._circuits) > _MOST_HOSTS:
-                self._circuits.popitem(last=False)
-        circuit.trip(reason)
+            self._breakers.move_to_end(place)
+            while len(self._breakers) > _MOST_HOSTS:
+                self._breakers.popitem(last=False)
+        breaker.record_failure(reason)
 
     def _forget(self, place: _Place) -> None:
         with self._lock:
-            circuit = self._circuits.pop(place, None)
-        if circuit is not None:
-            circuit.mend()
+            breaker = self._breakers.pop(place, None)
+        if breaker is not None:
+            breaker.record_success()
 
 
 def _name(place: _Place) -> str:

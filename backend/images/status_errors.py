@@ -10,9 +10,8 @@ from typing import Final
 import httpx
 
 from backend.errors import ImageError, ImageNotFound, ImageUnauthorized
-from backend.http.urls import shorten
-from backend.label_studio.task_urls import cloud_bucket, local_file
-from backend.label_studio.urls import is_label_studio, takes_token
+from backend.http import shorten
+from backend.label_studio import cloud_bucket, is_label_studio, local_file, takes_token
 from backend.types import LabelStudioAccess
 
 _LONGEST_SHOWN: Final = 120

@@ -18,17 +18,17 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
-class OutOfTime(Exception):
-    """The deadline came before the work's turn."""
+class DeadlineExceeded(Exception):
+    """The deadline came before the work began."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Order(Generic[Work]):
+class WorkItem(Generic[Work]):
     """One piece of work that somebody wants.
 
     Attributes:
         work: what to compute.
-        key: orders of one key want the same; one of them is computed.
+        key: items of one key want the same; one of them is computed.
         kind: work of one kind alone shares a batch.
         deadline: on the batcher's clock; nobody waits, and nothing begins, after it.
         is_urgent: goes before what is not.
@@ -50,17 +50,17 @@ class _Entry(Generic[Work, Result]):
     work: Work
     key: Hashable
     kind: Hashable
-    orders: list[Order[Work]]
+    items: list[WorkItem[Work]]
     result: Result | Exception | None = None
 
     @property
     def deadline(self) -> float:
-        return max(order.deadline for order in self.orders)
+        return max(item.deadline for item in self.items)
 
     @property
-    def turn(self) -> tuple[bool, int]:
+    def priority(self) -> tuple[bool, int]:
         """Small goes first."""
-        return min((not order.is_urgent, order.rank) for order in self.orders)
+        return min((not item.is_urgent, item.rank) for item in self.items)
 
 
 class MicroBatcher(Generic[Work, Result]):
@@ -72,40 +72,40 @@ class MicroBatcher(Generic[Work, Result]):
         # Both by key: in line, in the order in which it came; and being computed.
         self._waiting: dict[Hashable, _Entry[Work, Result]] = {}
         self._computing: dict[Hashable, _Entry[Work, Result]] = {}
-        self._entries: dict[Order[Work], _Entry[Work, Result]] = {}
+        self._entries: dict[WorkItem[Work], _Entry[Work, Result]] = {}
         self._changed = threading.Condition()
         # Always the same one: torch keeps much per thread. An interpreter that ends
         # waits for it, where it would abort if it were inside torch.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
 
-    def submit(self, orders: Sequence[Order[Work]]) -> None:
+    def submit(self, items: Sequence[WorkItem[Work]]) -> None:
         """Get in line; nothing is computed before somebody waits with `result`.
 
-        Whoever submits an order has to `withdraw` it in the end, answered or not.
+        Whoever submits an item has to `withdraw` it in the end, answered or not.
         """
         with self._changed:
-            for order in orders:
-                entry = self._computing.get(order.key) or self._waiting.get(order.key)
+            for item in items:
+                entry = self._computing.get(item.key) or self._waiting.get(item.key)
                 if entry is None:
                     entry = _Entry(
-                        work=order.work, key=order.key, kind=order.kind, orders=[]
+                        work=item.work, key=item.key, kind=item.kind, items=[]
                     )
-                    self._waiting[order.key] = entry
-                entry.orders.append(order)
-                self._entries[order] = entry
+                    self._waiting[item.key] = entry
+                entry.items.append(item)
+                self._entries[item] = entry
 
-    def withdraw(self, orders: Sequence[Order[Work]]) -> None:
+    def withdraw(self, items: Sequence[WorkItem[Work]]) -> None:
         """Get out of line again; what is being computed goes on."""
         with self._changed:
-            for order in orders:
-                entry = self._entries.pop(order)
-                entry.orders.remove(order)
-                if not entry.orders and self._waiting.get(order.key) is entry:
-                    del self._waiting[order.key]
+            for item in items:
+                entry = self._entries.pop(item)
+                entry.items.remove(item)
+                if not entry.items and self._waiting.get(item.key) is entry:
+                    del self._waiting[item.key]
 
     def result(
         self,
-        order: Order[Work],
+        item: WorkItem[Work],
         compute: Callable[[Sequence[Work]], Sequence[Result | Exception]],
         *,
         most: int,
@@ -113,27 +113,27 @@ class MicroBatcher(Generic[Work, Result]):
         """Wait for a result, and have a batch begun when none is being computed.
 
         Args:
-            order: submitted and not withdrawn.
+            item: submitted and not withdrawn.
             compute: one result per piece of work, all of one kind. If it raises for
                 several, each is tried alone, so that one costs the others nothing.
             most: pieces of work in a batch.
 
         Returns:
-            The result, what `compute` raised for this work, or `OutOfTime`.
+            The result, what `compute` raised for this work, or `DeadlineExceeded`.
         """
-        entry = self._entries[order]
+        entry = self._entries[item]
         while True:
             with self._changed:
                 while entry.result is None and self._computing:
-                    left_s = order.deadline - self._clock()
+                    left_s = item.deadline - self._clock()
                     if left_s <= 0:
                         break
                     self._changed.wait(left_s)
                 if entry.result is not None:
                     return entry.result
-                if self._clock() >= order.deadline:
+                if self._clock() >= item.deadline:
                     # What has been begun goes on, for the cache and the next request.
-                    return OutOfTime()
+                    return DeadlineExceeded()
                 batch = self._take(most)
             if batch:  # not if the deadline came between two looks at the clock
                 self._thread.submit(self._compute, batch, compute)
@@ -144,7 +144,7 @@ class MicroBatcher(Generic[Work, Result]):
         # Sorting keeps the order in which equals came.
         in_line = sorted(
             (entry for entry in self._waiting.values() if entry.deadline > now),
-            key=lambda entry: entry.turn,
+            key=lambda entry: entry.priority,
         )
         batch = [entry for entry in in_line if entry.kind == in_line[0].kind][:most]
         for entry in batch:
@@ -166,7 +166,7 @@ class MicroBatcher(Generic[Work, Result]):
                 # this thread; nobody is to wait for it.
                 for place, entry in enumerate(batch):
                     entry.result = (
-                        results[place] if place < len(results) else OutOfTime()
+                        results[place] if place < len(results) else DeadlineExceeded()
                     )
                 self._changed.notify_all()
 

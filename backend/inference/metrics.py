@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from backend.cache.fault_guard import CacheStats
+from backend.cache import CacheStats
 
 
 class Metrics:

@@ -17,14 +17,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from backend.errors import BadLabelConfig
-from backend.inference.batcher import OutOfTime
+from backend.inference.batcher import DeadlineExceeded
 from backend.inference.metrics import Metrics
-from backend.inference.prefetch import Arrival, Intake, Job, OpenTask, without_traceback
-from backend.inference.scorer import MapMaker, Query, Scorer
-from backend.label_config.parser import LabelConfig, read_label_config
-from backend.label_studio.requests import PredictRequest
-from backend.regions.painting import Canvas, paint
-from backend.regions.results import prediction
+from backend.inference.prefetch import (
+    FetchResult,
+    Job,
+    PendingTask,
+    Prefetcher,
+    without_traceback,
+)
+from backend.inference.scorer import Query, Scorer, Segmenter
+from backend.label_config import LabelConfig, read_label_config
+from backend.label_studio import PredictRequest
+from backend.regions import Canvas, paint, prediction
 from backend.types import ControlDefaults, FetchedImage, LabelStudioAccess, Task
 from segmenter import Mode, ScoreMaps
 
@@ -41,7 +46,7 @@ Answer = dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class TaskOutcome:
     """What became of one task.
 
     Attributes:
@@ -71,7 +76,7 @@ class _Run:
     config: LabelConfig
     version: str
     access: LabelStudioAccess
-    segmenter: MapMaker
+    segmenter: Segmenter
     deadline: float
     is_urgent: bool = False
     rank: int = 0
@@ -84,7 +89,7 @@ def _forget(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreAnnotator:
+class Predictor:
     """Answers predict requests.
 
     Attributes:
@@ -97,15 +102,15 @@ class PreAnnotator:
         defaults: what holds for a control of a label config that does not say.
         budget_s: seconds after which the rest of a request's tasks is left.
         clock: monotonic seconds.
-        put_off: told which tasks a request had no time for.
-        slots: how many requests are answered at a time. The others wait for as long
-            as their budget lasts.
-        seats: how many requests are answered or wait at a time, so that the server has
-            threads left for `/health`. To more of them nothing is answered, at once,
-            and their tasks are put off.
+        on_timeout: told which tasks a request had no time for.
+        max_concurrent: bounds how many requests are answered at a time. The others
+            wait for as long as their budget lasts.
+        max_pending: bounds how many requests are answered or wait, so that the server
+            has threads left for `/health`. More of them get empty answers at once,
+            and their tasks go to `on_timeout`.
     """
 
-    segmenter: Callable[[], MapMaker]
+    segmenter: Callable[[], Segmenter]
     fetcher: Fetcher
     scorer: Scorer
     metrics: Metrics
@@ -113,11 +118,15 @@ class PreAnnotator:
     defaults: ControlDefaults
     budget_s: float
     clock: Callable[[], float] = time.monotonic
-    put_off: Callable[[Sequence[Task], PredictRequest, LabelStudioAccess], None] = (
+    on_timeout: Callable[[Sequence[Task], PredictRequest, LabelStudioAccess], None] = (
         _forget
     )
-    slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(8))
-    seats: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(128))
+    max_concurrent: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(8)
+    )
+    max_pending: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(128)
+    )
 
     def model_version(self, label_config: str) -> str:
         """The version of all predictions under this label config.
@@ -169,7 +178,7 @@ class PreAnnotator:
             logger.info("Project %s: %s", request.project, note)
         answers: list[Answer | None] = [None] * len(request.tasks)
         version = self.version_of(config.fingerprint)
-        with self._slot() as has_slot:
+        with self._admission() as has_slot:
             if has_slot:
                 run = _Run(
                     config=config,
@@ -189,37 +198,37 @@ class PreAnnotator:
         ]
         if left:
             self._count_left(len(left), len(answers))
-            self.put_off(left, request, access)
+            self.on_timeout(left, request, access)
         if request.is_interactive:
             empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
 
     @contextmanager
-    def _slot(self) -> Iterator[bool]:
+    def _admission(self) -> Iterator[bool]:
         """Take a seat and wait for a slot; False if there is none in time."""
-        if not self.seats.acquire(blocking=False):
+        if not self.max_pending.acquire(blocking=False):
             yield False
             return
         try:
-            if not self.slots.acquire(timeout=self.budget_s):
+            if not self.max_concurrent.acquire(timeout=self.budget_s):
                 yield False
                 return
             try:
                 yield True
             finally:
-                self.slots.release()
+                self.max_concurrent.release()
         finally:
-            self.seats.release()
+            self.max_pending.release()
 
-    def work_through(
+    def predict_in_background(
         self,
         tasks: Sequence[Task],
         label_config: str,
         access: LabelStudioAccess,
         *,
         limit_s: float,
-    ) -> Generator[Outcome, None, None]:
+    ) -> Generator[TaskOutcome, None, None]:
         """Predict tasks that nobody waits for; requests go before them.
 
         Args:
@@ -249,7 +258,7 @@ class PreAnnotator:
         )
         yield from self._outcomes(tasks, run)
 
-    def _outcomes(self, tasks: Sequence[Task], run: _Run) -> Iterator[Outcome]:
+    def _outcomes(self, tasks: Sequence[Task], run: _Run) -> Iterator[TaskOutcome]:
         """Outcomes as they get ready; none for tasks that no time was left for."""
 
         def fetch(job: Job) -> FetchedImage:
@@ -257,7 +266,7 @@ class PreAnnotator:
                 job.address, access=run.access, task_id=job.task.task.id
             )
 
-        with Intake(
+        with Prefetcher(
             tasks,
             lambda task: run.config.for_task(task.data),
             fetch,
@@ -273,7 +282,9 @@ class PreAnnotator:
                 for task in self._work_off(arrivals, run):
                     yield from self._finish(task, run)
 
-    def _work_off(self, arrivals: Sequence[Arrival], run: _Run) -> Iterator[OpenTask]:
+    def _work_off(
+        self, arrivals: Sequence[FetchResult], run: _Run
+    ) -> Iterator[PendingTask]:
         """Score and paint what has arrived; tasks whose last image that was."""
         queries: dict[tuple[Job, Mode], Query] = {}
         for arrival in arrivals:
@@ -310,7 +321,7 @@ class PreAnnotator:
     ) -> None:
         """Draw what all controls of this mode find on the job's image."""
         task = job.task
-        if isinstance(maps, OutOfTime):
+        if isinstance(maps, DeadlineExceeded):
             task.failures.append(maps)
             return
         if isinstance(maps, Exception):
@@ -325,16 +336,16 @@ class PreAnnotator:
                 if control.mode != mode:
                     continue
                 if self.clock() >= run.deadline + _GRACE_01 * self.budget_s:
-                    task.failures.append(OutOfTime())
+                    task.failures.append(DeadlineExceeded())
                     return
                 regions += paint(control, maps, canvas)
         # The border to what draws: a fault there costs this task and not its batch.
         except Exception as error:
             task.failures.append(without_traceback(error))
 
-    def _finish(self, task: OpenTask, run: _Run) -> Iterator[Outcome]:
+    def _finish(self, task: PendingTask, run: _Run) -> Iterator[TaskOutcome]:
         """The outcome of a task; none if time ran out on it."""
-        failures = [e for e in task.failures if not isinstance(e, OutOfTime)]
+        failures = [e for e in task.failures if not isinstance(e, DeadlineExceeded)]
         if not failures and task.failures:
             return
         answer: dict[str, Any] | None = None
@@ -353,9 +364,9 @@ class PreAnnotator:
         if answer is not None:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
-        yield Outcome(place=task.place, prediction=answer, failures=tuple(failures))
+        yield TaskOutcome(place=task.place, prediction=answer, failures=tuple(failures))
 
-    def _checked(self, task: OpenTask, run: _Run) -> dict[str, Any] | None:
+    def _checked(self, task: PendingTask, run: _Run) -> dict[str, Any] | None:
         """The task's prediction as far as Label Studio's strict validation takes it.
 
         One region that it does not take would cost the whole batch there.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from backend.errors import BackendError, BadTask, ImageNotFound
-from backend.label_config.task_data import read_value
+from backend.label_config import read_value
 from backend.types import Control, FetchedImage, ImageTag, Task
 from segmenter import Mode, SegmenterError
 
@@ -28,7 +28,7 @@ _GATHER_S: Final = 0.01
 
 
 @dataclass(kw_only=True, eq=False)
-class OpenTask:
+class PendingTask:
     """A task on its way to its answer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Job:
         item_index: page of a multi-page image, else None.
     """
 
-    task: OpenTask
+    task: PendingTask
     number: int
     address: str
     controls: tuple[Control, ...]
@@ -77,14 +77,14 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Arrival:
+class FetchResult:
     """A job whose image is here, or why it is not."""
 
     job: Job
     image: FetchedImage | Exception
 
 
-class Intake:
+class Prefetcher:
     """Fetches the images of tasks in parallel while its `with` block lasts."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Intake:
         self._fetch = fetch
         self._entries = self._open(tasks)
         self._fetching: dict[Future[FetchedImage], Job] = {}
-        self._broken: list[OpenTask] = []
+        self._broken: list[PendingTask] = []
         self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
 
     def __enter__(self) -> Self:
@@ -125,12 +125,12 @@ class Intake:
         """Whether nothing is left to take."""
         return not self._fetching and not self._broken
 
-    def take_broken(self) -> list[OpenTask]:
+    def take_broken(self) -> list[PendingTask]:
         """Tasks that have no job, because of what is among their failures."""
         broken, self._broken = self._broken, []
         return broken
 
-    def take_arrivals(self, timeout_s: float) -> list[Arrival]:
+    def take_arrivals(self, timeout_s: float) -> list[FetchResult]:
         """Images that have arrived since, and begin with as many others.
 
         Args:
@@ -141,7 +141,9 @@ class Intake:
             done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
         arrivals = []
         for future in [f for f in self._fetching if f in done][: self._at_once]:
-            arrivals.append(Arrival(job=self._fetching.pop(future), image=_of(future)))
+            arrivals.append(
+                FetchResult(job=self._fetching.pop(future), image=_of(future))
+            )
         self._refill()
         return arrivals
 
@@ -150,15 +152,15 @@ class Intake:
             entry = next(self._entries, None)
             if entry is None:
                 return
-            if isinstance(entry, OpenTask):
+            if isinstance(entry, PendingTask):
                 self._broken.append(entry)
             else:
                 self._fetching[self._pool.submit(self._fetch, entry)] = entry
 
-    def _open(self, tasks: Sequence[Task]) -> Iterator[Job | OpenTask]:
+    def _open(self, tasks: Sequence[Task]) -> Iterator[Job | PendingTask]:
         """The jobs of every task, or the task itself where there can be none."""
         for place, task in enumerate(tasks):
-            opened = OpenTask(place=place, task=task)
+            opened = PendingTask(place=place, task=task)
             try:
                 jobs = list(_jobs_of(opened, self._controls_of(task)))
             # The border to the task's data: whatever it holds costs this task alone.
@@ -191,7 +193,7 @@ def _of(future: Future[FetchedImage]) -> FetchedImage | Exception:
     return without_traceback(error)
 
 
-def _jobs_of(opened: OpenTask, controls: tuple[Control, ...]) -> Iterator[Job]:
+def _jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job]:
     """One job per image; controls on the same image share it.
 
     Raises:

@@ -13,10 +13,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
-from backend.cache.leases import CLAIM_S, ComputedElsewhere, claimed, pauses_s
-from backend.cache.store import Cache, score_key
-from backend.inference.batcher import MicroBatcher, Order, OutOfTime
+from backend.cache import (
+    LEASE_TTL_S,
+    Cache,
+    LeasedElsewhere,
+    UnreadableScores,
+    decode_score_maps,
+    encode_score_maps,
+    hold_leases,
+    poll_intervals_s,
+    score_key,
+)
+from backend.inference.batcher import DeadlineExceeded, MicroBatcher, WorkItem
 from backend.inference.metrics import Metrics
 from backend.types import FetchedImage
 from segmenter import Mode, ScoreMaps, SegmenterOptions
@@ -24,7 +32,7 @@ from segmenter import Mode, ScoreMaps, SegmenterOptions
 logger = logging.getLogger(__name__)
 
 
-class MapMaker(Protocol):
+class Segmenter(Protocol):
     """What this file needs of a segmenter."""
 
     @property
@@ -66,7 +74,7 @@ class Scorer:
         weights_fingerprint: of the model.
         options: of each mode.
         clock: monotonic seconds.
-        claim_s: how long others wait for a process that died while it computed.
+        lease_ttl_s: how long others wait for a process that died while it computed.
     """
 
     cache: Cache
@@ -74,7 +82,7 @@ class Scorer:
     weights_fingerprint: str
     options: Mapping[Mode, SegmenterOptions]
     clock: Callable[[], float] = time.monotonic
-    claim_s: float = CLAIM_S
+    lease_ttl_s: float = LEASE_TTL_S
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
     _fingerprints: Mapping[Mode, str] = field(init=False)
 
@@ -90,7 +98,7 @@ class Scorer:
     def score(
         self,
         queries: Sequence[Query],
-        segmenter: MapMaker,
+        segmenter: Segmenter,
         deadline: float,
         *,
         is_urgent: bool = False,
@@ -104,7 +112,7 @@ class Scorer:
                 with each other and with those of other requests. What another
                 process computes meanwhile is awaited, not computed.
             deadline: on `clock`; the segmenter is not started after it, which
-                gives `OutOfTime`.
+                gives `DeadlineExceeded`.
             is_urgent: somebody waits for this alone; it goes before what is not.
             rank: goes before what has a higher one.
         """
@@ -116,8 +124,8 @@ class Scorer:
             maps = _unpack(packed, query)
             if maps is not None:
                 known[key] = maps
-        orders = {
-            key: Order(
+        items = {
+            key: WorkItem(
                 work=query,
                 key=key,
                 kind=query.mode,
@@ -128,57 +136,57 @@ class Scorer:
             for key, query in zip(keys, queries, strict=True)
             if key not in known
         }
-        request = _Request(orders=orders, known=known)
-        self._batches.submit(list(orders.values()))
+        request = _Request(items=items, known=known)
+        self._batches.submit(list(items.values()))
         try:
             for place, query in enumerate(queries):
                 answer = self._answer(request, keys[place:], segmenter)
                 yield _named_for(query, answer)
         finally:
-            self._batches.withdraw(list(request.orders.values()))
+            self._batches.withdraw(list(request.items.values()))
 
     def _answer(
-        self, request: "_Request", keys: Sequence[str], segmenter: MapMaker
+        self, request: "_Request", keys: Sequence[str], segmenter: Segmenter
     ) -> ScoreMaps | Exception:
         """The answer to the first of `keys`.
 
         While another process computes it, those behind it are computed here.
         """
         first, known, elsewhere = keys[0], request.known, request.elsewhere
-        pauses = pauses_s()
+        pauses = poll_intervals_s()
         while first not in known:
             here = next(
                 (k for k in keys if k not in known and k not in elsewhere), None
             )
             if here is not None:
                 answer = self._batches.result(
-                    request.orders[here],
+                    request.items[here],
                     lambda batch: self._segment(batch, segmenter),
                     most=segmenter.images_per_pass,
                 )
-                if isinstance(answer, ComputedElsewhere):
+                if isinstance(answer, LeasedElsewhere):
                     elsewhere.add(here)
                 else:
                     known[here] = answer
-            elif self.clock() < request.orders[first].deadline:
+            elif self.clock() < request.items[first].deadline:
                 time.sleep(next(pauses))
             else:
-                known[first] = OutOfTime()
+                known[first] = DeadlineExceeded()
             if first in elsewhere:
                 self._look(request, first)
         return known[first]
 
     def _look(self, request: "_Request", key: str) -> None:
         """Take what another process has stored, or its place if it gave up."""
-        order = request.orders[key]
-        standing = self.cache.look(key)
-        maps = _unpack(standing.value, order.work)
+        item = request.items[key]
+        state = self.cache.peek(key)
+        maps = _unpack(state.value, item.work)
         if maps is not None:
             request.known[key] = maps
-        elif not standing.is_taken:
-            self._batches.withdraw([order])
-            request.orders[key] = replace(order)
-            self._batches.submit([request.orders[key]])
+        elif not state.is_leased:
+            self._batches.withdraw([item])
+            request.items[key] = replace(item)
+            self._batches.submit([request.items[key]])
             request.elsewhere.remove(key)
 
     def _key(self, query: Query) -> str:
@@ -189,29 +197,29 @@ class Scorer:
         )
 
     def _segment(
-        self, batch: Sequence[Query], segmenter: MapMaker
+        self, batch: Sequence[Query], segmenter: Segmenter
     ) -> list[ScoreMaps | Exception]:
         """Ask the model for what nobody else computes or has computed.
 
         What it says is stored even if nobody waits any longer.
         """
         keys = [self._key(query) for query in batch]
-        with claimed(self.cache, keys, ttl_s=self.claim_s) as standings:
+        with hold_leases(self.cache, keys, ttl_s=self.lease_ttl_s) as states:
             answers: dict[str, ScoreMaps | Exception] = {}
             missing: dict[str, Query] = {}
-            for key, query, standing in zip(keys, batch, standings, strict=True):
-                maps = _unpack(standing.value, query)
+            for key, query, state in zip(keys, batch, states, strict=True):
+                maps = _unpack(state.value, query)
                 if maps is not None:
                     answers[key] = maps
-                elif standing.is_taken:
-                    answers[key] = ComputedElsewhere()
+                elif state.is_leased:
+                    answers[key] = LeasedElsewhere()
                 else:
                     missing[key] = query
             answers.update(self._compute(missing, segmenter))
         return [answers[key] for key in keys]
 
     def _compute(
-        self, queries: Mapping[str, Query], segmenter: MapMaker
+        self, queries: Mapping[str, Query], segmenter: Segmenter
     ) -> dict[str, ScoreMaps | Exception]:
         """One pass of the model, by key."""
         if not queries:
@@ -252,12 +260,12 @@ class _Request:
     """What one caller asked for, all by key.
 
     Attributes:
-        orders: in the model's line.
+        items: in the model's line.
         known: answers.
         elsewhere: what another process was seen to compute.
     """
 
-    orders: dict[str, Order[Query]]
+    items: dict[str, WorkItem[Query]]
     known: dict[str, ScoreMaps | Exception] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
 

@@ -1,1 +1,55 @@
-"""TODO door."""
+"""Label Studio from outside: its API, its requests, its addresses and tokens.
+
+In: JSON that it sends, paths of its API. Out: tasks, projects, URLs to ask, headers.
+Refuses to know label configs, images and predictions' making.
+"""
+
+from backend.label_studio.auth import TokenProvider
+from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask, causes
+from backend.label_studio.connections import LabelStudioConnections
+from backend.label_studio.project_tasks import (
+    PAGE_SIZE,
+    Page,
+    PredictionSummary,
+    ProjectInfo,
+    ProjectTasks,
+)
+from backend.label_studio.requests import (
+    PredictRequest,
+    parse_new_tasks,
+    parse_predict,
+    parse_setup,
+)
+from backend.label_studio.task_urls import cloud_bucket, local_file, locate
+from backend.label_studio.urls import (
+    is_label_studio,
+    is_untrusted_label_studio,
+    network_scope,
+    takes_token,
+)
+
+__all__ = [
+    "PAGE_SIZE",
+    "LabelStudioClient",
+    "LabelStudioConnections",
+    "NoReply",
+    "Page",
+    "PredictRequest",
+    "PredictionSummary",
+    "ProjectInfo",
+    "ProjectTasks",
+    "Reply",
+    "TokenProvider",
+    "ask",
+    "causes",
+    "cloud_bucket",
+    "is_label_studio",
+    "is_untrusted_label_studio",
+    "local_file",
+    "locate",
+    "network_scope",
+    "parse_new_tasks",
+    "parse_predict",
+    "parse_setup",
+    "takes_token",
+]

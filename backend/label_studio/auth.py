@@ -16,9 +16,8 @@ from typing import Any, Final
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageTooSlow, ImageUnauthorized
-from backend.http.client import WebClient
-from backend.http.urls import HostRule, parse_url, shorten
-from backend.label_studio.urls import reach_of
+from backend.http import HostRule, HttpClient, parse_url, shorten
+from backend.label_studio.urls import network_scope
 from backend.types import LabelStudioAccess
 
 # An access token is renewed this long before its end, and a short-lived one when
@@ -42,12 +41,12 @@ class _AccessToken:
         return now_s < self.renew_at_s
 
 
-class TokenDesk:
+class TokenProvider:
     """Thread-safe source of Authorization headers for any number of tokens."""
 
     def __init__(
         self,
-        web: WebClient,
+        web: HttpClient,
         clock: Callable[[], float],
         image_hosts: tuple[HostRule, ...] = (),
     ) -> None:
@@ -143,7 +142,7 @@ class TokenDesk:
         answer = self._web.send(
             "POST",
             endpoint,
-            reach=reach_of(endpoint, access, self._image_hosts),
+            scope=network_scope(endpoint, access, self._image_hosts),
             deadline=deadline,
             max_bytes=_MAX_ANSWER_BYTES,
             json={"refresh": access.token},

@@ -18,9 +18,8 @@ import httpx
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageTooSlow
-from backend.http.client import WebClient
-from backend.http.network import resolve_host
-from backend.label_studio.auth import TokenDesk
+from backend.http import HttpClient, resolve_host
+from backend.label_studio.auth import TokenProvider
 from backend.types import LabelStudioAccess
 
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -125,8 +124,8 @@ class LabelStudioClient:
             access: with an address and a token.
         """
         self.access = access
-        self._web = WebClient(resolve=resolve_host)
-        self._tokens = TokenDesk(self._web, time.monotonic)
+        self._web = HttpClient(resolve=resolve_host)
+        self._tokens = TokenProvider(self._web, time.monotonic)
 
     def close(self) -> None:
         """Close all connections."""

@@ -24,7 +24,7 @@ _LONGEST_TOKEN: Final = 2_000
 _NO_HOSTNAME: Final = re.compile(r"[@?#\s]")
 
 
-class ProjectAccess:
+class LabelStudioConnections:
     """Label Studio's address and token per project."""
 
     def __init__(self, environment: LabelStudioAccess, *, trusts_setup: bool) -> None:
@@ -44,7 +44,7 @@ class ProjectAccess:
         self._learned: OrderedDict[str, LabelStudioAccess] = OrderedDict()
         self._lock = threading.Lock()
 
-    def learn(self, setup: SetupRequest) -> None:
+    def register(self, setup: SetupRequest) -> None:
         """Remember a project's address and token, unless they cannot be such."""
         if setup.project is None or setup.hostname is None:
             return
@@ -63,7 +63,7 @@ class ProjectAccess:
             while len(self._learned) > _MOST_PROJECTS:
                 self._learned.popitem(last=False)
 
-    def of(self, project: str | None) -> LabelStudioAccess:
+    def get(self, project: str | None) -> LabelStudioAccess:
         """How to read a project's images.
 
         The operator's address wins, with the operator's token or, where there is
@@ -81,7 +81,7 @@ class ProjectAccess:
             url=self._environment.url,
             token=token,
             from_environment=True,
-            known_as=None if learned is None else learned.url,
+            external_url=None if learned is None else learned.url,
         )
 
 

@@ -16,7 +16,7 @@ from tenacity import Retrying
 
 from backend.errors import LabelStudioRefusal
 from backend.label_studio.client import MAX_BODY_BYTES, LabelStudioClient
-from backend.label_studio.retries import AnswerTooLarge, LabelStudioCalls
+from backend.label_studio.retries import AnswerTooLarge, RetryingClient
 from backend.types import Task
 
 PAGE_SIZE: Final = 1000
@@ -32,7 +32,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProjectFacts:
+class ProjectInfo:
     """What pre-annotation needs to know of a project.
 
     Attributes:
@@ -63,7 +63,7 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holdings:
+class PredictionSummary:
     """Which predictions a task has.
 
     Attributes:
@@ -75,7 +75,7 @@ class Holdings:
     versions: frozenset[str]
 
     @property
-    def has_doubles(self) -> bool:
+    def has_duplicates(self) -> bool:
         """Whether some version may be there more than once."""
         return self.n_predictions > len(self.versions)
 
@@ -88,7 +88,7 @@ class ProjectTasks:
         client: LabelStudioClient,
         project_id: int,
         *,
-        patience_s: float,
+        retry_for_s: float,
         stop: threading.Event | None = None,
     ) -> None:
         """Prepare; nothing is asked yet.
@@ -96,38 +96,38 @@ class ProjectTasks:
         Args:
             client: asks as somebody who may change the project.
             project_id: Label Studio's number.
-            patience_s: how long a Label Studio that is away is waited for.
+            retry_for_s: how long a Label Studio that is away is waited for.
             stop: ends the waiting when it is set.
         """
         self.project_id = project_id
-        self._calls = LabelStudioCalls(
-            client, patience_s=patience_s, stop=stop or threading.Event()
+        self._calls = RetryingClient(
+            client, retry_for_s=retry_for_s, stop=stop or threading.Event()
         )
         # Smaller once a page was too large.
         self._page_size = PAGE_SIZE
 
-    def patiently(self) -> Retrying:
-        """Tries while Label Studio is away, see `LabelStudioCalls`."""
-        return self._calls.patiently()
+    def retrying(self) -> Retrying:
+        """Tries while Label Studio is away, see `RetryingClient`."""
+        return self._calls.retrying()
 
-    def facts(self) -> ProjectFacts:
+    def info(self) -> ProjectInfo:
         """Describe the project.
 
         Raises:
-            LabelStudioAway: if it does not answer for too long; so do all methods.
+            LabelStudioUnavailable: if it does not answer for too long; all methods do.
             LabelStudioRefusal: if it refuses; so do all methods.
         """
         body = self._calls.read(f"/api/projects/{self.project_id}")
         if not isinstance(body, dict):
             raise self._unexpected(body)
-        return ProjectFacts(
+        return ProjectInfo(
             title=str(body.get("title") or ""),
             label_config=str(body.get("label_config") or ""),
             n_tasks=int(body.get("task_number") or 0),
             shown_version=str(body.get("model_version") or ""),
         )
 
-    def lacking(self, version: str, *, after_id: int = 0) -> Page:
+    def tasks_without(self, version: str, *, after_id: int = 0) -> Page:
         """Tasks without a prediction of this version, by id, beginning after an id.
 
         Pages by id and not by number: a task that gets its prediction meanwhile
@@ -135,7 +135,7 @@ class ProjectTasks:
         """
         return self._page(_without(version), _after(after_id))
 
-    def holding_several(self, version: str, *, after_id: int = 0) -> Page:
+    def tasks_with_several(self, version: str, *, after_id: int = 0) -> Page:
         """Tasks with this version and a second prediction, by id, after an id."""
         several = _filter("total_predictions", "greater", "Number", 1)
         return self._page(_with(version), several, _after(after_id))
@@ -144,7 +144,7 @@ class ProjectTasks:
         """All tasks, by id, beginning after an id."""
         return self._page(_after(after_id))
 
-    def of_tab(self, view_id: int) -> Iterator[int]:
+    def tasks_in_tab(self, view_id: int) -> Iterator[int]:
         """Tasks that a tab of the Data Manager shows, in its order.
 
         Its pages go by number: take them all before anything changes.
@@ -175,11 +175,13 @@ class ProjectTasks:
             for row in self._rows_of(task_ids)
         ]
 
-    def holdings(self, task_ids: Sequence[int], version: str) -> dict[int, Holdings]:
+    def prediction_summaries(
+        self, task_ids: Sequence[int], version: str
+    ) -> dict[int, PredictionSummary]:
         """What those of the tasks hold that hold a prediction of the version."""
         # Versions are told only where something is filtered by them.
         return {
-            int(row["id"]): Holdings(
+            int(row["id"]): PredictionSummary(
                 n_predictions=int(row.get("total_predictions") or 0),
                 versions=frozenset(_versions_in(row)),
             )

@@ -1,7 +1,7 @@
 """Calls of Label Studio's API that tell what may pass from what will not.
 
 Label Studio goes away for a restart now and then: what only reads is tried again for
-as long as `patience_s`. What writes is tried once, because a request without an answer
+as long as `retry_for_s`. What writes is tried once, because a request without an answer
 may have been carried out; whoever writes looks first (see `preannotation.py`).
 """
 
@@ -20,7 +20,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from backend.errors import LabelStudioAway, LabelStudioRefusal
+from backend.errors import LabelStudioRefusal, LabelStudioUnavailable
 from backend.label_studio.client import MAX_BODY_BYTES, LabelStudioClient, Reply
 
 logger = logging.getLogger(__name__)
@@ -39,27 +39,27 @@ class AnswerTooLarge(LabelStudioRefusal):
     """More than is read of one answer: tasks may hold their pictures themselves."""
 
 
-class LabelStudioCalls:
+class RetryingClient:
     """Calls as one user. Any thread may make them."""
 
     def __init__(
-        self, client: LabelStudioClient, *, patience_s: float, stop: threading.Event
+        self, client: LabelStudioClient, *, retry_for_s: float, stop: threading.Event
     ) -> None:
         """Prepare; nothing is asked yet.
 
         Args:
             client: asks.
-            patience_s: how long a Label Studio that is away is waited for.
+            retry_for_s: how long a Label Studio that is away is waited for.
             stop: ends the waiting when it is set.
         """
         self._client = client
-        self._patience_s = patience_s
+        self._patience_s = retry_for_s
         self._stop = stop
 
-    def patiently(self) -> Retrying:
-        """Tries while Label Studio is away, with growing pauses, up to `patience_s`."""
+    def retrying(self) -> Retrying:
+        """Retry with growing pauses while Label Studio is away, up to `retry_for_s`."""
         return Retrying(
-            retry=retry_if_exception_type(LabelStudioAway),
+            retry=retry_if_exception_type(LabelStudioUnavailable),
             wait=wait_random_exponential(0.5, _LONGEST_PAUSE_S),
             stop=stop_after_delay(self._patience_s) | stop_when_event_set(self._stop),
             sleep=sleep_using_event(self._stop),
@@ -71,16 +71,16 @@ class LabelStudioCalls:
         """The JSON at a path, asked for until it is there.
 
         Raises:
-            LabelStudioAway: if it does not answer for too long.
+            LabelStudioUnavailable: if it does not answer for too long.
             LabelStudioRefusal: if it refuses.
         """
-        return self.patiently()(self._once, "GET", path)
+        return self.retrying()(self._once, "GET", path)
 
     def write(self, method: str, path: str, body: Any = None) -> Any:
         """POST or DELETE something, once.
 
         Raises:
-            LabelStudioAway: if it is not known whether that was done.
+            LabelStudioUnavailable: if it is not known whether that was done.
             LabelStudioRefusal: if it refuses.
         """
         return self._once(method, path, body)
@@ -96,12 +96,12 @@ class LabelStudioCalls:
         if not isinstance(reply, Reply):
             if reply.is_final:
                 raise LabelStudioRefusal(reply.reason, status=401)
-            raise LabelStudioAway(
+            raise LabelStudioUnavailable(
                 f"Label Studio does not answer: {reply.reason.rstrip('.')}."
             )
         why = reply.reason[:_LONGEST_REASON].rstrip(".")
         if reply.status in _PASSING:
-            raise LabelStudioAway(f"Label Studio answers {where} with {why}.")
+            raise LabelStudioUnavailable(f"Label Studio answers {where} with {why}.")
         if reply.is_cut:
             raise AnswerTooLarge(
                 f"Label Studio's answer to {where} is larger than "

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, quote
 import httpx
 
 from backend.errors import ImageNotFound, ImageRefused
-from backend.http.urls import SUPPORTED, origin, parse_url, shorten
-from backend.label_studio.urls import bears_known_name, is_label_studio, own_file
+from backend.http import SUPPORTED, origin, parse_url, shorten
+from backend.label_studio.urls import is_external_url, is_label_studio, own_file
 from backend.types import LabelStudioAccess
 
 _CLOUD_SCHEMES: Final = frozenset({"s3", "gs", "azure-blob"})
@@ -29,7 +29,7 @@ def locate(
     """Turn a task's text into the URLs to ask, in the order to try them.
 
     A path is Label Studio's, and so is the address of one of its files at
-    `access.known_as`, or on a loopback host: Label Studio writes that when its own
+    `access.external_url`, or on a loopback host: Label Studio writes that when its own
     host is not configured. A cloud storage URI is asked for from Label Studio, which
     holds the keys.
 
@@ -115,7 +115,7 @@ def _path_on_label_studio(address: str, access: LabelStudioAccess) -> str | None
     is_own = is_label_studio(url, access) or (
         access.url is not None
         and own_file(url.path) is not None
-        and (origin(url)[1] in _LOOPBACK_HOSTS or bears_known_name(url, access))
+        and (origin(url)[1] in _LOOPBACK_HOSTS or is_external_url(url, access))
     )
     return url.raw_path.decode("ascii") if is_own else None
 

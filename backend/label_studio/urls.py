@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from backend.errors import ImageRefused
-from backend.http.urls import HostRule, Reach, origin, parse_url, shorten
+from backend.http import HostRule, NetworkScope, origin, parse_url, shorten
 from backend.types import LabelStudioAccess
 
 # Where a path that is a file of Label Studio begins, behind any sub-path.
@@ -55,29 +55,29 @@ def takes_token(url: httpx.URL, access: LabelStudioAccess) -> bool:
     return own_file(url.path[len(sub_path) :]) is not None
 
 
-def is_untrusted_home(url: httpx.URL, access: LabelStudioAccess) -> bool:
+def is_untrusted_label_studio(url: httpx.URL, access: LabelStudioAccess) -> bool:
     """Say whether the host is Label Studio's according to an untrusted `/setup`."""
     return (
-        _is_home(url, access)
+        _is_label_studio_origin(url, access)
         and not access.from_environment
         and not access.may_be_private
     )
 
 
-def bears_known_name(url: httpx.URL, access: LabelStudioAccess) -> bool:
+def is_external_url(url: httpx.URL, access: LabelStudioAccess) -> bool:
     """Say whether the URL is where Label Studio says that it is itself.
 
     No token goes there, as anybody may have said so.
     """
     try:
-        return access.known_as is not None and _is_below(url, access.known_as)
+        return access.external_url is not None and _is_below(url, access.external_url)
     except ImageRefused:  # it is no address at all
         return False
 
 
-def reach_of(
+def network_scope(
     url: httpx.URL, access: LabelStudioAccess, image_hosts: tuple[HostRule, ...]
-) -> Reach:
+) -> NetworkScope:
     """Decide how far a request for this URL may go.
 
     * Label Studio from the environment, and every host that `image_hosts` names:
@@ -89,13 +89,13 @@ def reach_of(
     Raises:
         ImageRefused: if there are rules and none names the host.
     """
-    is_home = _is_home(url, access)
+    is_home = _is_label_studio_origin(url, access)
     if is_home and access.from_environment:
-        return Reach.ANYWHERE
+        return NetworkScope.ANYWHERE
     if any(rule.names(url) for rule in image_hosts):
-        return Reach.ANYWHERE
+        return NetworkScope.ANYWHERE
     if is_home and access.may_be_private:
-        return Reach.PRIVATE
+        return NetworkScope.PRIVATE
     if image_hosts:
         remedy = "or upload the image to Label Studio."
         if is_home:
@@ -108,10 +108,10 @@ def reach_of(
             f"Host {url.host!r} of {shorten(str(url))!r} is not among IMAGE_HOSTS. "
             f"Add {url.netloc.decode()} there, {remedy}"
         )
-    return Reach.PUBLIC
+    return NetworkScope.PUBLIC
 
 
-def _is_home(url: httpx.URL, access: LabelStudioAccess) -> bool:
+def _is_label_studio_origin(url: httpx.URL, access: LabelStudioAccess) -> bool:
     return access.url is not None and origin(url) == origin(parse_url(access.url))
 
 

@@ -34,7 +34,7 @@ class _Bridge:
     hole: int
 
 
-def cut_open(rings: list[Ring]) -> list[Point]:
+def bridge_holes(rings: list[Ring]) -> list[Point]:
     """Join a shell and its holes into one ring.
 
     Args:

@@ -18,7 +18,7 @@ import shapely  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from backend.regions.components import Part
-from backend.regions.polygon_holes import cut_open, signed_area
+from backend.regions.polygon_holes import bridge_holes, signed_area
 
 Ring: TypeAlias = NDArray[np.int64]
 
@@ -60,7 +60,7 @@ def outline(part: Part, *, tolerance_px: float) -> list[tuple[float, float]]:
     if not (tolerance_px >= 0 and math.isfinite(tolerance_px)):
         raise ValueError(f"tolerance_px is {tolerance_px}; it must be 0 or more")
     y0, x0 = part.box_yxyx[:2]
-    ring = cut_open(_simplified(_traced(part.pixels), tolerance_px))
+    ring = bridge_holes(_simplified(_traced(part.pixels), tolerance_px))
     return [(x + x0, y + y0) for x, y in ring]
 
 

@@ -17,12 +17,15 @@ from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import BadRequest as NotJson
 from werkzeug.exceptions import HTTPException
 
-from backend.batch.backlog import Backlog
+from backend.batch import Backlog
 from backend.errors import BadRequest
-from backend.inference.metrics import Metrics
-from backend.inference.predictor import EXAMPLE, PreAnnotator
-from backend.label_studio.connections import ProjectAccess
-from backend.label_studio.requests import parse_new_tasks, parse_predict, parse_setup
+from backend.inference import EXAMPLE, Metrics, Predictor
+from backend.label_studio import (
+    LabelStudioConnections,
+    parse_new_tasks,
+    parse_predict,
+    parse_setup,
+)
 from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
@@ -31,12 +34,12 @@ _MOST_VERSIONS: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parts:
+class Services:
     """What the routes need, made by the composition root.
 
     Attributes:
-        annotator: answers `/predict`.
-        projects: remembers `/setup`.
+        predictor: answers `/predict`.
+        connections: remembers `/setup`.
         metrics: rendered at `/metrics`.
         cache_status: describes the cache, for `/health`.
         backlog: told of new tasks, None where they are left alone.
@@ -44,8 +47,8 @@ class Parts:
         basic_auth: user and password that callers must send, or None.
     """
 
-    annotator: PreAnnotator
-    projects: ProjectAccess
+    predictor: Predictor
+    connections: LabelStudioConnections
     metrics: Metrics
     cache_status: Callable[[], str]
     model_status: Callable[[], str]
@@ -53,15 +56,15 @@ class Parts:
     backlog: Backlog | None = None
 
 
-def create_app(parts: Parts) -> Flask:
+def create_app(services: Services) -> Flask:
     """Build the Flask application; nothing is loaded or reached for here."""
     app = Flask(__name__)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.register_error_handler(Exception, _answer_error)
     app.before_request(_refuse_web_pages)
-    if parts.basic_auth is not None:
-        app.before_request(_basic_auth_check(*parts.basic_auth))
-    no_config = parts.annotator.model_version("")
+    if services.basic_auth is not None:
+        app.before_request(_basic_auth_check(*services.basic_auth))
+    no_config = services.predictor.model_version("")
     # What `/setup` answered lately, for `/versions`, which names no project.
     versions_told: deque[str] = deque(maxlen=_MOST_VERSIONS)
 
@@ -69,8 +72,8 @@ def create_app(parts: Parts) -> Flask:
         return {
             "status": "UP",
             "model_version": no_config,
-            "model": parts.model_status(),
-            "cache": parts.cache_status(),
+            "model": services.model_status(),
+            "cache": services.cache_status(),
         }
 
     @app.get("/")
@@ -89,8 +92,8 @@ def create_app(parts: Parts) -> Flask:
     @app.post("/setup")
     def setup() -> Response:
         told = parse_setup(_json_body())
-        parts.projects.learn(told)
-        version = parts.annotator.setup_version(told.label_config, told.project)
+        services.connections.register(told)
+        version = services.predictor.setup_version(told.label_config, told.project)
         if version not in versions_told:
             versions_told.append(version)
         return jsonify({"model_version": version})
@@ -99,9 +102,11 @@ def create_app(parts: Parts) -> Flask:
     def predict() -> Response:
         started = time.monotonic()
         asked = parse_predict(_json_body())
-        answers = parts.annotator.predict(asked, parts.projects.of(asked.project))
+        answers = services.predictor.predict(
+            asked, services.connections.get(asked.project)
+        )
         seconds = time.monotonic() - started
-        parts.metrics.predict_seconds.observe(seconds)
+        services.metrics.predict_seconds.observe(seconds)
         logger.info(
             "Answered project %s in %.2f s: %d tasks, of which %d are left "
             "unpredicted.",
@@ -115,10 +120,10 @@ def create_app(parts: Parts) -> Flask:
     @app.post("/webhook")
     def webhook() -> Response:
         # Label Studio waits a second at most, inside its user's own request.
-        new = parse_new_tasks(_json_body()) if parts.backlog else None
-        if parts.backlog is None or new is None:
+        new = parse_new_tasks(_json_body()) if services.backlog else None
+        if services.backlog is None or new is None:
             return jsonify({"status": "ignored"})
-        parts.backlog.pre_annotate(new.project_id, new.task_ids)
+        services.backlog.pre_annotate(new.project_id, new.task_ids)
         return jsonify({"status": "accepted"})
 
     @app.get("/versions")
@@ -128,7 +133,8 @@ def create_app(parts: Parts) -> Flask:
     @app.get("/metrics")
     def metrics() -> Response:
         return Response(
-            parts.metrics.render(), mimetype="text/plain; version=0.0.4; charset=utf-8"
+            services.metrics.render(),
+            mimetype="text/plain; version=0.0.4; charset=utf-8",
         )
 
     return app

@@ -2,7 +2,7 @@
 
 Their `model.py` needs one line, `from backend.label_studio_ml import DiffSegmenter`.
 Written for 1.0.9, the last release on PyPI, and for the 2.x of the library's
-repository. All work is done by the parts behind `diffsegmenter serve`; this file
+repository. All work is done by the services behind `diffsegmenter serve`; this file
 translates, and keeps three habits of 1.x from doing harm:
 
 * It has one model for all projects, made at the last `/setup`, and tells `predict`
@@ -23,11 +23,10 @@ from typing import Any, Final
 from flask import Flask, Response, has_request_context, jsonify, request
 
 from backend.engine import build_engine
-from backend.inference.predictor import Answer, PreAnnotator
-from backend.label_studio.connections import ProjectAccess
-from backend.label_studio.requests import parse_predict, parse_setup
+from backend.inference import Answer, Predictor
+from backend.label_studio import LabelStudioConnections, parse_predict, parse_setup
 from backend.server.wsgi import build_backlog
-from backend.settings.environment import Settings, is_loopback
+from backend.settings import Settings, is_loopback
 
 try:
     from label_studio_ml import api, model
@@ -49,8 +48,8 @@ _manager: Final[Any] = getattr(model, "LabelStudioMLManager", None)
 class _Backend:
     """What all models of one process share."""
 
-    annotator: PreAnnotator
-    projects: ProjectAccess
+    predictor: Predictor
+    connections: LabelStudioConnections
 
 
 class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
@@ -68,7 +67,7 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
             WeightsNotFound: if MODEL cannot be a model.
         """
         super().__init__(*args, **kwargs)
-        _backend().projects.learn(parse_setup(_request_body()))
+        _backend().connections.register(parse_setup(_request_body()))
 
     def setup(self) -> None:
         """Name the version that `/setup` answers; the constructor of 2.x calls it."""
@@ -84,7 +83,7 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
 
         Args:
             tasks: Label Studio's tasks.
-            context: what an annotator drew, when one waits for the answer.
+            context: what an predictor drew, when one waits for the answer.
             kwargs: a login and password that nothing here needs.
 
         Returns:
@@ -106,8 +105,8 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
             }
         )
         backend = _backend()
-        access = backend.projects.of(asked.project)
-        return backend.annotator.predict(asked, access)
+        access = backend.connections.get(asked.project)
+        return backend.predictor.predict(asked, access)
 
 
 def _request_body() -> Mapping[str, Any]:
@@ -118,7 +117,7 @@ def _request_body() -> Mapping[str, Any]:
 
 def _model_version(label_config: str) -> str:
     """The version that predictions under this label config have as well."""
-    return _backend().annotator.model_version(label_config)
+    return _backend().predictor.model_version(label_config)
 
 
 _making = threading.Lock()
@@ -146,13 +145,13 @@ def _make_backend() -> _Backend:
     engine.segmenter.load_in_background()
     # The launcher decides where to listen, and no variable of ours says so.
     listens_on = request.environ.get("SERVER_NAME", "") if has_request_context() else ""
-    projects = ProjectAccess(
+    connections = LabelStudioConnections(
         settings.label_studio, trusts_setup=is_loopback(listens_on)
     )
     backlog = build_backlog(settings, engine)
     backlog.start()
-    annotator = replace(engine.annotator, put_off=backlog.compute_ahead)
-    return _Backend(annotator=annotator, projects=projects)
+    predictor = replace(engine.predictor, on_timeout=backlog.compute_ahead)
+    return _Backend(predictor=predictor, connections=connections)
 
 
 def _mend(server: Flask, manager: Any) -> None:

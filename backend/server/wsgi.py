@@ -7,16 +7,13 @@ from typing import Any
 
 from flask import Flask
 
-from backend.batch.backlog import Backlog
-from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import PreAnnotation
+from backend.batch import Backlog, ChunkRunner, JobQueue, queue_connection
 from backend.engine import MAX_PENDING_REQUESTS, Engine, build_engine, configure_logging
 from backend.errors import SettingsError
-from backend.inference.scorer import MapMaker
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.connections import ProjectAccess
-from backend.server.app import Parts, create_app
-from backend.settings.environment import Settings
+from backend.inference import Segmenter
+from backend.label_studio import LabelStudioClient, LabelStudioConnections
+from backend.server.app import Services, create_app
+from backend.settings import Settings
 
 _THREADS_FOR_HEALTH = 4
 
@@ -53,20 +50,20 @@ def build_backlog(settings: Settings, engine: Engine) -> Backlog:
         # On a cluster there are no workers; the cache is there all the same.
         with contextlib.suppress(SettingsError):
             connection = queue_connection(settings.redis_url.get_secret_value())
-            queue = JobQueue(connection, engine.annotator.queue_name)
+            queue = JobQueue(connection, engine.predictor.queue_name)
     if settings.preannotate_new_tasks:
-        work = PreAnnotation(
-            annotator=engine.annotator,
+        work = ChunkRunner(
+            predictor=engine.predictor,
             client=LabelStudioClient(settings.label_studio),
         )
-    return Backlog(annotator=engine.annotator, queue=queue, work=work)
+    return Backlog(predictor=engine.predictor, queue=queue, work=work)
 
 
 def build_app(
     settings: Settings,
     *,
     preload: bool = True,
-    load: Callable[[], MapMaker] | None = None,
+    load: Callable[[], Segmenter] | None = None,
 ) -> Flask:
     """Put the application together.
 
@@ -84,10 +81,10 @@ def build_app(
     backlog = build_backlog(settings, engine)
     backlog.start()
     app = create_app(
-        Parts(
-            annotator=replace(engine.annotator, put_off=backlog.compute_ahead),
+        Services(
+            predictor=replace(engine.predictor, on_timeout=backlog.compute_ahead),
             backlog=backlog if settings.preannotate_new_tasks else None,
-            projects=ProjectAccess(
+            connections=LabelStudioConnections(
                 settings.label_studio, trusts_setup=settings.trusts_setup
             ),
             metrics=engine.metrics,

@@ -1,1 +1,8 @@
-"""TODO door."""
+"""The environment in, one frozen `Settings` out: all that an operator decides.
+
+The only reader of the environment. Refuses to know the model and the server.
+"""
+
+from backend.settings.environment import Settings, is_loopback
+
+__all__ = ["Settings", "is_loopback"]

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from backend.http.urls import HostRule
+from backend.http import HostRule
 from backend.types import IMAGE_FORMATS
 
 

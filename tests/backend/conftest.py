@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from backend.images.fetcher import ImageFetcher
-from backend.inference.predictor import PreAnnotator
+from backend.images import ImageFetcher
+from backend.inference import Predictor
 from tests.clock import Clock
-from tests.fakes import ColourSegmenter, MemoryCache, make_annotator
+from tests.fakes import ColourSegmenter, MemoryCache, make_predictor
 from tests.fetching import (  # noqa: F401
     access,
     fetcher,
@@ -57,9 +57,9 @@ def cache() -> MemoryCache:
 
 
 @pytest.fixture
-def annotator(segmenter: ColourSegmenter, cache: MemoryCache) -> PreAnnotator:
+def predictor(segmenter: ColourSegmenter, cache: MemoryCache) -> Predictor:
     """Answers predict requests with `segmenter` and `cache`."""
-    return make_annotator(segmenter, cache=cache)
+    return make_predictor(segmenter, cache=cache)
 
 
 @pytest.fixture
@@ -89,10 +89,10 @@ def server_fetcher(server: WebServer) -> Iterator[ImageFetcher]:
 @pytest.fixture
 def client(segmenter: ColourSegmenter) -> FlaskClient:
     """A backend with `segmenter`."""
-    return client_of(make_annotator(segmenter))
+    return client_of(make_predictor(segmenter))
 
 
 @pytest.fixture
 def unloaded() -> FlaskClient:
     """A backend whose segmenter must not be asked for."""
-    return client_of(make_annotator(ColourSegmenter(), segmenter=never_called))
+    return client_of(make_predictor(ColourSegmenter(), segmenter=never_called))

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from backend.engine import (
-    SegmenterOnDemand,
+    LazySegmenter,
     build_engine,
     control_defaults,
     model_version,
     segmenter_options,
 )
 from backend.errors import SettingsError
-from backend.server.wsgi import app_from_environment, build_app, build_backlog
-from backend.settings.environment import Settings
+from backend.server import build_app
+from backend.server.wsgi import app_from_environment, build_backlog
+from backend.settings import Settings
 from segmenter import (
     MODES,
     ModelSource,
@@ -287,7 +288,7 @@ class Loader:
 
 def test_segmenter_on_demand_loads_once_for_many_threads() -> None:
     loader = Loader()
-    on_demand = SegmenterOnDemand(loader)
+    on_demand = LazySegmenter(loader)
     assert on_demand.status == "loading"
     start = threading.Barrier(8)
 
@@ -305,7 +306,7 @@ def test_segmenter_on_demand_loads_once_for_many_threads() -> None:
 
 def test_segmenter_on_demand_tries_again_after_a_failure() -> None:
     loader = Loader(WeightsNotFound("sd", "the hub is down"))
-    on_demand = SegmenterOnDemand(loader)
+    on_demand = LazySegmenter(loader)
 
     with pytest.raises(WeightsNotFound):
         on_demand.get()
@@ -321,7 +322,7 @@ def test_segmenter_on_demand_tries_again_after_a_failure() -> None:
 def test_load_in_background_logs_a_failure_and_leaves_the_next_try_to_a_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    on_demand = SegmenterOnDemand(Loader(SegmenterError("the hub is down")))
+    on_demand = LazySegmenter(Loader(SegmenterError("the hub is down")))
 
     on_demand.load_in_background()
     for thread in threading.enumerate():
@@ -390,7 +391,7 @@ def test_predict_answers_503_when_the_device_is_not_there(
 
 def test_workers_with_another_threshold_have_another_queue() -> None:
     def queue_name(**variables: str) -> str:
-        return build_engine(Settings.from_env(variables)).annotator.queue_name
+        return build_engine(Settings.from_env(variables)).predictor.queue_name
 
     names = [
         queue_name(),

@@ -17,10 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from backend.cache.codec import encode_score_maps
-from backend.cache.leases import claimed
+from backend.cache import encode_score_maps, hold_leases, score_key
 from backend.cache.redis_store import RedisCache
-from backend.cache.store import score_key
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.redis_faults import FAULTS, Fault
 from tests.redis_server import running_redis
@@ -84,7 +82,7 @@ def _look_up(cache: RedisCache) -> None:
 def _compute(cache: RedisCache) -> None:
     """All that a scorer does about one image that was missing."""
     cache.get("key")
-    with claimed(cache, ["key"], ttl_s=10):
+    with hold_leases(cache, ["key"], ttl_s=10):
         cache.put("key", b"value")
 
 
@@ -102,7 +100,7 @@ def _traffic(times: int) -> Table:
 
     def miss(cache: RedisCache, number: int) -> None:
         cache.get(_key(number + 1))
-        with claimed(cache, [_key(number + 1)], ttl_s=10):
+        with hold_leases(cache, [_key(number + 1)], ttl_s=10):
             cache.put(_key(number + 1), value)
 
     for name, use in (("hit, 5 labels", hit), ("miss, 5 labels", miss)):

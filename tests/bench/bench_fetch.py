@@ -16,14 +16,14 @@ from time import perf_counter, sleep
 from rich.console import Console
 from rich.table import Table
 
-from backend.images.fetcher import ImageFetcher
-from backend.label_studio.requests import parse_predict
+from backend.images import ImageFetcher
+from backend.label_studio import parse_predict
 from backend.types import LabelStudioAccess
 from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
     encoded,
-    make_annotator,
+    make_predictor,
     striped,
 )
 from tests.web_server import running_web_server, send
@@ -75,12 +75,12 @@ def _predict(n_tasks: int, latency_s: float, model_s: float) -> float:
             server.route(path, respond(encoded(image)))
             tasks.append({"id": number, "data": {"image": server.url + path}})
         fetcher = ImageFetcher(image_hosts=[f"127.0.0.1:{server.port}"])
-        annotator = make_annotator(
+        predictor = make_predictor(
             ColourSegmenter(lambda pixels: sleep(model_s)), fetcher=fetcher
         )
         request = parse_predict({"tasks": tasks, "label_config": RED_AND_BLUE})
         start = perf_counter()
-        answers = annotator.predict(request, LabelStudioAccess(url=None))
+        answers = predictor.predict(request, LabelStudioAccess(url=None))
         spent = perf_counter() - start
         fetcher.close()
     if not all(answers):

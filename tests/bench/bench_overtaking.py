@@ -13,10 +13,10 @@ import time
 
 from rich.console import Console
 
-from backend.inference.predictor import PreAnnotator
+from backend.inference import Predictor
 from tests.asking import ask
 from tests.e2e.batches import picture
-from tests.fakes import ColourSegmenter, make_annotator
+from tests.fakes import ColourSegmenter, make_predictor
 
 _SLEEP_S = 0.2
 _OPENED = 12
@@ -25,12 +25,12 @@ _BATCH = 200
 
 def main() -> None:
     segmenter = ColourSegmenter(before=lambda pixels: time.sleep(_SLEEP_S))
-    annotator = make_annotator(segmenter, budget_s=600.0)
-    alone = [_open(annotator, number) for number in range(_OPENED)]
+    predictor = make_predictor(segmenter, budget_s=600.0)
+    alone = [_open(predictor, number) for number in range(_OPENED)]
     pictures = [picture(1000 + number) for number in range(_BATCH)]
-    batch = threading.Thread(target=lambda: ask(annotator, *pictures))
+    batch = threading.Thread(target=lambda: ask(predictor, *pictures))
     batch.start()
-    beside = [_open(annotator, 500 + number) for number in range(_OPENED)]
+    beside = [_open(predictor, 500 + number) for number in range(_OPENED)]
     was_busy = batch.is_alive()
     assert was_busy, "the batch ended before the last task was opened"
     console = Console()
@@ -46,12 +46,12 @@ def main() -> None:
     batch.join()
 
 
-def _open(annotator: PreAnnotator, number: int) -> float:
+def _open(predictor: Predictor, number: int) -> float:
     """Seconds until a task that nobody has asked for is answered."""
     time.sleep(0.03 * (number % 7))  # not in step with the batch
     address = picture(number)
     started = time.perf_counter()
-    (answer,) = ask(annotator, address)
+    (answer,) = ask(predictor, address)
     assert answer, "the task failed"
     return time.perf_counter() - started
 

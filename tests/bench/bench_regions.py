@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from backend.regions.painting import Canvas, paint
+from backend.regions import Canvas, paint
 from backend.types import Control, CutOptions, ImageTag, Label, Shape
 from segmenter import ScoreMaps
 from tests.bench.bench_rle import centred_yx

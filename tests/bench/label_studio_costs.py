@@ -17,13 +17,16 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_tasks import PAGE_SIZE, ProjectTasks
-from backend.label_studio.requests import parse_predict
+from backend.label_studio import (
+    PAGE_SIZE,
+    LabelStudioClient,
+    ProjectTasks,
+    parse_predict,
+)
 from backend.types import LabelStudioAccess
 from tests.e2e.label_studio import LabelStudio, label_studio_process
 from tests.e2e.label_studio_api import LabelStudioApi, api_with_legacy_token
-from tests.fakes import RED_AND_BLUE, ColourSegmenter, make_annotator, picture
+from tests.fakes import RED_AND_BLUE, ColourSegmenter, make_predictor, picture
 
 BULK: Final = 64
 FLAG: Final = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short"
@@ -113,9 +116,9 @@ def _costs(
         url=server.url, token=server.legacy_token, from_environment=True
     )
     with closing(LabelStudioClient(access)) as client:
-        tasks = ProjectTasks(client, project_id, patience_s=0)
+        tasks = ProjectTasks(client, project_id, retry_for_s=0)
         version = "diffsegmenter-bench"
-        page = tasks.lacking(version)
+        page = tasks.tasks_without(version)
         ids = iter(page.task_ids)
         bulks = [[next(ids) for _ in range(BULK)] for _ in range(_ROUNDS)]
         result = _result()
@@ -126,9 +129,9 @@ def _costs(
         return Costs(
             n_tasks=n_tasks,
             has_flag=has_flag,
-            page_s=_median_s(lambda: tasks.lacking(version)),
+            page_s=_median_s(lambda: tasks.tasks_without(version)),
             store_s=_median_s(lambda: tasks.store(next(rows))),
-            look_s=_median_s(lambda: tasks.holdings(bulks[0], version)),
+            look_s=_median_s(lambda: tasks.prediction_summaries(bulks[0], version)),
         )
 
 
@@ -149,7 +152,7 @@ def _result() -> Mapping[str, Any]:
         "tasks": [{"id": 1, "data": {"image": address}}],
         "label_config": RED_AND_BLUE,
     }
-    annotator = make_annotator(ColourSegmenter())
-    answer = annotator.predict(parse_predict(body), LabelStudioAccess(url=None))[0]
+    predictor = make_predictor(ColourSegmenter())
+    answer = predictor.predict(parse_predict(body), LabelStudioAccess(url=None))[0]
     assert isinstance(answer, dict)
     return answer

@@ -13,7 +13,7 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from backend.label_studio.project_tasks import PAGE_SIZE
+from backend.label_studio import PAGE_SIZE
 from tests.bench.label_studio_costs import BULK, Costs
 
 IMAGES: Final = (1_000_000, 100_000_000)

@@ -11,16 +11,19 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
+from backend.batch import (
+    ChunkRunner,
+    JobQueue,
+    LocalRun,
+    QueuedRun,
+    RunRecords,
+    RunSpec,
+    queue_connection,
+)
 from backend.batch.chunks import Chunk
-from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import PreAnnotation
-from backend.batch.run_records import RunRecords
-from backend.batch.runs import LocalRun, QueuedRun, Wish
 from backend.engine import Engine, build_engine
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_tasks import ProjectTasks
-from backend.label_studio.requests import parse_predict
-from backend.settings.environment import Settings
+from backend.label_studio import LabelStudioClient, ProjectTasks, parse_predict
+from backend.settings import Settings
 from tests.bench.queue_rig import Rig
 from tests.e2e.batches import Batch, picture
 from tests.fakes import RED_AND_BLUE, ColourSegmenter
@@ -79,7 +82,7 @@ def _loop(rig: Rig, n_tasks: int) -> float:
             start = perf_counter()
             for task in tasks:
                 body = {"tasks": [task], "label_config": RED_AND_BLUE}
-                (answer,) = engine.annotator.predict(
+                (answer,) = engine.predictor.predict(
                     parse_predict(body), settings.label_studio
                 )
                 assert answer
@@ -90,16 +93,16 @@ def _one_job(rig: Rig, n_tasks: int) -> float:
     with running_redis() as redis:
         batch = rig.new_batch(redis, LARGEST_JOB)
         with _parts(batch) as (_, engine, client):
-            work = PreAnnotation(annotator=engine.annotator, client=client)
+            work = ChunkRunner(predictor=engine.predictor, client=client)
             chunk = Chunk(
                 project_id=batch.project_id,
                 task_ids=tuple(task["id"] for task in rig.api.tasks(batch.project_id)),
-                version=engine.annotator.model_version(RED_AND_BLUE),
+                version=engine.predictor.model_version(RED_AND_BLUE),
             )
             start = perf_counter()
-            leftover = work.run(chunk, lambda report: None)
+            unfinished = work.run(chunk, lambda report: None)
             spent_s = perf_counter() - start
-        assert not leftover.again
+        assert not unfinished.retry
         batch.assert_each_once()
     return spent_s / LARGEST_JOB
 
@@ -109,10 +112,10 @@ def _here(rig: Rig, n_tasks: int) -> float:
         batch = rig.new_batch(redis, n_tasks)
         with _parts(batch) as (_, engine, client):
             run = LocalRun(
-                work=PreAnnotation(annotator=engine.annotator, client=client),
-                tasks=ProjectTasks(client, batch.project_id, patience_s=0),
-                wish=Wish(project_id=batch.project_id),
-                version=engine.annotator.model_version(RED_AND_BLUE),
+                work=ChunkRunner(predictor=engine.predictor, client=client),
+                tasks=ProjectTasks(client, batch.project_id, retry_for_s=0),
+                spec=RunSpec(project_id=batch.project_id),
+                version=engine.predictor.model_version(RED_AND_BLUE),
                 show=lambda progress: None,
             )
             start = perf_counter()
@@ -131,11 +134,11 @@ def _by_a_worker(rig: Rig, n_tasks: int) -> float:
             closing(queue_connection(redis.url)) as connection,
         ):
             run = QueuedRun(
-                queue=JobQueue(connection, engine.annotator.queue_name),
+                queue=JobQueue(connection, engine.predictor.queue_name),
                 records=RunRecords(connection),
-                tasks=ProjectTasks(client, batch.project_id, patience_s=0),
-                wish=Wish(project_id=batch.project_id),
-                version=engine.annotator.model_version(RED_AND_BLUE),
+                tasks=ProjectTasks(client, batch.project_id, retry_for_s=0),
+                spec=RunSpec(project_id=batch.project_id),
+                version=engine.predictor.model_version(RED_AND_BLUE),
             )
             start = perf_counter()
             run_id = run.begin()

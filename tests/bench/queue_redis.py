@@ -9,12 +9,11 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
+from backend.batch import JobQueue, RunRecords, queue_connection
 from backend.batch.chunks import Chunk
-from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.run_records import RunRecords
 from backend.cache.redis_store import RedisCache
 from backend.engine import build_engine
-from backend.settings.environment import Settings
+from backend.settings import Settings
 from tests.bench.queue_rig import Rig
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.fakes import RED_AND_BLUE
@@ -49,8 +48,8 @@ def _traffic_of(rig: Rig, n_tasks: int, job_size: int) -> list[str]:
             closing(queue_connection(redis.url)) as connection,
         ):
             engine = build_engine(Settings.from_env(batch.environment))
-            version = engine.annotator.model_version(RED_AND_BLUE)
-            queue = JobQueue(connection, engine.annotator.queue_name)
+            version = engine.predictor.model_version(RED_AND_BLUE)
+            queue = JobQueue(connection, engine.predictor.queue_name)
             records = RunRecords(connection)
             before = redis_counters(client)
             run_id = records.begin(batch.project_id, version, "all")
@@ -156,7 +155,7 @@ def measure_memory() -> QueueMemory:
         records.report(run_id, [TASKS_IN_MEMORY - 1], {})
         with_records = used_bytes(client)
         start = perf_counter()
-        queue.drop_lost(run_id)
+        queue.forget_lost_jobs(run_id)
         look_through_s = perf_counter() - start
     return QueueMemory(
         queue_bytes=listed - before,

@@ -11,8 +11,7 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from backend.batch.job_queue import queue_connection
-from backend.batch.run_records import RunRecords
+from backend.batch import RunRecords, queue_connection
 from tests.bench.process_usage import cpu_s_of_session
 from tests.bench.queue_rig import Rig, running_workers
 from tests.e2e.batches import Batch, finished

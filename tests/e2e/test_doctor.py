@@ -10,9 +10,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from backend.doctor import examine
-from backend.doctor.findings import Finding
-from backend.settings.environment import Settings
+from backend.doctor import Finding, examine
+from backend.settings import Settings
 from tests.e2e.backend_process import Backend, running_backend
 from tests.e2e.examples import PROJECTS
 from tests.e2e.label_studio import LabelStudio, running_label_studio

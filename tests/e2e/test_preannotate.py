@@ -103,11 +103,11 @@ def test_only_what_a_tab_shows_or_what_is_named_is_done(
     )
 
     finished(batch.start("--tab", str(tab)))
-    of_tab = {row["task"] for row in batch.predictions()}
+    tasks_in_tab = {row["task"] for row in batch.predictions()}
     finished(batch.start("--tasks", ids_of([tasks[0], tasks[-1]])))
 
-    assert of_tab == {first_id, first_id + 1, first_id + 2}
-    assert {row["task"] for row in batch.predictions()} == {*of_tab, last_id}
+    assert tasks_in_tab == {first_id, first_id + 1, first_id + 2}
+    assert {row["task"] for row in batch.predictions()} == {*tasks_in_tab, last_id}
     assert len(batch.predictions()) == 4
 
 

@@ -12,8 +12,8 @@ from rq.serializers import JSONSerializer
 from backend.batch.backlog import Backlog
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.inference.predictor import PreAnnotator
-from backend.label_studio.requests import PredictRequest, parse_predict
+from backend.inference import Predictor
+from backend.label_studio import PredictRequest, parse_predict
 from backend.types import LabelStudioAccess
 from tests.asking import NOWHERE
 from tests.batch_work import assert_each_once, work_of
@@ -23,7 +23,7 @@ from tests.fakes import (
     ColourSegmenter,
     MemoryCache,
     Pixels,
-    make_annotator,
+    make_predictor,
     picture,
 )
 from tests.label_studio_stand_in import LabelStudioStandIn
@@ -63,7 +63,7 @@ def request_of(*addresses: str, project: str | None = "7.123") -> PredictRequest
     )
 
 
-def put_off(
+def on_timeout(
     backlog: Backlog, request: PredictRequest, access: LabelStudioAccess = NOWHERE
 ) -> None:
     backlog.compute_ahead(request.tasks, request, access)
@@ -101,11 +101,11 @@ def test_what_a_request_left_is_in_the_cache_when_it_is_asked_for_again(
     started: Callable[[Backlog], Backlog], cache: MemoryCache
 ) -> None:
     segmenter = ColourSegmenter()
-    backlog = started(Backlog(annotator=make_annotator(segmenter, cache=cache)))
-    hurried = make_annotator(
-        segmenter, cache=cache, budget_s=0, put_off=backlog.compute_ahead
+    backlog = started(Backlog(predictor=make_predictor(segmenter, cache=cache)))
+    hurried = make_predictor(
+        segmenter, cache=cache, budget_s=0, on_timeout=backlog.compute_ahead
     )
-    patient = make_annotator(segmenter, cache=cache)
+    patient = make_predictor(segmenter, cache=cache)
     request = request_of(picture("red"), picture("blue"))
 
     first = hurried.predict(request, NOWHERE)
@@ -120,14 +120,14 @@ def test_what_a_request_left_is_in_the_cache_when_it_is_asked_for_again(
 
 
 def test_a_task_that_waits_is_not_put_off_again(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
-    backlog = Backlog(annotator=annotator)
+    backlog = Backlog(predictor=predictor)
     request = request_of(picture("red"), picture("blue"))
     other = request_of(picture("green"), project="8.123")
 
     for asked in (request, request, other):
-        put_off(backlog, asked)
+        on_timeout(backlog, asked)
     backlog.start()
     finished(backlog)
     backlog.stop()
@@ -137,28 +137,28 @@ def test_a_task_that_waits_is_not_put_off_again(
 
 def test_a_task_that_was_done_may_be_put_off_again(
     started: Callable[[Backlog], Backlog],
-    annotator: PreAnnotator,
+    predictor: Predictor,
     segmenter: ColourSegmenter,
     cache: MemoryCache,
 ) -> None:
-    backlog = started(Backlog(annotator=annotator))
+    backlog = started(Backlog(predictor=predictor))
     request = request_of(picture("red"))
 
-    put_off(backlog, request)
+    on_timeout(backlog, request)
     finished(backlog)
     cache.clear()
-    put_off(backlog, request)
+    on_timeout(backlog, request)
     finished(backlog)
 
     assert segmenter.calls == 2
 
 
 def test_a_task_that_fails_does_not_wait_for_ever(
-    started: Callable[[Backlog], Backlog], annotator: PreAnnotator
+    started: Callable[[Backlog], Backlog], predictor: Predictor
 ) -> None:
-    backlog = started(Backlog(annotator=annotator))
+    backlog = started(Backlog(predictor=predictor))
 
-    put_off(backlog, request_of("s3://nowhere/a", picture("red")))
+    on_timeout(backlog, request_of("s3://nowhere/a", picture("red")))
     finished(backlog)
 
     assert backlog.n_waiting == 0
@@ -166,15 +166,15 @@ def test_a_task_that_fails_does_not_wait_for_ever(
 
 def test_leftovers_go_to_the_front_of_the_workers_where_there_are_any(
     started: Callable[[Backlog], Backlog],
-    annotator: PreAnnotator,
+    predictor: Predictor,
     segmenter: ColourSegmenter,
     queue: JobQueue,
 ) -> None:
     earlier = Chunk(project_id=1, task_ids=(1,), version="v")
     queue.add([earlier])
-    backlog = started(Backlog(annotator=annotator, queue=with_worker(queue)))
+    backlog = started(Backlog(predictor=predictor, queue=with_worker(queue)))
 
-    put_off(backlog, request_of(picture("red"), picture("blue")), FROM_ENVIRONMENT)
+    on_timeout(backlog, request_of(picture("red"), picture("blue")), FROM_ENVIRONMENT)
     finished(backlog)
 
     ahead = Chunk(project_id=7, task_ids=(1, 2), version=MODEL_VERSION, stores=False)
@@ -196,15 +196,15 @@ def test_leftovers_are_computed_here_where_workers_cannot(
     access: LabelStudioAccess,
     has_worker: bool,
     started: Callable[[Backlog], Backlog],
-    annotator: PreAnnotator,
+    predictor: Predictor,
     segmenter: ColourSegmenter,
     queue: JobQueue,
 ) -> None:
     if has_worker:
         with_worker(queue)
-    backlog = started(Backlog(annotator=annotator, queue=queue))
+    backlog = started(Backlog(predictor=predictor, queue=queue))
 
-    put_off(backlog, request_of(picture("red"), project=project), access)
+    on_timeout(backlog, request_of(picture("red"), project=project), access)
     finished(backlog)
 
     assert queued(queue) == []
@@ -213,15 +213,15 @@ def test_leftovers_are_computed_here_where_workers_cannot(
 
 def test_leftovers_are_computed_here_while_redis_is_away(
     started: Callable[[Backlog], Backlog],
-    annotator: PreAnnotator,
+    predictor: Predictor,
     segmenter: ColourSegmenter,
 ) -> None:
     connection = queue_connection("redis://127.0.0.1:1/0")
     backlog = started(
-        Backlog(annotator=annotator, queue=JobQueue(connection, "diffsegmenter-a"))
+        Backlog(predictor=predictor, queue=JobQueue(connection, "diffsegmenter-a"))
     )
 
-    put_off(backlog, request_of(picture("red")), FROM_ENVIRONMENT)
+    on_timeout(backlog, request_of(picture("red")), FROM_ENVIRONMENT)
     finished(backlog)
 
     assert segmenter.calls == 1
@@ -230,11 +230,11 @@ def test_leftovers_are_computed_here_while_redis_is_away(
 def test_new_tasks_get_their_predictions(
     started: Callable[[Backlog], Backlog],
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     project_id = studio.add_project()
     ids = studio.add_pictures(project_id, 5)
-    backlog = started(Backlog(annotator=annotator, work=work_of(studio, annotator)))
+    backlog = started(Backlog(predictor=predictor, work=work_of(studio, predictor)))
 
     backlog.pre_annotate(project_id, [*ids, *ids])
     finished(backlog)
@@ -246,16 +246,16 @@ def test_new_tasks_get_their_predictions(
 def test_new_tasks_go_to_the_workers_where_there_are_any(
     started: Callable[[Backlog], Backlog],
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     queue: JobQueue,
 ) -> None:
     project_id = studio.add_project()
     ids = studio.add_pictures(project_id, 20)
     backlog = started(
         Backlog(
-            annotator=annotator,
+            predictor=predictor,
             queue=with_worker(queue),
-            work=work_of(studio, annotator),
+            work=work_of(studio, predictor),
         )
     )
 
@@ -272,13 +272,13 @@ def test_new_tasks_go_to_the_workers_where_there_are_any(
 def test_new_tasks_are_done_here_where_a_queue_has_no_worker(
     started: Callable[[Backlog], Backlog],
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     queue: JobQueue,
 ) -> None:
     project_id = studio.add_project()
     ids = studio.add_pictures(project_id, 2)
-    work = work_of(studio, annotator)
-    backlog = started(Backlog(annotator=annotator, queue=queue, work=work))
+    work = work_of(studio, predictor)
+    backlog = started(Backlog(predictor=predictor, queue=queue, work=work))
 
     backlog.pre_annotate(project_id, ids)
     finished(backlog)
@@ -287,9 +287,9 @@ def test_new_tasks_are_done_here_where_a_queue_has_no_worker(
 
 
 def test_new_tasks_are_left_alone_without_the_means_to_store(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
-    backlog = Backlog(annotator=annotator)
+    backlog = Backlog(predictor=predictor)
 
     backlog.pre_annotate(7, [1, 2])
 
@@ -301,12 +301,12 @@ def test_a_bad_label_config_is_logged_and_the_thread_lives_on(
     label_config: str,
     started: Callable[[Backlog], Backlog],
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bad, good = studio.add_project(label_config=label_config), studio.add_project()
     bad_ids, good_ids = studio.add_pictures(bad, 1), studio.add_pictures(good, 1)
-    backlog = started(Backlog(annotator=annotator, work=work_of(studio, annotator)))
+    backlog = started(Backlog(predictor=predictor, work=work_of(studio, predictor)))
 
     with caplog.at_level("INFO"):
         backlog.pre_annotate(bad, bad_ids)
@@ -334,11 +334,11 @@ def test_a_bug_in_one_piece_of_work_is_logged_and_the_thread_lives_on(
         return segmenter
 
     broken: list[bool] = []
-    annotator = make_annotator(segmenter, segmenter=break_once)
-    backlog = started(Backlog(annotator=annotator))
+    predictor = make_predictor(segmenter, segmenter=break_once)
+    backlog = started(Backlog(predictor=predictor))
 
-    put_off(backlog, request_of(picture("red")))
-    put_off(backlog, request_of(picture("blue"), project="8.1"))
+    on_timeout(backlog, request_of(picture("red")))
+    on_timeout(backlog, request_of(picture("blue"), project="8.1"))
     finished(backlog)
 
     assert segmenter.calls == 1
@@ -348,10 +348,10 @@ def test_a_bug_in_one_piece_of_work_is_logged_and_the_thread_lives_on(
 def test_a_project_that_is_not_there_costs_a_line_in_the_log(
     started: Callable[[Backlog], Backlog],
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    backlog = started(Backlog(annotator=annotator, work=work_of(studio, annotator)))
+    backlog = started(Backlog(predictor=predictor, work=work_of(studio, predictor)))
 
     backlog.pre_annotate(99, [1])
     finished(backlog)
@@ -369,12 +369,12 @@ def test_stop_ends_what_is_under_way_after_the_image_at_hand(
         reached.set()
         assert released.wait(20)
 
-    annotator = make_annotator(ColourSegmenter(block))
+    predictor = make_predictor(ColourSegmenter(block))
     project_id = studio.add_project()
     ids = studio.add_tasks(
         project_id, *(picture("red", size_yx=(4, 6 + n)) for n in range(40))
     )
-    backlog = Backlog(annotator=annotator, work=work_of(studio, annotator))
+    backlog = Backlog(predictor=predictor, work=work_of(studio, predictor))
     backlog.start()
     backlog.pre_annotate(project_id, ids)
     assert reached.wait(20)
@@ -388,11 +388,11 @@ def test_stop_ends_what_is_under_way_after_the_image_at_hand(
 
 def test_new_tasks_are_not_taken_without_end(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whoever reaches the port may send webhooks; nobody may fill the memory."""
-    backlog = Backlog(annotator=annotator, work=work_of(studio, annotator))
+    backlog = Backlog(predictor=predictor, work=work_of(studio, predictor))
 
     for n in range(100):
         backlog.pre_annotate(7, range(n * 15_000, (n + 1) * 15_000))
@@ -404,11 +404,11 @@ def test_new_tasks_are_not_taken_without_end(
 def test_new_tasks_that_wait_are_not_taken_twice(
     started: Callable[[Backlog], Backlog],
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     project_id = studio.add_project()
     ids = studio.add_pictures(project_id, 3)
-    backlog = Backlog(annotator=annotator, work=work_of(studio, annotator))
+    backlog = Backlog(predictor=predictor, work=work_of(studio, predictor))
 
     for some in (ids[:2], ids[:2], ids):
         backlog.pre_annotate(project_id, some)

@@ -12,7 +12,7 @@ CHUNK = Chunk(
     replaces=True,
     run_id="7-ab",
     places=(4, 5, 6),
-    tries=2,
+    attempts=2,
 )
 ALONE = Chunk(project_id=7, task_ids=(11,), version="v")
 
@@ -38,13 +38,13 @@ def test_from_json_refuses_something_else(fields: dict[str, object]) -> None:
 def test_part_keeps_order_places_and_tries() -> None:
     part = CHUNK.part([13, 11, 99])
 
-    assert (part.task_ids, part.places, part.tries) == ((11, 13), (4, 6), 2)
+    assert (part.task_ids, part.places, part.attempts) == ((11, 13), (4, 6), 2)
     assert part.replaces
 
 
 def test_part_of_what_is_in_no_run_has_no_places() -> None:
-    assert ALONE.part([11], tries=1) == Chunk(
-        project_id=7, task_ids=(11,), version="v", tries=1
+    assert ALONE.part([11], attempts=1) == Chunk(
+        project_id=7, task_ids=(11,), version="v", attempts=1
     )
 
 

@@ -63,7 +63,7 @@ def born(connection: redis.Redis, queue: str, name: str) -> SimpleWorker:
 
 
 def test_chunks_come_back_as_they_went_in(queue: JobQueue) -> None:
-    wanted = [of_run(1, 2), chunk(3, replaces=True, tries=2), chunk(4, stores=False)]
+    wanted = [of_run(1, 2), chunk(3, replaces=True, attempts=2), chunk(4, stores=False)]
 
     queue.add(wanted)
 
@@ -106,7 +106,7 @@ def test_a_delayed_job_waits_until_it_is_due(
 ) -> None:
     queue.add([of_run(1)], delay_s=3600)
 
-    queue.keep_house()
+    queue.maintain()
 
     assert jobs(queue) == []
     assert queue.n_waiting() == 1
@@ -119,9 +119,9 @@ def test_keep_house_queues_once_what_is_due(queue: JobQueue) -> None:
     deadline = time.monotonic() + 20
 
     while not jobs(queue) and time.monotonic() < deadline:
-        queue.keep_house()
+        queue.maintain()
         time.sleep(0.05)
-    queue.keep_house()
+    queue.maintain()
 
     assert {found.task_ids for found in chunks(queue)} == {(1,), (2,)}
     assert queue.n_waiting() == 2
@@ -134,10 +134,10 @@ def test_keep_house_leaves_the_house_to_whoever_is_at_it(
     connection.set(f"diffsegmenter:house:{NAME}", 1)
     time.sleep(1.1)
 
-    queue.keep_house()
+    queue.maintain()
     left = queue.n_waiting(), len(jobs(queue))
     connection.delete(f"diffsegmenter:house:{NAME}")
-    queue.keep_house()
+    queue.maintain()
 
     assert left == (1, 0)
     assert len(jobs(queue)) == 1
@@ -178,11 +178,11 @@ def test_drop_lost_forgets_jobs_that_are_nowhere(
     failed.set_status("failed")
     connection.sadd(jobs_key(RUN), "never-queued")
 
-    n_dropped = queue.drop_lost(RUN)
+    n_dropped = queue.forget_lost_jobs(RUN)
 
     assert n_dropped == 3
     assert open_jobs(connection) == 1
-    assert queue.drop_lost(RUN) == 0
+    assert queue.forget_lost_jobs(RUN) == 0
 
 
 def test_drop_lost_keeps_jobs_that_wait_for_their_time(
@@ -190,7 +190,7 @@ def test_drop_lost_keeps_jobs_that_wait_for_their_time(
 ) -> None:
     queue.add([of_run(1)], delay_s=3600)
 
-    assert queue.drop_lost(RUN) == 0
+    assert queue.forget_lost_jobs(RUN) == 0
     assert open_jobs(connection) == 1
 
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from backend.batch.preannotation import Leftover
+from backend.batch.preannotation import Unfinished
 from backend.errors import ImageTooSlow
-from backend.inference.predictor import PreAnnotator
+from backend.inference import Predictor
 from backend.types import FetchedImage, LabelStudioAccess
 from segmenter import WeightsNotFound
 from tests.batch_work import NOTHING_LEFT, Reports, assert_each_once, chunk_of, work_of
@@ -17,7 +17,7 @@ from tests.fakes import (
     MemoryCache,
     Pixels,
     brush_config,
-    make_annotator,
+    make_predictor,
     picture,
 )
 from tests.label_studio_stand_in import LabelStudioStandIn
@@ -50,15 +50,15 @@ class BrokenFetcher:
 
 def test_run_stores_one_prediction_per_task(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 20)
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     reports.assert_done(ids)
     assert_each_once(studio, ids)
     (stored,) = studio.predictions_of(ids[0]).values()
@@ -68,38 +68,40 @@ def test_run_stores_one_prediction_per_task(
 
 def test_run_stores_several_predictions_in_one_request(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 40)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert studio.n_requests("POST") < len(ids)
 
 
 def test_run_passes_over_tasks_that_hold_the_version(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     segmenter: ColourSegmenter,
     project_id: int,
     reports: Reports,
 ) -> None:
-    held, lacking = ids = studio.add_tasks(project_id, picture("red"), picture("blue"))
+    held, tasks_without = ids = studio.add_tasks(
+        project_id, picture("red"), picture("blue")
+    )
     studio.store(held, MODEL_VERSION)
-    studio.store(lacking, OTHERS)
+    studio.store(tasks_without, OTHERS)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert segmenter.calls == 1
     reports.assert_done(ids)
-    assert studio.versions_of(lacking) == [OTHERS, MODEL_VERSION]
+    assert studio.versions_of(tasks_without) == [OTHERS, MODEL_VERSION]
 
 
 def test_run_removes_doubles_and_keeps_the_oldest(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -107,7 +109,7 @@ def test_run_removes_doubles_and_keeps_the_oldest(
     others = studio.store(task_id, OTHERS)
     oldest, *_ = [studio.store(task_id, MODEL_VERSION) for _ in range(3)]
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert list(studio.predictions_of(task_id)) == [others, oldest]
     reports.assert_done(ids)
@@ -115,7 +117,7 @@ def test_run_removes_doubles_and_keeps_the_oldest(
 
 def test_run_that_replaces_removes_our_earlier_versions_and_no_others(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -125,7 +127,7 @@ def test_run_that_replaces_removes_our_earlier_versions_and_no_others(
         studio.store(task_id, OTHERS)
     studio.store(done, MODEL_VERSION)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids, replaces=True), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids, replaces=True), reports)
 
     for task_id in ids:
         assert studio.versions_of(task_id) == [OTHERS, MODEL_VERSION]
@@ -133,7 +135,7 @@ def test_run_that_replaces_removes_our_earlier_versions_and_no_others(
 
 def test_run_that_replaces_removes_nothing_before_the_new_one_is_stored(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -142,7 +144,7 @@ def test_run_that_replaces_removes_nothing_before_the_new_one_is_stored(
     seen_then: list[list[str]] = []
     studio.before("DELETE", lambda: seen_then.append(studio.versions_of(task_id)))
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids, replaces=True), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids, replaces=True), reports)
 
     assert seen_then == [[OLDER, MODEL_VERSION]]
     assert studio.versions_of(task_id) == [MODEL_VERSION]
@@ -150,14 +152,14 @@ def test_run_that_replaces_removes_nothing_before_the_new_one_is_stored(
 
 def test_run_that_replaces_keeps_what_there_is_where_the_new_one_fails(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     (task_id,) = ids = studio.add_tasks(project_id, "data:image/png;base64,AAAA")
     studio.store(task_id, OLDER)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids, replaces=True), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids, replaces=True), reports)
 
     assert studio.versions_of(task_id) == [OLDER]
     assert list(reports.failures) == ids
@@ -165,14 +167,14 @@ def test_run_that_replaces_keeps_what_there_is_where_the_new_one_fails(
 
 def test_run_that_does_not_replace_leaves_earlier_versions(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     (task_id,) = ids = studio.add_pictures(project_id, 1)
     studio.store(task_id, OLDER)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert studio.versions_of(task_id) == [OLDER, MODEL_VERSION]
 
@@ -181,7 +183,7 @@ def test_run_that_does_not_replace_leaves_earlier_versions(
 def test_run_halves_a_refused_bulk_until_only_the_bad_ones_fail(
     n_bad: int,
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -191,10 +193,10 @@ def test_run_halves_a_refused_bulk_until_only_the_bad_ones_fail(
         "Region 0: no such label" if row["task"] in bad else None
     )
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     good = [task_id for task_id in ids if task_id not in bad]
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     reports.assert_done(good)
     assert_each_once(studio, good)
     assert set(reports.failures) == set(bad)
@@ -204,7 +206,7 @@ def test_run_halves_a_refused_bulk_until_only_the_bad_ones_fail(
 
 def test_run_closes_tasks_that_were_deleted_meanwhile(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -212,9 +214,9 @@ def test_run_closes_tasks_that_were_deleted_meanwhile(
     studio.remove_task(gone)
     studio.before("POST", lambda: studio.remove_task(going))
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     reports.assert_done([stays])
     assert reports.failures[gone] == "The task is not in the project any more."
     assert "Invalid task ID" in reports.failures[going]
@@ -225,16 +227,16 @@ def test_run_refuses_a_changed_label_config_and_names_both_versions(
 ) -> None:
     project_id = studio.add_project()
     ids = studio.add_pictures(project_id, 2)
-    annotator = make_annotator(segmenter, version_of=lambda print: f"v-{print[:8]}")
-    chunk = chunk_of(project_id, ids, version=annotator.model_version(RED_AND_BLUE))
+    predictor = make_predictor(segmenter, version_of=lambda print: f"v-{print[:8]}")
+    chunk = chunk_of(project_id, ids, version=predictor.model_version(RED_AND_BLUE))
     config = brush_config('<Label value="green"/>')
     studio.projects[project_id].label_config = config
 
-    leftover = work_of(studio, annotator).run(chunk, reports)
+    unfinished = work_of(studio, predictor).run(chunk, reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     assert set(reports.failures) == set(ids)
-    for version in (chunk.version, annotator.model_version(config)):
+    for version in (chunk.version, predictor.model_version(config)):
         assert version in reports.failures[ids[0]]
     assert studio.predictions == {}
     assert segmenter.calls == 0
@@ -242,22 +244,22 @@ def test_run_refuses_a_changed_label_config_and_names_both_versions(
 
 def test_run_refuses_a_label_config_that_has_nothing_to_segment(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 2)
     studio.projects[project_id].label_config = "<View/>"
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     assert set(reports.failures) == set(ids)
 
 
 def test_run_gives_up_tasks_whose_image_can_never_be_had(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -265,9 +267,9 @@ def test_run_gives_up_tasks_whose_image_can_never_be_had(
         project_id, "data:image/png;base64,AAAA", picture("red"), ""
     )
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     reports.assert_done([good])
     assert set(reports.failures) == {bad, empty}
 
@@ -285,11 +287,13 @@ def test_run_leaves_for_later_what_may_pass(
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 2)
-    annotator = make_annotator(segmenter, fetcher=BrokenFetcher(error))
+    predictor = make_predictor(segmenter, fetcher=BrokenFetcher(error))
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == Leftover(again=dict.fromkeys(ids, str(error)), untouched=[])
+    assert unfinished == Unfinished(
+        retry=dict.fromkeys(ids, str(error)), not_started=[]
+    )
     assert not reports.done
     assert not reports.failures
 
@@ -309,22 +313,22 @@ def test_run_stops_after_the_image_at_hand_and_leaves_the_rest_untouched(
         if len(seen) == 3:
             stop.set()
 
-    annotator = make_annotator(ColourSegmenter(stop_at_the_third))
+    predictor = make_predictor(ColourSegmenter(stop_at_the_third))
 
-    leftover = work_of(studio, annotator, stop=stop).run(
+    unfinished = work_of(studio, predictor, stop=stop).run(
         chunk_of(project_id, ids), reports
     )
 
-    assert not leftover.again
+    assert not unfinished.retry
     assert 0 < len(reports.done) < len(ids)
-    assert sorted([*reports.done, *leftover.untouched]) == ids
+    assert sorted([*reports.done, *unfinished.not_started]) == ids
     assert_each_once(studio, list(reports.done))
-    assert all(not studio.versions_of(task) for task in leftover.untouched)
+    assert all(not studio.versions_of(task) for task in unfinished.not_started)
 
 
 def test_run_that_is_stopped_before_it_begins_asks_nothing(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -332,28 +336,28 @@ def test_run_that_is_stopped_before_it_begins_asks_nothing(
     stop = threading.Event()
     stop.set()
 
-    leftover = work_of(studio, annotator, stop=stop).run(
+    unfinished = work_of(studio, predictor, stop=stop).run(
         chunk_of(project_id, ids), reports
     )
 
-    assert leftover == Leftover(again={}, untouched=ids)
+    assert unfinished == Unfinished(retry={}, not_started=ids)
     assert studio.seen == []
 
 
 def test_run_that_does_not_store_fills_the_cache_alone(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     cache: MemoryCache,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_tasks(project_id, picture("red"), picture("blue"))
 
-    leftover = work_of(studio, annotator).run(
+    unfinished = work_of(studio, predictor).run(
         chunk_of(project_id, ids, stores=False), reports
     )
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     reports.assert_done(ids)
     assert studio.predictions == {}
     assert len(cache.values) == 2
@@ -370,8 +374,8 @@ def test_run_without_a_model_raises_and_reports_nothing(
     def load() -> ColourSegmenter:
         raise WeightsNotFound("colours", "they have faded")
 
-    annotator = make_annotator(segmenter, segmenter=load)
+    predictor = make_predictor(segmenter, segmenter=load)
 
     with pytest.raises(WeightsNotFound):
-        work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+        work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
     assert not reports.failures

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backend.batch.preannotation import Leftover
-from backend.inference.predictor import PreAnnotator
+from backend.batch.preannotation import Unfinished
+from backend.inference import Predictor
 from tests.batch_work import NOTHING_LEFT, Reports, assert_each_once, chunk_of, work_of
-from tests.fakes import MODEL_VERSION, ColourSegmenter, make_annotator
+from tests.fakes import MODEL_VERSION, ColourSegmenter, make_predictor
 from tests.label_studio_stand_in import LabelStudioStandIn
 
 
@@ -26,16 +26,16 @@ def reports() -> Reports:
 def test_run_stores_once_what_was_stored_by_a_request_whose_answer_got_lost(
     times: int,
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 30)
     studio.lose_answers(method="POST", times=times)
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     assert_each_once(studio, ids)
     reports.assert_done(ids)
 
@@ -44,7 +44,7 @@ def test_run_stores_once_what_was_stored_by_a_request_whose_answer_got_lost(
 def test_run_waits_for_a_label_studio_that_restarts(
     method: str,
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -52,16 +52,16 @@ def test_run_waits_for_a_label_studio_that_restarts(
     studio.answer(502, method=method)
     studio.lose_requests(method=method)
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     assert_each_once(studio, ids)
     reports.assert_done(ids)
 
 
 def test_run_removes_what_label_studio_itself_stored_while_it_stored(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -69,7 +69,7 @@ def test_run_removes_what_label_studio_itself_stored_while_it_stored(
     theirs: list[int] = []
     studio.before("POST", lambda: theirs.append(studio.store(first, MODEL_VERSION)))
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert_each_once(studio, ids)
     assert list(studio.predictions_of(first)) == theirs
@@ -78,7 +78,7 @@ def test_run_removes_what_label_studio_itself_stored_while_it_stored(
 
 def test_run_counts_a_task_once_that_others_stored_before_an_outage(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     segmenter: ColourSegmenter,
     project_id: int,
     reports: Reports,
@@ -90,7 +90,7 @@ def test_run_counts_a_task_once_that_others_stored_before_an_outage(
     )
     studio.answer(503, method="POST", times=2)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert_each_once(studio, ids)
     reports.assert_done(ids)
@@ -98,7 +98,7 @@ def test_run_counts_a_task_once_that_others_stored_before_an_outage(
 
 def test_run_tells_a_refusal_once_though_an_outage_follows_it(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -112,7 +112,7 @@ def test_run_tells_a_refusal_once_though_an_outage_follows_it(
     # All four are refused, the first half is, and its first; then its second is stored.
     studio.before("POST", go_away_after_the_refusal, times=3)
 
-    work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     assert_each_once(studio, good)
     reports.assert_done(good)
@@ -128,9 +128,9 @@ def test_two_that_do_the_same_end_at_one_prediction_per_task(
     studio.before("POST", both_at_once.wait, times=2)  # type: ignore[arg-type]
     told = [Reports(), Reports()]
 
-    def work(reports: Reports) -> Leftover:
-        annotator = make_annotator(ColourSegmenter())
-        return work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    def work(reports: Reports) -> Unfinished:
+        predictor = make_predictor(ColourSegmenter())
+        return work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
     with ThreadPoolExecutor(2) as pool:
         leftovers = list(pool.map(work, told))
@@ -143,42 +143,42 @@ def test_two_that_do_the_same_end_at_one_prediction_per_task(
 
 def test_run_leaves_for_later_what_a_label_studio_that_stays_away_cannot_take(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 3)
     studio.answer(503, method="POST", times=1000)
 
-    leftover = work_of(studio, annotator, patience_s=0).run(
+    unfinished = work_of(studio, predictor, retry_for_s=0).run(
         chunk_of(project_id, ids), reports
     )
 
-    assert set(leftover.again) == set(ids)
-    assert "503" in leftover.again[ids[0]]
+    assert set(unfinished.retry) == set(ids)
+    assert "503" in unfinished.retry[ids[0]]
     assert not reports.done
     assert not reports.failures
 
 
 def test_run_leaves_all_for_later_when_label_studio_is_away_from_the_start(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 3)
     studio.answer(503, times=1000)
 
-    leftover = work_of(studio, annotator, patience_s=0).run(
+    unfinished = work_of(studio, predictor, retry_for_s=0).run(
         chunk_of(project_id, ids), reports
     )
 
-    assert set(leftover.again) == set(ids)
+    assert set(unfinished.retry) == set(ids)
 
 
 def test_run_that_is_stopped_while_label_studio_is_away_leaves_tasks_untouched(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -187,32 +187,32 @@ def test_run_that_is_stopped_while_label_studio_is_away_leaves_tasks_untouched(
     studio.answer(503, method="POST", times=1000)
     threading.Timer(0.3, stop.set).start()
 
-    leftover = work_of(studio, annotator, patience_s=600, stop=stop).run(
+    unfinished = work_of(studio, predictor, retry_for_s=600, stop=stop).run(
         chunk_of(project_id, ids), reports
     )
 
-    assert leftover == Leftover(again={}, untouched=ids)
+    assert unfinished == Unfinished(retry={}, not_started=ids)
     assert studio.predictions == {}
 
 
 def test_run_fails_all_that_is_left_when_the_token_is_revoked(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
     ids = studio.add_pictures(project_id, 3)
     studio.answer(401, method="POST")
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert leftover == NOTHING_LEFT
+    assert unfinished == NOTHING_LEFT
     assert all("401" in reports.failures[task_id] for task_id in ids)
 
 
 def test_run_leaves_for_later_what_label_studio_took_and_does_not_show(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     project_id: int,
     reports: Reports,
 ) -> None:
@@ -225,8 +225,8 @@ def test_run_leaves_for_later_what_label_studio_took_and_does_not_show(
     # One look at the project, two before, one before storing; then it is stored.
     studio.before("POST", lambda: studio.before("GET", lose_one))
 
-    leftover = work_of(studio, annotator).run(chunk_of(project_id, ids), reports)
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
 
-    assert list(leftover.again) == [hidden]
-    assert "does not show it" in leftover.again[hidden]
+    assert list(unfinished.retry) == [hidden]
+    assert "does not show it" in unfinished.retry[hidden]
     reports.assert_done(shown)

@@ -44,7 +44,7 @@ def test_a_rest_that_waits_for_another_try_has_no_rate(clock: Clock) -> None:
     with ProgressBar(log, clock) as bar:
         bar.show(progress(total=10, done=0))
         clock.now += 9
-        bar.show(replace(progress(total=10, done=9), resting=1))
+        bar.show(replace(progress(total=10, done=9), waiting_to_retry=1))
 
     assert text_of(log) == "9 of 10 tasks (1 to be tried again)\n"
 

@@ -7,26 +7,26 @@ import redis
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import MOST_TRIES
+from backend.batch.preannotation import MAX_ATTEMPTS
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import (
-    Found,
     LocalRun,
     QueuedRun,
-    Wish,
+    RunSpec,
+    TaskPage,
     find_tasks,
     job_size,
-    remove_doubles,
+    remove_duplicates,
 )
-from backend.errors import LabelStudioAway
-from backend.inference.predictor import PreAnnotator
-from backend.label_studio.project_tasks import PAGE_SIZE, ProjectTasks
+from backend.errors import LabelStudioUnavailable
+from backend.inference import Predictor
+from backend.label_studio import PAGE_SIZE, ProjectTasks
 from tests.batch_work import assert_each_once, work_of
 from tests.fakes import (
     MODEL_VERSION,
     ColourSegmenter,
     Pixels,
-    make_annotator,
+    make_predictor,
     picture,
 )
 from tests.label_studio_stand_in import LabelStudioStandIn
@@ -41,7 +41,7 @@ def project_id(studio: LabelStudioStandIn) -> int:
 
 @pytest.fixture
 def tasks(studio: LabelStudioStandIn, project_id: int) -> ProjectTasks:
-    return ProjectTasks(studio.client(), project_id, patience_s=0)
+    return ProjectTasks(studio.client(), project_id, retry_for_s=0)
 
 
 @pytest.fixture
@@ -53,19 +53,19 @@ def connection(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def new_run(connection: redis.Redis, tasks: ProjectTasks) -> Callable[..., QueuedRun]:
-    def make(*, version: str = MODEL_VERSION, **wish: Any) -> QueuedRun:
+    def make(*, version: str = MODEL_VERSION, **spec: Any) -> QueuedRun:
         return QueuedRun(
             queue=JobQueue(connection, "diffsegmenter-colours-fast-1"),
             records=RunRecords(connection),
             tasks=tasks,
-            wish=Wish(project_id=tasks.project_id, **wish),
+            spec=RunSpec(project_id=tasks.project_id, **spec),
             version=version,
         )
 
     return make
 
 
-def ids_found(pages: Iterator[Found]) -> list[int]:
+def ids_found(pages: Iterator[TaskPage]) -> list[int]:
     return [task_id for page in pages for task_id in page.task_ids]
 
 
@@ -86,11 +86,11 @@ def test_find_tasks_finds_all_that_lack_the_version_and_counts_down(
     studio.store(ids[1], MODEL_VERSION)
     studio.most_per_page = 3
 
-    pages = list(find_tasks(tasks, Wish(project_id=project_id), MODEL_VERSION))
+    pages = list(find_tasks(tasks, RunSpec(project_id=project_id), MODEL_VERSION))
 
     assert pages == [
-        Found(task_ids=(ids[0], ids[2], ids[3]), n_left=4, listed_to=ids[3]),
-        Found(task_ids=(ids[4],), n_left=1, listed_to=ids[4]),
+        TaskPage(task_ids=(ids[0], ids[2], ids[3]), n_remaining=4, listed_to=ids[3]),
+        TaskPage(task_ids=(ids[4],), n_remaining=1, listed_to=ids[4]),
     ]
 
 
@@ -98,9 +98,9 @@ def test_find_tasks_begins_after_an_id(
     studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
 ) -> None:
     ids = studio.add_pictures(project_id, 4)
-    wish = Wish(project_id=project_id)
+    spec = RunSpec(project_id=project_id)
 
-    assert ids_found(find_tasks(tasks, wish, MODEL_VERSION, after_id=ids[1])) == ids[2:]
+    assert ids_found(find_tasks(tasks, spec, MODEL_VERSION, after_id=ids[1])) == ids[2:]
 
 
 def test_find_tasks_that_replaces_finds_done_tasks_as_well(
@@ -108,9 +108,9 @@ def test_find_tasks_that_replaces_finds_done_tasks_as_well(
 ) -> None:
     ids = studio.add_pictures(project_id, 3)
     studio.store(ids[0], MODEL_VERSION)
-    wish = Wish(project_id=project_id, replaces=True)
+    spec = RunSpec(project_id=project_id, replaces=True)
 
-    assert ids_found(find_tasks(tasks, wish, MODEL_VERSION)) == ids
+    assert ids_found(find_tasks(tasks, spec, MODEL_VERSION)) == ids
 
 
 def test_find_tasks_of_a_tab_keeps_its_order(
@@ -118,27 +118,27 @@ def test_find_tasks_of_a_tab_keeps_its_order(
 ) -> None:
     ids = studio.add_pictures(project_id, 4)
     view_id = studio.add_tab(project_id, ids[:0:-1])
-    wish = Wish(project_id=project_id, view_id=view_id)
+    spec = RunSpec(project_id=project_id, view_id=view_id)
 
-    assert ids_found(find_tasks(tasks, wish, MODEL_VERSION)) == ids[:0:-1]
+    assert ids_found(find_tasks(tasks, spec, MODEL_VERSION)) == ids[:0:-1]
 
 
 def test_find_tasks_finds_a_named_task_once_and_asks_nothing(
     studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
 ) -> None:
-    wish = Wish(project_id=project_id, task_ids=(9, 7, 9, 8))
+    spec = RunSpec(project_id=project_id, task_ids=(9, 7, 9, 8))
 
-    assert ids_found(find_tasks(tasks, wish, MODEL_VERSION)) == [9, 7, 8]
+    assert ids_found(find_tasks(tasks, spec, MODEL_VERSION)) == [9, 7, 8]
     assert studio.seen == []
 
 
 def test_find_tasks_gives_named_tasks_in_pages(tasks: ProjectTasks) -> None:
     ids = tuple(range(1, 2 * PAGE_SIZE + 2))
-    wish = Wish(project_id=1, task_ids=ids)
+    spec = RunSpec(project_id=1, task_ids=ids)
 
-    pages = list(find_tasks(tasks, wish, MODEL_VERSION))
+    pages = list(find_tasks(tasks, spec, MODEL_VERSION))
 
-    assert [(len(p.task_ids), p.n_left) for p in pages] == [
+    assert [(len(p.task_ids), p.n_remaining) for p in pages] == [
         (PAGE_SIZE, 2 * PAGE_SIZE + 1),
         (PAGE_SIZE, PAGE_SIZE + 1),
         (1, 1),
@@ -156,14 +156,14 @@ def test_find_tasks_finds_no_more_than_the_limit(
 ) -> None:
     ids = studio.add_pictures(project_id, 6)
     studio.most_per_page = 2
-    wish = Wish(
+    spec = RunSpec(
         project_id=project_id, limit=limit, task_ids=tuple(ids) if named else None
     )
 
-    pages = list(find_tasks(tasks, wish, MODEL_VERSION))
+    pages = list(find_tasks(tasks, spec, MODEL_VERSION))
 
     assert ids_found(iter(pages)) == ids[:limit]
-    assert pages[0].n_left == min(limit, 6)
+    assert pages[0].n_remaining == min(limit, 6)
 
 
 @pytest.mark.parametrize("limit", [0, -3])
@@ -171,9 +171,9 @@ def test_find_tasks_finds_nothing_where_the_limit_is_used_up(
     limit: int, studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
 ) -> None:
     studio.add_pictures(project_id, 2)
-    wish = Wish(project_id=project_id, limit=limit)
+    spec = RunSpec(project_id=project_id, limit=limit)
 
-    assert list(find_tasks(tasks, wish, MODEL_VERSION)) == []
+    assert list(find_tasks(tasks, spec, MODEL_VERSION)) == []
     assert studio.seen == []
 
 
@@ -188,16 +188,16 @@ def test_job_size_grows_with_the_run_between_two_bounds(
 
 
 def test_scope_differs_where_tasks_do() -> None:
-    wishes = [
-        Wish(project_id=1),
-        Wish(project_id=1, view_id=3),
-        Wish(project_id=1, task_ids=(1, 2)),
-        Wish(project_id=1, task_ids=(12,)),
-        Wish(project_id=1, limit=3),
-        Wish(project_id=1, replaces=True),
+    specs = [
+        RunSpec(project_id=1),
+        RunSpec(project_id=1, view_id=3),
+        RunSpec(project_id=1, task_ids=(1, 2)),
+        RunSpec(project_id=1, task_ids=(12,)),
+        RunSpec(project_id=1, limit=3),
+        RunSpec(project_id=1, replaces=True),
     ]
 
-    assert len({wish.scope for wish in wishes}) == len(wishes)
+    assert len({spec.scope for spec in specs}) == len(specs)
 
 
 def test_list_tasks_queues_every_task_once_with_its_place(
@@ -232,7 +232,7 @@ def test_list_tasks_goes_on_where_it_stopped(
     run.list_tasks(run_id, stop)
     first = known(run, run_id)
     studio.answer(503)
-    with pytest.raises(LabelStudioAway):
+    with pytest.raises(LabelStudioUnavailable):
         run.list_tasks(run_id, threading.Event())
     run.list_tasks(run_id, threading.Event())
     run.list_tasks(run_id, threading.Event())
@@ -382,18 +382,18 @@ def test_cancel_takes_waiting_jobs_out_of_the_queue(
 
 def local_run(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     tasks: ProjectTasks,
     *,
     stop: threading.Event | None = None,
-    patience_s: float = 20,
+    retry_for_s: float = 20,
     **fields: Any,
 ) -> tuple[LocalRun, list[Progress]]:
     shown: list[Progress] = []
     run = LocalRun(
-        work=work_of(studio, annotator, stop=stop, patience_s=patience_s),
+        work=work_of(studio, predictor, stop=stop, retry_for_s=retry_for_s),
         tasks=tasks,
-        wish=Wish(project_id=tasks.project_id),
+        spec=RunSpec(project_id=tasks.project_id),
         version=MODEL_VERSION,
         show=shown.append,
         **fields,
@@ -403,13 +403,13 @@ def local_run(
 
 def test_local_run_does_all_and_shows_how_far_it_is(
     studio: LabelStudioStandIn,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     tasks: ProjectTasks,
     project_id: int,
 ) -> None:
     ids = studio.add_pictures(project_id, 40)
     studio.store(ids[3], MODEL_VERSION)
-    run, shown = local_run(studio, annotator, tasks)
+    run, shown = local_run(studio, predictor, tasks)
 
     run.run()
 
@@ -423,9 +423,9 @@ def test_local_run_does_all_and_shows_how_far_it_is(
 
 
 def test_local_run_of_nothing_is_over_at_once(
-    studio: LabelStudioStandIn, annotator: PreAnnotator, tasks: ProjectTasks
+    studio: LabelStudioStandIn, predictor: Predictor, tasks: ProjectTasks
 ) -> None:
-    run, _ = local_run(studio, annotator, tasks)
+    run, _ = local_run(studio, predictor, tasks)
 
     run.run()
 
@@ -444,9 +444,9 @@ def test_local_run_tries_again_what_may_pass(
             left[0] -= 1
             raise RuntimeError("the GPU is full")
 
-    annotator = make_annotator(ColourSegmenter(fail_twice))
+    predictor = make_predictor(ColourSegmenter(fail_twice))
     paused: list[int] = []
-    run, _ = local_run(studio, annotator, tasks, pause_s=pausing(paused))
+    run, _ = local_run(studio, predictor, tasks, pause_s=pausing(paused))
 
     run.run()
 
@@ -465,12 +465,12 @@ def test_local_run_gives_up_what_fails_every_time(
         if pixels[0, 0, 0]:
             raise RuntimeError("the GPU is full")
 
-    annotator = make_annotator(ColourSegmenter(fail))
-    run, _ = local_run(studio, annotator, tasks, pause_s=pausing([]))
+    predictor = make_predictor(ColourSegmenter(fail))
+    run, _ = local_run(studio, predictor, tasks, pause_s=pausing([]))
 
     run.run()
 
-    assert run.failures == {bad: f"the GPU is full (Tried {MOST_TRIES} times.)"}
+    assert run.failures == {bad: f"the GPU is full (Tried {MAX_ATTEMPTS} times.)"}
     assert (run.progress.done, run.progress.failed) == (1, 1)
     assert studio.versions_of(good) == [MODEL_VERSION]
 
@@ -482,8 +482,8 @@ def test_local_run_that_is_stopped_leaves_the_rest(
         project_id, *(picture("red", size_yx=(4, 6 + n)) for n in range(40))
     )
     stop = threading.Event()
-    annotator = make_annotator(ColourSegmenter(lambda pixels: stop.set()))
-    run, _ = local_run(studio, annotator, tasks, stop=stop)
+    predictor = make_predictor(ColourSegmenter(lambda pixels: stop.set()))
+    run, _ = local_run(studio, predictor, tasks, stop=stop)
 
     run.run()
 
@@ -498,7 +498,7 @@ def test_local_run_counts_no_task_twice_when_others_store_through_an_outage(
     studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
 ) -> None:
     first, *_ = ids = studio.add_pictures(project_id, 5)
-    annotator = make_annotator(
+    predictor = make_predictor(
         ColourSegmenter(
             lambda pixels: (
                 None
@@ -508,7 +508,7 @@ def test_local_run_counts_no_task_twice_when_others_store_through_an_outage(
         )
     )
     studio.answer(503, method="POST", times=2)
-    run, _ = local_run(studio, annotator, tasks)
+    run, _ = local_run(studio, predictor, tasks)
 
     run.run()
 
@@ -538,8 +538,8 @@ def test_remove_doubles_leaves_the_oldest_of_the_version_and_all_of_others(
         studio.store(task_id, MODEL_VERSION)
     studio.most_per_page = 2
 
-    n_removed = remove_doubles(tasks, MODEL_VERSION)
+    n_removed = remove_duplicates(tasks, MODEL_VERSION)
 
     assert n_removed == 5
     assert {task: list(studio.predictions_of(task)) for task in ids} == kept
-    assert remove_doubles(tasks, MODEL_VERSION) == 0
+    assert remove_duplicates(tasks, MODEL_VERSION) == 0

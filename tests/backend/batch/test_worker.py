@@ -1,4 +1,4 @@
-"""Jobs of the queue on a real Redis, done by RQ with a desk of ours."""
+"""Jobs of the queue on a real Redis, done by RQ with a context of ours."""
 
 import json
 import threading
@@ -18,17 +18,17 @@ from rq.registry import FailedJobRegistry
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import MOST_TRIES, PreAnnotation, retry_delay_s
+from backend.batch.preannotation import MAX_ATTEMPTS, ChunkRunner, retry_delay_s
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.worker import (
     ChunkWorker,
-    Desk,
-    do_chunk,
+    WorkerContext,
+    run_chunk,
     work_until_stopped,
 )
 from tests.batch_work import assert_each_once, work_of
 from tests.clock import Clock
-from tests.fakes import MODEL_VERSION, ColourSegmenter, Pixels, make_annotator, picture
+from tests.fakes import MODEL_VERSION, ColourSegmenter, Pixels, make_predictor, picture
 from tests.label_studio_stand_in import LabelStudioStandIn
 
 
@@ -80,10 +80,12 @@ def desk_of(
     queue: JobQueue,
     records: RunRecords,
     *,
-    work: PreAnnotation | None = None,
-) -> Desk:
-    annotator = make_annotator(ColourSegmenter())
-    return Desk(work=work or work_of(studio, annotator), queue=queue, records=records)
+    work: ChunkRunner | None = None,
+) -> WorkerContext:
+    predictor = make_predictor(ColourSegmenter())
+    return WorkerContext(
+        work=work or work_of(studio, predictor), queue=queue, records=records
+    )
 
 
 def of_run(
@@ -153,7 +155,7 @@ def trap(queue: JobQueue, job: Job, outcome: str, path: Path) -> None:
 
 def nonsense() -> bytes:
     """A call of our function that fails."""
-    call = ["backend.batch.worker.do_chunk", None, [], {"chunk": {}}]
+    call = ["backend.batch.worker.run_chunk", None, [], {"chunk": {}}]
     return zlib.compress(json.dumps(call).encode())
 
 
@@ -250,7 +252,7 @@ def test_a_callback_of_others_is_not_run_for_a_dead_workers_job(
     trap(queue, job, "failure", tmp_path / "ran")
 
     killed_at(queue, job)
-    queue.keep_house()
+    queue.maintain()
 
     assert not (tmp_path / "ran").exists()
     assert len(waiting(queue)) == 1
@@ -291,9 +293,9 @@ def test_do_leaves_the_rest_of_a_chunk_whose_run_is_called_off_meanwhile(
         records.cancel(run_id)
 
     segmenter = ColourSegmenter(call_off)
-    work = work_of(studio, make_annotator(segmenter))
-    desk = replace(desk_of(studio, queue, records, work=work), clock=clock)
-    desk.do(job_id, chunk)
+    work = work_of(studio, make_predictor(segmenter))
+    context = replace(desk_of(studio, queue, records, work=work), clock=clock)
+    context.do(job_id, chunk)
 
     assert segmenter.calls < 20
     # What was done before is stored, and nothing goes back into the queue.
@@ -311,15 +313,15 @@ def test_do_queues_tasks_again_that_cannot_be_done_now(
     run_id: str,
 ) -> None:
     ids = studio.add_pictures(project_id, 3)
-    chunk = of_run(records, run_id, ids, tries=1)
+    chunk = of_run(records, run_id, ids, attempts=1)
     studio.answer(503, method="POST", times=1000)
-    annotator = make_annotator(ColourSegmenter())
-    work = work_of(studio, annotator, patience_s=0)
+    predictor = make_predictor(ColourSegmenter())
+    work = work_of(studio, predictor, retry_for_s=0)
 
     desk_of(studio, queue, records, work=work).do("job", chunk)
 
     ((again, delay_s),) = scheduled(queue)
-    assert again == chunk.part(ids, tries=2)
+    assert again == chunk.part(ids, attempts=2)
     assert retry_delay_s(2) - 10 < delay_s <= retry_delay_s(2)
     progress = known(records, run_id)
     assert (progress.done, progress.failed, progress.open_jobs) == (0, 0, 1)
@@ -333,20 +335,20 @@ def test_do_gives_up_tasks_that_were_tried_often_and_says_why(
     run_id: str,
 ) -> None:
     ids = studio.add_pictures(project_id, 2)
-    chunk = of_run(records, run_id, ids, tries=MOST_TRIES - 1)
+    chunk = of_run(records, run_id, ids, attempts=MAX_ATTEMPTS - 1)
     studio.answer(503, method="POST", times=1000)
-    work = work_of(studio, make_annotator(ColourSegmenter()), patience_s=0)
+    work = work_of(studio, make_predictor(ColourSegmenter()), retry_for_s=0)
 
     desk_of(studio, queue, records, work=work).do("job", chunk)
 
     assert queue.n_waiting() == 0
     failures = records.failures(run_id)
     assert set(failures) == set(ids)
-    assert f"status 503. (Tried {MOST_TRIES} times.)" in failures[ids[0]]
+    assert f"status 503. (Tried {MAX_ATTEMPTS} times.)" in failures[ids[0]]
 
 
 def test_retry_delay_s_grows_to_minutes() -> None:
-    assert [retry_delay_s(tries) for tries in range(1, MOST_TRIES)] == [
+    assert [retry_delay_s(tries) for tries in range(1, MAX_ATTEMPTS)] == [
         10,
         40,
         160,
@@ -361,12 +363,12 @@ def test_do_puts_untouched_tasks_back_to_the_front(
     run_id: str,
 ) -> None:
     ids = studio.add_pictures(project_id, 4)
-    chunk = of_run(records, run_id, ids[:2], tries=3)
+    chunk = of_run(records, run_id, ids[:2], attempts=3)
     later = of_run(records, run_id, ids[2:])
     queue.add([later])
     stop = threading.Event()
     stop.set()
-    work = work_of(studio, make_annotator(ColourSegmenter()), stop=stop)
+    work = work_of(studio, make_predictor(ColourSegmenter()), stop=stop)
 
     desk_of(studio, queue, records, work=work).do("job", chunk)
 
@@ -381,7 +383,7 @@ def test_do_queues_nothing_again_of_what_was_computed_ahead(
     chunk = Chunk(
         project_id=project_id, task_ids=tuple(ids), version=MODEL_VERSION, stores=False
     )
-    work = work_of(studio, make_annotator(ColourSegmenter()), patience_s=0)
+    work = work_of(studio, make_predictor(ColourSegmenter()), retry_for_s=0)
 
     desk_of(studio, queue, records, work=work).do("job", chunk)
 
@@ -437,9 +439,9 @@ def test_do_raises_when_redis_does_not_take_the_outcome_at_all(
     assert_each_once(studio, ids)
 
 
-def test_do_chunk_refuses_to_run_without_a_desk() -> None:
+def test_do_chunk_refuses_to_run_without_a_context() -> None:
     with pytest.raises(RuntimeError, match="diffsegmenter worker"):
-        do_chunk({})
+        run_chunk({})
 
 
 def test_a_job_whose_worker_died_is_queued_anew(
@@ -451,7 +453,7 @@ def test_a_job_whose_worker_died_is_queued_anew(
 
     killed_at(queue, job)
     n_before = len(waiting(queue))
-    queue.keep_house()
+    queue.maintain()
 
     assert n_before == 0
     assert waiting(queue) == [chunk]
@@ -461,13 +463,13 @@ def test_a_job_whose_worker_died_is_queued_anew(
 def test_a_job_that_every_worker_dies_on_is_split_into_single_tasks(
     queue: JobQueue, records: RunRecords, run_id: str
 ) -> None:
-    chunk = of_run(records, run_id, [1, 2, 3], tries=1, replaces=True)
+    chunk = of_run(records, run_id, [1, 2, 3], attempts=1, replaces=True)
     queue.add([chunk])
     n_deaths = 0
 
     while len(queue.rq.job_ids) == 1:
         killed_at(queue, queue.rq.jobs[0])
-        queue.keep_house()
+        queue.maintain()
         n_deaths += 1
 
     assert n_deaths == 3
@@ -485,7 +487,7 @@ def test_a_single_task_that_every_worker_dies_on_is_reported_as_failed(
 
     while queue.rq.job_ids:
         killed_at(queue, queue.rq.jobs[0])
-        queue.keep_house()
+        queue.maintain()
         n_deaths += 1
 
     assert n_deaths == 2
@@ -498,7 +500,7 @@ def test_work_ahead_that_a_worker_dies_on_is_not_split(queue: JobQueue) -> None:
 
     while queue.rq.job_ids:
         killed_at(queue, queue.rq.jobs[0])
-        queue.keep_house()
+        queue.maintain()
 
     assert queue.n_waiting() == 0
 
@@ -514,7 +516,7 @@ def test_a_job_of_a_living_worker_is_left_alone(
     soon = (datetime.now(UTC) + timedelta(seconds=15)).timestamp()
     queue.rq.connection.zadd(registry.key, {entry: soon})
 
-    queue.keep_house()
+    queue.maintain()
 
     assert queue.n_waiting() == 0
     assert known(records, run_id).open_jobs == 1
@@ -533,8 +535,8 @@ def test_what_a_killed_worker_left_is_done_by_the_next(
     (job,) = queue.rq.jobs
     killed_at(queue, job)
 
-    work = work_of(studio, make_annotator(ColourSegmenter()))
-    desk = desk_of(studio, queue, records, work=work)
+    work = work_of(studio, make_predictor(ColourSegmenter()))
+    context = desk_of(studio, queue, records, work=work)
     watcher = threading.Thread(
         target=lambda: (
             wait_until(lambda: known(records, run_id).is_over),
@@ -542,7 +544,7 @@ def test_what_a_killed_worker_left_is_done_by_the_next(
         )
     )
     watcher.start()
-    work_until_stopped(desk)
+    work_until_stopped(context)
     watcher.join()
 
     assert_each_once(studio, ids)

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.cache.leases import claimed
+from backend.cache.leases import hold_leases
 from backend.cache.redis_store import RedisCache
 from backend.cache.store import Cache, open_cache
-from backend.inference.batcher import OutOfTime
-from backend.inference.metrics import Metrics
-from backend.inference.scorer import Query, Scorer
+from backend.inference import Metrics, Scorer
+from backend.inference.batcher import DeadlineExceeded
+from backend.inference.scorer import Query
 from backend.types import FetchedImage
 from segmenter import ScoreMaps
 from tests.fakes import OPTIONS, ColourSegmenter, MemoryCache, Pixels, striped
@@ -35,13 +35,13 @@ def query(number: int = 0, prompts: tuple[str, ...] = ("red", "blue")) -> Query:
     )
 
 
-def scorer_on(cache: Cache, *, claim_s: float = 10.0) -> Scorer:
+def scorer_on(cache: Cache, *, lease_ttl_s: float = 10.0) -> Scorer:
     return Scorer(
         cache=cache,
         metrics=Metrics(lambda: cache.stats),
         weights_fingerprint="colours",
         options=OPTIONS,
-        claim_s=claim_s,
+        lease_ttl_s=lease_ttl_s,
     )
 
 
@@ -143,9 +143,9 @@ def test_a_value_that_came_between_the_miss_and_the_claim_is_found(
 
 
 def test_who_waits_takes_the_place_of_a_holder_that_died(caches: list[Cache]) -> None:
-    scorer = scorer_on(caches[0], claim_s=0.5)
+    scorer = scorer_on(caches[0], lease_ttl_s=0.5)
     segmenter = ColourSegmenter()
-    caches[1].claim([key_of(scorer, query())], "of a dead process", 0.5)
+    caches[1].acquire([key_of(scorer, query())], "of a dead process", 0.5)
 
     answers = ask(scorer, segmenter)
 
@@ -156,7 +156,7 @@ def test_who_waits_takes_the_place_of_a_holder_that_died(caches: list[Cache]) ->
 def test_who_waits_computes_at_once_when_the_holder_s_model_raises(
     caches: list[Cache],
 ) -> None:
-    mine, theirs = (scorer_on(cache, claim_s=600) for cache in caches)
+    mine, theirs = (scorer_on(cache, lease_ttl_s=600) for cache in caches)
     segmenter = ColourSegmenter()
     with held_up() as (failing, has_begun, go_on), ThreadPoolExecutor(2) as pool:
 
@@ -183,12 +183,12 @@ def test_who_waits_for_another_backend_waits_no_longer_than_the_deadline(
     caches: list[Cache],
 ) -> None:
     scorer = scorer_on(caches[0])
-    caches[1].claim([key_of(scorer, query())], "of somebody slow", 600)
+    caches[1].acquire([key_of(scorer, query())], "of somebody slow", 600)
     segmenter = ColourSegmenter()
 
     (answer,) = ask(scorer, segmenter, deadline=time.monotonic() + 0.3)
 
-    assert isinstance(answer, OutOfTime)
+    assert isinstance(answer, DeadlineExceeded)
     assert segmenter.calls == 0
 
 
@@ -198,7 +198,7 @@ def test_what_another_backend_computes_does_not_hold_up_the_rest(
     scorer = scorer_on(caches[0])
     segmenter = ColourSegmenter()
     key = key_of(scorer, query())
-    caches[1].claim([key], "of somebody slow", 600)
+    caches[1].acquire([key], "of somebody slow", 600)
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, scorer, segmenter, query(), query(1))
@@ -231,24 +231,24 @@ def test_the_answer_of_another_backend_bears_the_query_s_own_spelling(
 
 
 def test_a_claim_lasts_as_long_as_its_pass(caches: list[Cache]) -> None:
-    with claimed(caches[0], ["a", "b"], ttl_s=0.3):
+    with hold_leases(caches[0], ["a", "b"], ttl_s=0.3):
         time.sleep(1)
 
-        assert caches[1].look("a").is_taken
-        assert caches[1].look("b").is_taken
+        assert caches[1].peek("a").is_leased
+        assert caches[1].peek("b").is_leased
 
-    assert not caches[1].look("a").is_taken
+    assert not caches[1].peek("a").is_leased
 
 
 def test_only_claims_that_were_granted_are_released() -> None:
     cache = MemoryCache()
-    cache.claim(["a"], "of somebody", 10)
+    cache.acquire(["a"], "of somebody", 10)
 
-    with claimed(cache, ["a", "b"], ttl_s=10) as standings:
-        assert [standing.is_taken for standing in standings] == [True, False]
-        assert set(cache.claims) == {"a", "b"}
+    with hold_leases(cache, ["a", "b"], ttl_s=10) as states:
+        assert [state.is_leased for state in states] == [True, False]
+        assert set(cache.leases) == {"a", "b"}
 
-    assert cache.claims == {"a": "of somebody"}
+    assert cache.leases == {"a": "of somebody"}
 
 
 def test_everybody_is_answered_when_redis_dies_in_the_middle() -> None:

@@ -17,11 +17,11 @@ every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.n
 def use(cache: RedisCache) -> bytes | None:
     """All that one image costs."""
     found = cache.get("key")
-    cache.claim(["key"], "mine", 10)
+    cache.acquire(["key"], "mine", 10)
     cache.put("key", b"value")
     cache.renew(["key"], "mine", 10)
     cache.release(["key"], "mine")
-    cache.look("key")
+    cache.peek("key")
     return found
 
 
@@ -45,7 +45,7 @@ def test_redis_that_fails_is_tried_once_by_each_kind_of_command(
         for _ in range(100):
             use(cache)
 
-        # What can be read refuses claims and values, one fault each.
+        # What can be read refuses leases and values, one fault each.
         assert faults == (2 if fault.can_be_read else 1)
         assert cache.stats.faults == faults
         fault.mend(server)
@@ -60,9 +60,9 @@ def test_redis_that_fails_grants_every_claim(fault: Fault, clock: Clock) -> None
         fault.bring(server)
 
         for token in ("mine", "theirs"):
-            (standing,) = cache.claim(["key"], token, 10)
-            assert not standing.is_taken
-        assert not cache.look("key").is_taken
+            (state,) = cache.acquire(["key"], token, 10)
+            assert not state.is_leased
+        assert not cache.peek("key").is_leased
         fault.mend(server)
 
 
@@ -84,10 +84,10 @@ def test_redis_that_failed_is_used_again_when_it_is_back(
         use(cache)
 
         assert use(cache) == b"value"
-        assert cache.look("key").value == b"value"
-        (standing,) = cache.claim(["key"], "mine", 10)
-        assert standing.value == b"value"
-        assert [it.is_taken for it in cache.claim(["key"], "theirs", 10)] == [True]
+        assert cache.peek("key").value == b"value"
+        (state,) = cache.acquire(["key"], "mine", 10)
+        assert state.value == b"value"
+        assert [it.is_leased for it in cache.acquire(["key"], "theirs", 10)] == [True]
 
 
 def test_redis_that_hangs_is_tried_ever_less_often(clock: Clock) -> None:

@@ -41,16 +41,16 @@ def use_everything(cache: RedisCache) -> None:
     for key in KEYS:
         cache.put(key, key.encode())
     assert cache.get_many([*KEYS, "other"]) == [*(key.encode() for key in KEYS), None]
-    assert not any(it.is_taken for it in cache.claim(["a", "b"], "mine", 10))
+    assert not any(it.is_leased for it in cache.acquire(["a", "b"], "mine", 10))
     cache.renew(["a"], "mine", 60)
-    found = cache.claim(["a", "c", KEYS[0]], "theirs", 10)
-    assert [it.is_taken for it in found] == [True, False, False]
+    found = cache.acquire(["a", "c", KEYS[0]], "theirs", 10)
+    assert [it.is_leased for it in found] == [True, False, False]
     assert found[2].value == KEYS[0].encode()
-    assert cache.look("a").is_taken
+    assert cache.peek("a").is_leased
     cache.release(["a", "b", "c"], "mine")
-    assert not cache.look("a").is_taken
-    assert cache.look("c").is_taken
-    assert cache.look(KEYS[1]).value == KEYS[1].encode()
+    assert not cache.peek("a").is_leased
+    assert cache.peek("c").is_leased
+    assert cache.peek(KEYS[1]).value == KEYS[1].encode()
     assert cache.ping() is True
     size = cache.measure()
     assert size is not None
@@ -120,12 +120,12 @@ def test_backend_that_only_serves_needs_less() -> None:
             client.execute_command(*f"ACL SETUSER cache on >pw {SERVING}".split())
         with cache_on(f"redis://cache:pw@127.0.0.1:{server.port}") as cache:
             cache.put("key", b"value")
-            cache.claim(["a"], "mine", 10)
+            cache.acquire(["a"], "mine", 10)
             cache.renew(["a"], "mine", 10)
             cache.release(["a"], "mine")
 
             assert cache.get("key") == b"value"
-            assert not cache.look("a").is_taken
+            assert not cache.peek("a").is_leased
             assert cache.ping() is True
             assert cache.stats.faults == 0
 
@@ -139,7 +139,7 @@ def test_every_right_of_the_access_list_is_needed(command: str) -> None:
         with cache_on(f"redis://cache:pw@127.0.0.1:{server.port}") as cache:
             cache.put("key", b"value")
             cache.get("key")
-            cache.claim(["key"], "mine", 10)
+            cache.acquire(["key"], "mine", 10)
             cache.release(["key"], "mine")
 
             assert cache.stats.faults > 0
@@ -151,10 +151,10 @@ def test_values_are_kept_where_an_access_list_knows_no_claims() -> None:
             rule = "ACL SETUSER cache on >pw ~diffsegmenter:v1:* +mget +set"
             client.execute_command(*rule.split())
         with cache_on(f"redis://cache:pw@127.0.0.1:{server.port}") as cache:
-            (standing,) = cache.claim(["key"], "mine", 10)
+            (state,) = cache.acquire(["key"], "mine", 10)
             cache.put("key", b"value")
 
-            assert not standing.is_taken
+            assert not state.is_leased
             assert cache.get("key") == b"value"
 
 
@@ -258,7 +258,7 @@ def test_cluster_that_loses_a_node_raises_nothing_and_is_used_when_it_is_back(
 
             for _ in range(3):
                 cache.get_many(KEYS)
-                cache.claim(KEYS, "mine", 10)
+                cache.acquire(KEYS, "mine", 10)
                 cache.put(KEYS[0], b"value")
                 clock.now += 60
             assert cache.stats.faults > 0

@@ -72,41 +72,41 @@ def test_stats_count_hits_and_misses(cache: Cache) -> None:
 
 
 def taken(cache: Cache, keys: list[str], token: str, ttl_s: float = 10) -> list[bool]:
-    return [standing.is_taken for standing in cache.claim(keys, token, ttl_s)]
+    return [state.is_leased for state in cache.acquire(keys, token, ttl_s)]
 
 
 def test_claim_is_granted_to_the_first_and_refused_to_others(cache: Cache) -> None:
     assert taken(cache, ["a", "b"], "mine") == [False, False]
 
     assert taken(cache, ["b", "c"], "theirs") == [True, False]
-    assert cache.look("a").is_taken
-    assert not cache.look("d").is_taken
+    assert cache.peek("a").is_leased
+    assert not cache.peek("d").is_leased
 
 
 def test_claim_finds_what_was_stored_meanwhile(cache: Cache) -> None:
     cache.put("a", b"1")
 
-    (standing, other) = cache.claim(["a", "b"], "mine", 10)
+    (state, other) = cache.acquire(["a", "b"], "mine", 10)
 
-    assert (standing.value, other.value) == (b"1", None)
-    assert cache.look("a").value == b"1"
+    assert (state.value, other.value) == (b"1", None)
+    assert cache.peek("a").value == b"1"
     assert (cache.stats.hits, cache.stats.misses) == (0, 0)
 
 
 def test_release_ends_one_s_own_claims_and_no_other(cache: Cache) -> None:
-    cache.claim(["a"], "mine", 10)
-    cache.claim(["b"], "theirs", 10)
+    cache.acquire(["a"], "mine", 10)
+    cache.acquire(["b"], "theirs", 10)
 
     cache.release(["a", "b", "c"], "mine")
 
-    assert not cache.look("a").is_taken
-    assert cache.look("b").is_taken
+    assert not cache.peek("a").is_leased
+    assert cache.peek("b").is_leased
     assert cache.stats.faults == 0
 
 
 def test_claim_that_is_not_renewed_ends(cache: Cache) -> None:
-    cache.claim(["a", "b", "c"], "mine", 0.2)
-    cache.claim(["c"], "theirs", 10)
+    cache.acquire(["a", "b", "c"], "mine", 0.2)
+    cache.acquire(["c"], "theirs", 10)
     cache.renew(["b", "c"], "mine", 10)
 
     time.sleep(0.3)
@@ -115,12 +115,12 @@ def test_claim_that_is_not_renewed_ends(cache: Cache) -> None:
 
 
 def test_renewal_leaves_the_claim_of_a_successor_alone(cache: Cache) -> None:
-    cache.claim(["a"], "theirs", 0.3)
+    cache.acquire(["a"], "theirs", 0.3)
 
     cache.renew(["a"], "mine", 10)
     time.sleep(0.4)
 
-    assert not cache.look("a").is_taken
+    assert not cache.peek("a").is_leased
 
 
 def test_renewal_restores_a_claim_that_the_store_lost(cache: Cache) -> None:
@@ -131,7 +131,7 @@ def test_renewal_restores_a_claim_that_the_store_lost(cache: Cache) -> None:
 
 def test_claims_are_no_values(cache: Cache) -> None:
     cache.put("a", b"1")
-    cache.claim(["a", "b"], "mine", 10)
+    cache.acquire(["a", "b"], "mine", 10)
 
     size = cache.measure()
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from backend.cache.store import open_cache
+from backend.cache import open_cache
 from backend.cli import build_app
 from tests.e2e.processes import answers, free_port, running
 from tests.fakes import RED_AND_BLUE, picture

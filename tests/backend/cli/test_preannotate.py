@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from backend.batch.job_queue import queue_connection
-from backend.batch.run_records import RunRecords
+from backend.batch import RunRecords, queue_connection
 from backend.cli import build_app
 from tests.fakes import data_uri, encoded, striped
 from tests.label_studio_stand_in import TOKEN, LabelStudioStandIn

@@ -4,8 +4,8 @@ import json
 from typing import Any, TypeVar
 
 from backend.doctor.findings import Check, Finding
-from backend.label_studio.client import LabelStudioClient
-from backend.settings.environment import Settings
+from backend.label_studio import LabelStudioClient
+from backend.settings import Settings
 from backend.types import LabelStudioAccess
 from tests.web_server import WebServer
 

@@ -230,7 +230,7 @@ def test_examine_compares_its_settings_with_the_running_backends(
     serve_project(web)
     running = settings(MODEL="pocket", CACHE_DIR=str(tmp_path / "running"))
     engine = build_engine(running)
-    version = engine.annotator.model_version(RED_AND_BLUE)
+    version = engine.predictor.model_version(RED_AND_BLUE)
     engine.cache.close()
     serve_json(web, "/api/ml", [row("http://127.0.0.1:9", model_version=version)])
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.cache.redis_store import KEY_PREFIX
+from backend.cache import KEY_PREFIX
 from backend.doctor.cache import check_cache
 from backend.doctor.findings import Finding
 from tests.backend.doctor.checks import only, settings

@@ -7,7 +7,7 @@ import pytest
 
 from backend.doctor.findings import Finding
 from backend.doctor.label_studio import check_address, check_token
-from backend.label_studio.client import LabelStudioClient
+from backend.label_studio import LabelStudioClient
 from tests.backend.doctor.checks import (
     TOKEN,
     client_of,

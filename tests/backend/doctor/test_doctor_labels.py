@@ -5,7 +5,7 @@ import pytest
 from backend.doctor.findings import Finding
 from backend.doctor.labels import check_label_config
 from backend.doctor.project import Project
-from backend.label_config.parser import LabelConfig
+from backend.label_config import LabelConfig
 from backend.types import CutOptions
 from tests.backend.doctor.checks import outcome
 from tests.fakes import brush_config, defaults_of

@@ -14,7 +14,7 @@ from backend.doctor.machine import (
     model_version_of,
     own_url,
 )
-from backend.label_studio.client import NoReply, Reply
+from backend.label_studio import NoReply, Reply
 from tests.backend.doctor.checks import only, outcome, settings
 from tests.redis_server import free_port
 from tests.web_server import WebServer, running_web_server

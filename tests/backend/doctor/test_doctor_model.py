@@ -12,7 +12,7 @@ from backend.doctor.model import check_device, check_loading, check_weights
 from segmenter import WeightsNotFound
 from segmenter.source import POCKET_DIR
 from tests.backend.doctor.checks import only, outcome, serve_json, settings
-from tests.fakes import ColourSegmenter, make_annotator
+from tests.fakes import ColourSegmenter, make_predictor
 from tests.redis_server import free_port
 from tests.web_server import WebServer, running_web_server
 
@@ -180,12 +180,12 @@ def test_check_loading_loads_once() -> None:
         loads.append(1)
         return segmenter
 
-    annotator = make_annotator(segmenter, segmenter=load)
+    predictor = make_predictor(segmenter, segmenter=load)
 
-    (finding,), loaded = outcome(check_loading(lambda: annotator, is_possible=True))
+    (finding,), loaded = outcome(check_loading(lambda: predictor, is_possible=True))
 
     assert loads == [1]
-    assert loaded is annotator
+    assert loaded is predictor
     assert finding.level == "ok"
 
 
@@ -193,9 +193,9 @@ def test_check_loading_reports_weights_that_are_damaged(tmp_path: Path) -> None:
     def load() -> Any:
         raise WeightsNotFound("x", "unet did not load")
 
-    annotator = make_annotator(ColourSegmenter(), segmenter=load)
+    predictor = make_predictor(ColourSegmenter(), segmenter=load)
 
-    (finding,), loaded = outcome(check_loading(lambda: annotator, is_possible=True))
+    (finding,), loaded = outcome(check_loading(lambda: predictor, is_possible=True))
 
     assert loaded is None
     assert finding.level == "problem"

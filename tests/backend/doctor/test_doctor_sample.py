@@ -10,8 +10,8 @@ from backend.doctor.findings import Finding
 from backend.doctor.labels import check_label_config
 from backend.doctor.project import Project
 from backend.doctor.sample import check_prediction, check_sample
-from backend.images.fetcher import ImageFetcher
-from backend.inference.predictor import PreAnnotator
+from backend.images import ImageFetcher
+from backend.inference import Predictor
 from backend.types import CutOptions, LabelStudioAccess, Task
 from tests.backend.doctor.checks import client_of, outcome, serve_json
 from tests.fakes import (
@@ -20,7 +20,7 @@ from tests.fakes import (
     brush_config,
     defaults_of,
     encoded,
-    make_annotator,
+    make_predictor,
     picture,
     striped,
 )
@@ -65,12 +65,12 @@ def read(
 def predict(
     *colours: str,
     project: Project = PROJECT,
-    annotator: PreAnnotator | None = None,
+    predictor: Predictor | None = None,
 ) -> Finding:
     task = Task(id=3, data={"image": picture(*colours)})
     (finding,), _ = outcome(
         check_prediction(
-            annotator or make_annotator(ColourSegmenter()),
+            predictor or make_predictor(ColourSegmenter()),
             project,
             config_of(project),
             task,
@@ -230,16 +230,16 @@ def test_check_prediction_reports_why_a_task_was_not_answered() -> None:
     def fail(pixels: Any) -> None:
         raise RuntimeError("CUDA out of memory")
 
-    failing = make_annotator(ColourSegmenter(before=fail))
+    failing = make_predictor(ColourSegmenter(before=fail))
 
-    finding = predict("red", "white", annotator=failing)
+    finding = predict("red", "white", predictor=failing)
 
     assert finding.level == "problem"
     assert any("Task 3" in line for line in finding.details)
 
 
 def test_check_prediction_reports_regions_that_validation_refuses() -> None:
-    class Wrong(PreAnnotator):
+    class Wrong(Predictor):
         """Answers with a label that the config does not have."""
 
         def predict(self, request: Any, access: Any) -> list[Any]:
@@ -249,10 +249,10 @@ def test_check_prediction_reports_regions_that_validation_refuses() -> None:
                 region["value"]["brushlabels"] = ["giraffe"]
             return [answer]
 
-    good = make_annotator(ColourSegmenter())
+    good = make_predictor(ColourSegmenter())
     fields = {name: getattr(good, name) for name in good.__dataclass_fields__}
 
-    finding = predict("red", "white", annotator=Wrong(**fields))
+    finding = predict("red", "white", predictor=Wrong(**fields))
 
     assert finding.level == "problem"
     assert "strict validation refuses" in finding.seen
@@ -260,17 +260,17 @@ def test_check_prediction_reports_regions_that_validation_refuses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotator", "task", "reason"),
+    ("predictor", "task", "reason"),
     [
         (None, Task(id=1, data={}), "because the model is not loaded"),
-        (make_annotator(ColourSegmenter()), None, "because no image was read"),
+        (make_predictor(ColourSegmenter()), None, "because no image was read"),
     ],
 )
 def test_check_prediction_is_skipped_without_its_parts(
-    annotator: PreAnnotator | None, task: Task | None, reason: str
+    predictor: Predictor | None, task: Task | None, reason: str
 ) -> None:
     (finding,), _ = outcome(
-        check_prediction(annotator, PROJECT, config_of(PROJECT), task, ACCESS)
+        check_prediction(predictor, PROJECT, config_of(PROJECT), task, ACCESS)
     )
 
     assert finding.level == "skipped"

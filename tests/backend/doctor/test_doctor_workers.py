@@ -1,9 +1,9 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from backend.batch import JobQueue, queue_connection
 from backend.batch.chunks import Chunk
-from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.worker import ChunkWorker, Desk
+from backend.batch.worker import ChunkWorker, WorkerContext
 from backend.doctor.findings import Finding
 from backend.doctor.workers import check_workers
 from tests.backend.doctor.checks import only, settings
@@ -27,7 +27,7 @@ def queue_of(redis_url: str, name: str = _QUEUE) -> Iterator[JobQueue]:
 def worker_of(queue: JobQueue) -> Iterator[None]:
     """A worker that has signed on, and off again."""
     # It does no job here, so it needs nothing to do it with.
-    desk = Desk(work=None, queue=queue, records=None)  # type: ignore[arg-type]
+    desk = WorkerContext(work=None, queue=queue, records=None)  # type: ignore[arg-type]
     worker = ChunkWorker(desk, "host.1.aa.bb")
     worker.register_birth()
     yield

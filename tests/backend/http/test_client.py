@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from backend.errors import ImageError, ImageTooLarge
-from backend.images.fetcher import ImageFetcher
+from backend.images import ImageFetcher
 from backend.types import LabelStudioAccess
 from tests.fetching import NOWHERE, PNG
 from tests.web_server import WebServer, running_web_server, send

@@ -10,8 +10,8 @@ import pytest
 
 from backend.deadline import Deadline
 from backend.errors import ImageRefused
-from backend.http.network import GuardedNetwork, resolve_host
-from backend.http.urls import HostRule, Reach
+from backend.http.network import ScopedNetwork, resolve_host
+from backend.http.urls import HostRule, NetworkScope
 from tests.clock import Clock
 
 pytestmark = pytest.mark.timeout(30)
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.timeout(30)
 
 def network(
     resolve: Callable[[str, int], list[str]],
-    reach: Reach = Reach.PRIVATE,
+    scope: NetworkScope = NetworkScope.PRIVATE,
     limit_s: float = 5.0,
     clock: Callable[[], float] = time.monotonic,
-) -> GuardedNetwork:
-    return GuardedNetwork(
-        resolve=resolve, reach=reach, deadline=Deadline.after(limit_s, clock)
+) -> ScopedNetwork:
+    return ScopedNetwork(
+        resolve=resolve, scope=scope, deadline=Deadline.after(limit_s, clock)
     )
 
 
@@ -69,25 +69,27 @@ def test_guarded_network_connects_to_the_address_it_checked() -> None:
 
 @pytest.mark.parametrize("host", ["a.org", "127.0.0.1"])
 @pytest.mark.parametrize(
-    ("reach", "addresses"),
+    ("scope", "addresses"),
     [
-        pytest.param(Reach.PUBLIC, ["93.184.216.34", "10.0.0.1"], id="private"),
-        pytest.param(Reach.PUBLIC, ["10.0.0.1", "93.184.216.34"], id="private-first"),
-        pytest.param(Reach.PRIVATE, ["169.254.169.254"], id="link-local"),
-        pytest.param(Reach.PRIVATE, ["127.0.0.1", "fe80::1%lo"], id="scoped"),
+        pytest.param(NetworkScope.PUBLIC, ["93.184.216.34", "10.0.0.1"], id="private"),
+        pytest.param(
+            NetworkScope.PUBLIC, ["10.0.0.1", "93.184.216.34"], id="private-first"
+        ),
+        pytest.param(NetworkScope.PRIVATE, ["169.254.169.254"], id="link-local"),
+        pytest.param(NetworkScope.PRIVATE, ["127.0.0.1", "fe80::1%lo"], id="scoped"),
     ],
 )
-def test_guarded_network_refuses_a_host_if_any_of_its_addresses_is_out_of_reach(
-    host: str, reach: Reach, addresses: list[str]
+def test_guarded_network_refuses_a_host_if_any_of_its_addresses_is_out_of_scope(
+    host: str, scope: NetworkScope, addresses: list[str]
 ) -> None:
     def serve(connection: socket.socket) -> None:
         raise AssertionError("connected")
 
     with (
         listening(serve) as port,
-        pytest.raises(ImageRefused, match=f"outside of {reach.value}"),
+        pytest.raises(ImageRefused, match=f"outside of {scope.value}"),
     ):
-        network(lambda *_: addresses, reach).connect_tcp(host, port)
+        network(lambda *_: addresses, scope).connect_tcp(host, port)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_guarded_network_says_what_to_add_to_image_hosts(host: str, entry: str) 
     address = host if host[0] in "1:" else "172.18.0.3"
 
     with pytest.raises(ImageRefused, match="IMAGE_HOSTS") as caught:
-        network(lambda *_: [address], Reach.PUBLIC).connect_tcp(host, 9000)
+        network(lambda *_: [address], NetworkScope.PUBLIC).connect_tcp(host, 9000)
 
     assert f"add {entry} to IMAGE_HOSTS" in str(caught.value)
     assert address in str(caught.value)
@@ -107,7 +109,7 @@ def test_guarded_network_says_what_to_add_to_image_hosts(host: str, entry: str) 
 
 def test_guarded_network_goes_anywhere_when_told_to() -> None:
     with listening(lambda connection: connection.sendall(b"x")) as port:
-        stream = network(lambda *_: ["127.0.0.1"], Reach.ANYWHERE).connect_tcp(
+        stream = network(lambda *_: ["127.0.0.1"], NetworkScope.ANYWHERE).connect_tcp(
             "minio", port
         )
         assert stream.read(1) == b"x"

@@ -13,8 +13,8 @@ import pytest
 from backend.deadline import Deadline
 from backend.errors import ImageRefused
 from backend.http.network import Resolve
-from backend.http.transport import DEADLINE, REACH, GuardedTransport
-from backend.http.urls import Reach
+from backend.http.transport import DEADLINE, SCOPE, ScopedTransport
+from backend.http.urls import NetworkScope
 from tests.web_server import WebServer, running_web_server
 
 pytestmark = pytest.mark.timeout(30)
@@ -26,15 +26,15 @@ def here(host: str, port: int) -> list[str]:
 
 def transport(
     resolve: Resolve = here, trusted: ssl.SSLContext | None = None
-) -> GuardedTransport:
-    return GuardedTransport(
+) -> ScopedTransport:
+    return ScopedTransport(
         resolve=resolve, trusted=trusted or ssl.create_default_context()
     )
 
 
-def request(url: str, reach: Reach = Reach.PRIVATE) -> httpx.Request:
+def request(url: str, scope: NetworkScope = NetworkScope.PRIVATE) -> httpx.Request:
     deadline = Deadline.after(5, time.monotonic)
-    return httpx.Request("GET", url, extensions={REACH: reach, DEADLINE: deadline})
+    return httpx.Request("GET", url, extensions={SCOPE: scope, DEADLINE: deadline})
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_guarded_transport_sends_the_name_to_the_address_it_resolved(
 def test_guarded_transport_refuses_before_it_connects(server: WebServer) -> None:
     with pytest.raises(ImageRefused, match="IMAGE_HOSTS"):
         transport().handle_request(
-            request(f"http://a.org:{server.port}/x", Reach.PUBLIC)
+            request(f"http://a.org:{server.port}/x", NetworkScope.PUBLIC)
         )
 
     assert server.seen == []
@@ -80,7 +80,7 @@ def test_guarded_transport_resolves_and_checks_every_request_anew(
         sender.handle_request(request(url))
 
 
-@pytest.mark.parametrize("missing", [REACH, DEADLINE])
+@pytest.mark.parametrize("missing", [SCOPE, DEADLINE])
 def test_guarded_transport_refuses_a_request_without_limits(
     server: WebServer, missing: str
 ) -> None:

@@ -2,8 +2,8 @@ import httpx
 import pytest
 
 from backend.errors import ImageRefused
-from backend.http.urls import HostRule, Reach, parse_url, shorten
-from backend.label_studio.urls import is_label_studio, reach_of, takes_token
+from backend.http.urls import HostRule, NetworkScope, parse_url, shorten
+from backend.label_studio import is_label_studio, network_scope, takes_token
 from backend.types import LabelStudioAccess
 
 OWN = LabelStudioAccess(url="http://ls:8080", token="t", from_environment=True)
@@ -148,27 +148,47 @@ BELIEVED = LabelStudioAccess(url="http://ls:8080", may_be_private=True)
 
 
 @pytest.mark.parametrize(
-    ("url", "access", "hosts", "reach"),
+    ("url", "access", "hosts", "scope"),
     [
-        pytest.param("http://ls:8080/a", OWN, (), Reach.ANYWHERE, id="environment"),
-        pytest.param("http://ls:8080/a", OWN, ("x",), Reach.ANYWHERE, id="with-rules"),
-        pytest.param("http://ls:6379/a", OWN, (), Reach.PUBLIC, id="other-port"),
-        pytest.param("http://ls:8080/a", LEARNED, (), Reach.PUBLIC, id="learned"),
         pytest.param(
-            "http://ls:8080/a", LEARNED, ("ls",), Reach.ANYWHERE, id="learned-named"
+            "http://ls:8080/a", OWN, (), NetworkScope.ANYWHERE, id="environment"
         ),
-        pytest.param("http://ls:8080/a", BELIEVED, (), Reach.PRIVATE, id="believed"),
         pytest.param(
-            "http://ls:8080/a", BELIEVED, ("x",), Reach.PRIVATE, id="believed-rules"
+            "http://ls:8080/a", OWN, ("x",), NetworkScope.ANYWHERE, id="with-rules"
         ),
-        pytest.param("http://else/a", BELIEVED, (), Reach.PUBLIC, id="elsewhere"),
-        pytest.param("http://else/a", OWN, ("else",), Reach.ANYWHERE, id="named"),
+        pytest.param("http://ls:6379/a", OWN, (), NetworkScope.PUBLIC, id="other-port"),
+        pytest.param(
+            "http://ls:8080/a", LEARNED, (), NetworkScope.PUBLIC, id="learned"
+        ),
+        pytest.param(
+            "http://ls:8080/a",
+            LEARNED,
+            ("ls",),
+            NetworkScope.ANYWHERE,
+            id="learned-named",
+        ),
+        pytest.param(
+            "http://ls:8080/a", BELIEVED, (), NetworkScope.PRIVATE, id="believed"
+        ),
+        pytest.param(
+            "http://ls:8080/a",
+            BELIEVED,
+            ("x",),
+            NetworkScope.PRIVATE,
+            id="believed-rules",
+        ),
+        pytest.param(
+            "http://else/a", BELIEVED, (), NetworkScope.PUBLIC, id="elsewhere"
+        ),
+        pytest.param(
+            "http://else/a", OWN, ("else",), NetworkScope.ANYWHERE, id="named"
+        ),
     ],
 )
 def test_reach_of_depends_on_who_named_the_host(
-    url: str, access: LabelStudioAccess, hosts: tuple[str, ...], reach: Reach
+    url: str, access: LabelStudioAccess, hosts: tuple[str, ...], scope: NetworkScope
 ) -> None:
-    assert reach_of(httpx.URL(url), access, rules(*hosts)) is reach
+    assert network_scope(httpx.URL(url), access, rules(*hosts)) is scope
 
 
 @pytest.mark.parametrize(
@@ -183,7 +203,7 @@ def test_reach_of_refuses_hosts_that_no_rule_names_and_says_what_to_add(
     url: str, entry: str
 ) -> None:
     with pytest.raises(ImageRefused, match="not among IMAGE_HOSTS") as caught:
-        reach_of(httpx.URL(url), OWN, rules("x", "*.y.org"))
+        network_scope(httpx.URL(url), OWN, rules("x", "*.y.org"))
 
     assert f"Add {entry} there" in str(caught.value)
     assert "sig" not in str(caught.value)
@@ -195,7 +215,7 @@ def test_reach_of_keeps_to_image_hosts_whatever_setup_says() -> None:
         ImageRefused,
         match=r"Add ls:8080 there, or.*LABEL_STUDIO_URL.*BASIC_AUTH_USER and BASIC_AUT",
     ):
-        reach_of(httpx.URL("http://ls:8080/a"), LEARNED, rules("x"))
+        network_scope(httpx.URL("http://ls:8080/a"), LEARNED, rules("x"))
 
 
 @pytest.mark.parametrize(
@@ -264,9 +284,9 @@ def test_host_rule_refuses_what_is_no_host(text: str) -> None:
     ],
 )
 def test_reach_allows(address: str, public: bool, private: bool) -> None:
-    assert Reach.PUBLIC.allows(address) is public
-    assert Reach.PRIVATE.allows(address) is private
-    assert Reach.ANYWHERE.allows(address)
+    assert NetworkScope.PUBLIC.allows(address) is public
+    assert NetworkScope.PRIVATE.allows(address) is private
+    assert NetworkScope.ANYWHERE.allows(address)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreadable
-from backend.http.client import Answer
+from backend.http import Answer
 from backend.images.fetcher import ImageFetcher
 from backend.types import LabelStudioAccess
 from tests.fetching import NOWHERE, PNG, png

@@ -267,7 +267,7 @@ def test_fetch_asks_label_studio_where_it_is_reached_for_files_at_its_public_nam
         url=label_studio.url,
         token="t",
         from_environment=True,
-        known_as="https://label.my.org",
+        external_url="https://label.my.org",
     )
 
     fetcher.fetch("https://label.my.org/data/local-files/?d=a.png", access=access)
@@ -281,7 +281,7 @@ def test_fetch_sends_no_token_to_the_name_that_label_studio_gave_itself(
     fetcher: ImageFetcher, label_studio: WebServer, foreign: WebServer
 ) -> None:
     access = LabelStudioAccess(
-        url=label_studio.url, token="t", from_environment=True, known_as=foreign.url
+        url=label_studio.url, token="t", from_environment=True, external_url=foreign.url
     )
 
     fetcher.fetch(foreign.serve("/cat.png", PNG), access=access)

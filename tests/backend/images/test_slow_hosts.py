@@ -11,7 +11,7 @@ import pytest
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageNotFound, ImageTooSlow
 from backend.images.fetcher import ImageFetcher
-from backend.images.slow_hosts import SlowHosts
+from backend.images.slow_hosts import HostCircuitBreakers
 from backend.types import LabelStudioAccess
 from tests.clock import Clock
 from tests.fetching import NOWHERE, PNG
@@ -21,12 +21,12 @@ URL = httpx.URL("http://slow.org/a.png?sig=s3cret")
 
 
 @pytest.fixture
-def hosts(clock: Clock) -> SlowHosts:
-    return SlowHosts(clock)
+def hosts(clock: Clock) -> HostCircuitBreakers:
+    return HostCircuitBreakers(clock)
 
 
 def ask(
-    hosts: SlowHosts,
+    hosts: HostCircuitBreakers,
     clock: Clock,
     outcome: ImageError | None = None,
     url: httpx.URL = URL,
@@ -41,7 +41,11 @@ def ask(
 
 
 def time_out(
-    hosts: SlowHosts, clock: Clock, times: int, url: httpx.URL = URL, left_s: float = 20
+    hosts: HostCircuitBreakers,
+    clock: Clock,
+    times: int,
+    url: httpx.URL = URL,
+    left_s: float = 20,
 ) -> None:
     for _ in range(times):
         with pytest.raises(ImageTooSlow, match=r"^late$"):
@@ -49,7 +53,7 @@ def time_out(
 
 
 def test_host_is_left_alone_for_a_minute_after_three_timeouts(
-    hosts: SlowHosts, clock: Clock
+    hosts: HostCircuitBreakers, clock: Clock
 ) -> None:
     time_out(hosts, clock, 3)
 
@@ -68,7 +72,7 @@ def test_host_is_left_alone_for_a_minute_after_three_timeouts(
 
 
 def test_one_try_after_the_pause_decides_about_the_next_minute(
-    hosts: SlowHosts, clock: Clock
+    hosts: HostCircuitBreakers, clock: Clock
 ) -> None:
     time_out(hosts, clock, 3)
 
@@ -80,7 +84,7 @@ def test_one_try_after_the_pause_decides_about_the_next_minute(
 
 
 def test_one_caller_at_a_time_tries_after_the_pause(
-    hosts: SlowHosts, clock: Clock
+    hosts: HostCircuitBreakers, clock: Clock
 ) -> None:
     time_out(hosts, clock, 3)
 
@@ -97,7 +101,7 @@ def test_one_caller_at_a_time_tries_after_the_pause(
     "outcome", [None, ImageNotFound("404"), ImageError("connection refused")]
 )
 def test_what_is_no_timeout_starts_the_count_anew(
-    hosts: SlowHosts, clock: Clock, outcome: ImageError | None
+    hosts: HostCircuitBreakers, clock: Clock, outcome: ImageError | None
 ) -> None:
     time_out(hosts, clock, 2)
     try:
@@ -109,7 +113,9 @@ def test_what_is_no_timeout_starts_the_count_anew(
     ask(hosts, clock)
 
 
-def test_hosts_and_ports_are_counted_apart(hosts: SlowHosts, clock: Clock) -> None:
+def test_hosts_and_ports_are_counted_apart(
+    hosts: HostCircuitBreakers, clock: Clock
+) -> None:
     time_out(hosts, clock, 3)
 
     ask(hosts, clock, url=httpx.URL("http://slow.org:8080/a.png"))
@@ -120,7 +126,7 @@ def test_hosts_and_ports_are_counted_apart(hosts: SlowHosts, clock: Clock) -> No
 
 
 def test_host_that_got_the_rest_of_the_time_is_not_to_blame(
-    hosts: SlowHosts, clock: Clock
+    hosts: HostCircuitBreakers, clock: Clock
 ) -> None:
     time_out(hosts, clock, 9, left_s=9.9)
     ask(hosts, clock)
@@ -131,7 +137,7 @@ def test_host_that_got_the_rest_of_the_time_is_not_to_blame(
 
 
 def test_hosts_that_timed_out_longest_ago_are_forgotten_when_they_are_many(
-    hosts: SlowHosts, clock: Clock
+    hosts: HostCircuitBreakers, clock: Clock
 ) -> None:
     def many(start: int) -> None:
         for number in range(start, start + 1_500):

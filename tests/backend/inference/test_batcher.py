@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.inference.batcher import MicroBatcher, Order, OutOfTime
+from backend.inference.batcher import DeadlineExceeded, MicroBatcher, WorkItem
 from tests.clock import Clock
 
 LATER = 1e9
@@ -16,8 +16,10 @@ LATER = 1e9
 Doubler = Callable[[Sequence[int]], list[int]]
 
 
-def order(work: int, *, kind: str = "a", deadline: float = LATER, **how: Any) -> Order:
-    return Order(
+def item(
+    work: int, *, kind: str = "a", deadline: float = LATER, **how: Any
+) -> WorkItem:
+    return WorkItem(
         work=work, key=how.pop("key", work), kind=kind, deadline=deadline, **how
     )
 
@@ -53,10 +55,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_what_stands_in_line_goes_in_batches_first_come_first_served() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    orders = [order(number) for number in range(5)]
-    line.submit(orders)
+    items = [item(number) for number in range(5)]
+    line.submit(items)
 
-    results = [line.result(one, noting(batches), most=2) for one in orders]
+    results = [line.result(one, noting(batches), most=2) for one in items]
 
     assert results == [0, 2, 4, 6, 8]
     assert batches == [[0, 1], [2, 3], [4]]
@@ -65,10 +67,10 @@ def test_what_stands_in_line_goes_in_batches_first_come_first_served() -> None:
 def test_work_of_another_kind_waits_for_a_batch_of_its_own() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    orders = [order(n, kind=kind) for n, kind in enumerate("abaab")]
-    line.submit(orders)
+    items = [item(n, kind=kind) for n, kind in enumerate("abaab")]
+    line.submit(items)
 
-    results = [line.result(one, noting(batches), most=8) for one in orders]
+    results = [line.result(one, noting(batches), most=8) for one in items]
 
     assert results == [0, 2, 4, 6, 8]
     assert batches == [[0, 2, 3], [1, 4]]
@@ -81,7 +83,7 @@ def test_threads_that_wait_share_the_next_batch() -> None:
     double = held(noting(batches), is_busy, go_on)
 
     def ask(number: int) -> int | Exception:
-        own = order(number)
+        own = item(number)
         line.submit([own])
         return line.result(own, double, most=8)
 
@@ -105,10 +107,10 @@ def test_one_that_fails_costs_the_others_of_its_batch_nothing() -> None:
         return [2 * one for one in work]
 
     line = MicroBatcher[int, int]()
-    orders = [order(number) for number in range(3)]
-    line.submit(orders)
+    items = [item(number) for number in range(3)]
+    line.submit(items)
 
-    found = [line.result(one, double, most=3) for one in orders]
+    found = [line.result(one, double, most=3) for one in items]
 
     assert (found[0], found[2]) == (0, 4)
     assert isinstance(found[1], RuntimeError)
@@ -117,11 +119,11 @@ def test_one_that_fails_costs_the_others_of_its_batch_nothing() -> None:
 def test_work_whose_deadline_has_come_is_not_begun(clock: Clock) -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int](clock)
-    late, in_time = order(1, deadline=clock.now), order(2, deadline=clock.now + 5)
+    late, in_time = item(1, deadline=clock.now), item(2, deadline=clock.now + 5)
     line.submit([late, in_time])
 
     assert line.result(in_time, noting(batches), most=8) == 4
-    assert isinstance(line.result(late, noting(batches), most=8), OutOfTime)
+    assert isinstance(line.result(late, noting(batches), most=8), DeadlineExceeded)
     assert batches == [[2]]
 
 
@@ -129,7 +131,7 @@ def test_what_was_begun_in_time_is_answered_however_long_it_takes(
     clock: Clock,
 ) -> None:
     line = MicroBatcher[int, int](clock)
-    own = order(1, deadline=clock.now + 5)
+    own = item(1, deadline=clock.now + 5)
     line.submit([own])
 
     def take_long(work: Sequence[int]) -> list[int]:
@@ -144,17 +146,17 @@ def test_who_waits_for_another_s_batch_waits_no_longer_than_the_deadline() -> No
     is_busy, go_on = threading.Event(), threading.Event()
     block = held(noting([]), is_busy, go_on)
 
-    first = order(1)
+    first = item(1)
     line.submit([first])
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(line.result, first, block, most=1)
         assert is_busy.wait(30)
-        impatient = order(2, deadline=line._clock() + 0.05)
+        impatient = item(2, deadline=line._clock() + 0.05)
         line.submit([impatient])
         found = line.result(impatient, block, most=1)
         go_on.set()
 
-    assert isinstance(found, OutOfTime)
+    assert isinstance(found, DeadlineExceeded)
     assert answer.result(30) == 2
     line.withdraw([first, impatient])
     assert not line._waiting
@@ -164,7 +166,7 @@ def test_who_waits_for_another_s_batch_waits_no_longer_than_the_deadline() -> No
 def test_what_is_withdrawn_is_not_computed() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    kept, withdrawn = order(1), order(2)
+    kept, withdrawn = item(1), item(2)
     line.submit([withdrawn, kept])
     line.withdraw([withdrawn])
 
@@ -175,15 +177,15 @@ def test_what_is_withdrawn_is_not_computed() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_interrupted_batch_leaves_nobody_waiting() -> None:
     line = MicroBatcher[int, int]()
-    orders = [order(number) for number in range(2)]
-    line.submit(orders)
+    items = [item(number) for number in range(2)]
+    line.submit(items)
 
     def interrupt(work: Sequence[int]) -> list[int]:
         raise SystemExit
 
-    assert isinstance(line.result(orders[0], interrupt, most=2), OutOfTime)
-    assert isinstance(line.result(orders[1], interrupt, most=2), OutOfTime)
-    next_one = order(3)
+    assert isinstance(line.result(items[0], interrupt, most=2), DeadlineExceeded)
+    assert isinstance(line.result(items[1], interrupt, most=2), DeadlineExceeded)
+    next_one = item(3)
     line.submit([next_one])
     assert line.result(next_one, noting([]), most=2) == 6
     for thread in threading.enumerate():
@@ -196,15 +198,15 @@ def test_who_began_a_batch_leaves_at_the_deadline_and_the_batch_goes_on() -> Non
     line = MicroBatcher[int, int]()
     is_busy, go_on = threading.Event(), threading.Event()
     double = held(noting(batches), is_busy, go_on)
-    hasty = order(7, deadline=time.monotonic() + 0.2)
-    patient = order(7, key=7)
+    hasty = item(7, deadline=time.monotonic() + 0.2)
+    patient = item(7, key=7)
     line.submit([hasty, patient])
 
     left = line.result(hasty, double, most=1)
     line.withdraw([hasty])
     go_on.set()
 
-    assert isinstance(left, OutOfTime)
+    assert isinstance(left, DeadlineExceeded)
     assert line.result(patient, double, most=1) == 14
     assert batches == [[7]]
 
@@ -216,7 +218,7 @@ def test_the_same_work_is_done_once_for_all_who_want_it() -> None:
     double = held(noting(batches), is_busy, go_on)
 
     def ask(key: str) -> int | Exception:
-        own = order(5, key=key)
+        own = item(5, key=key)
         line.submit([own])
         try:
             return line.result(own, double, most=8)
@@ -239,35 +241,35 @@ def test_the_same_work_is_done_once_for_all_who_want_it() -> None:
 def test_work_that_one_of_several_no_longer_wants_is_still_done(clock: Clock) -> None:
     line = MicroBatcher[int, int](clock)
     leaving, late, staying = (
-        order(1, key="x"),
-        order(1, key="x", deadline=clock.now),
-        order(1, key="x", deadline=clock.now + 5),
+        item(1, key="x"),
+        item(1, key="x", deadline=clock.now),
+        item(1, key="x", deadline=clock.now + 5),
     )
     line.submit([leaving, late, staying])
     line.withdraw([leaving])
 
-    assert isinstance(line.result(late, noting([]), most=8), OutOfTime)
+    assert isinstance(line.result(late, noting([]), most=8), DeadlineExceeded)
     assert line.result(staying, noting([]), most=8) == 2
 
 
 def test_urgent_work_goes_before_what_came_earlier() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    orders = [order(n) for n in range(4)]
-    urgent = [order(n, is_urgent=True) for n in (10, 11)]
-    line.submit([*orders, *urgent])
+    items = [item(n) for n in range(4)]
+    urgent = [item(n, is_urgent=True) for n in (10, 11)]
+    line.submit([*items, *urgent])
 
     assert line.result(urgent[0], noting(batches), most=1) == 20
     assert batches == [[10]]
-    assert line.result(orders[3], noting(batches), most=3) == 6
+    assert line.result(items[3], noting(batches), most=3) == 6
     assert batches == [[10], [11, 0, 1], [2, 3]]
 
 
 def test_work_becomes_urgent_when_somebody_wants_it_urgently() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    line.submit([order(n) for n in range(4)])
-    same = order(3, is_urgent=True)
+    line.submit([item(n) for n in range(4)])
+    same = item(3, is_urgent=True)
     line.submit([same])
 
     assert line.result(same, noting(batches), most=1) == 6
@@ -277,9 +279,9 @@ def test_work_becomes_urgent_when_somebody_wants_it_urgently() -> None:
 def test_what_was_begun_first_goes_before_what_came_in_between() -> None:
     batches: list[list[int]] = []
     line = MicroBatcher[int, int]()
-    older = [order(number, rank=1) for number in range(3)]
-    younger = [order(number, rank=2) for number in range(10, 13)]
-    asked = order(20)
+    older = [item(number, rank=1) for number in range(3)]
+    younger = [item(number, rank=2) for number in range(10, 13)]
+    asked = item(20)
     mixed = [both for pair in zip(younger, older, strict=True) for both in pair]
     line.submit([*mixed, asked])
 

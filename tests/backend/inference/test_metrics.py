@@ -1,6 +1,6 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.cache.fault_guard import CacheStats
+from backend.cache import CacheStats
 from backend.inference.metrics import Metrics
 
 

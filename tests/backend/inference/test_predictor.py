@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from label_studio_sdk.label_interface.interface import LabelInterface
 
-from backend.inference.predictor import PreAnnotator
+from backend.inference.predictor import Predictor
 from tests.asking import FADING, PICTURE, ask, ask_one, mask_of, names_of
 from tests.fakes import (
     MODEL_VERSION,
@@ -18,13 +18,13 @@ from tests.fakes import (
     brush_config,
     data_uri,
     encoded,
-    make_annotator,
+    make_predictor,
     picture,
 )
 
 
-def test_predict_paints_every_label_where_it_is(annotator: PreAnnotator) -> None:
-    regions = ask_one(annotator, PICTURE, RED_AND_BLUE)
+def test_predict_paints_every_label_where_it_is(predictor: Predictor) -> None:
+    regions = ask_one(predictor, PICTURE, RED_AND_BLUE)
 
     assert names_of(regions) == ["red", "blue"]
     expected = np.zeros((2, 4, 6), bool)
@@ -32,8 +32,8 @@ def test_predict_paints_every_label_where_it_is(annotator: PreAnnotator) -> None
     np.testing.assert_array_equal([mask_of(region) for region in regions], expected)
 
 
-def test_predict_answers_what_label_studio_takes(annotator: PreAnnotator) -> None:
-    answers = ask(annotator, PICTURE, picture("red", "white"), picture("white"))
+def test_predict_answers_what_label_studio_takes(predictor: Predictor) -> None:
+    answers = ask(predictor, PICTURE, picture("red", "white"), picture("white"))
 
     interface = LabelInterface(RED_AND_BLUE)
     for answer in answers:
@@ -46,12 +46,12 @@ def test_predict_answers_what_label_studio_takes(annotator: PreAnnotator) -> Non
 
 
 def test_predict_keeps_order_and_count_over_many_tasks(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     pictures = {"red": picture("red", "white"), "blue": picture("white", "blue")}
     wanted = ["red", "blue", None, "blue", "red"] * 5
 
-    answers = ask(annotator, *(pictures.get(colour or "") for colour in wanted))
+    answers = ask(predictor, *(pictures.get(colour or "") for colour in wanted))
 
     found = [
         names_of(answer["result"])[0] if isinstance(answer, dict) else None
@@ -60,8 +60,8 @@ def test_predict_keeps_order_and_count_over_many_tasks(
     assert found == wanted
 
 
-def test_predict_answers_the_editor_with_masks(annotator: PreAnnotator) -> None:
-    (answer,) = ask(annotator, PICTURE, params={"context": {"result": []}})
+def test_predict_answers_the_editor_with_masks(predictor: Predictor) -> None:
+    (answer,) = ask(predictor, PICTURE, params={"context": {"result": []}})
 
     assert isinstance(answer, dict)
     assert names_of(answer["result"]) == ["red", "blue"]
@@ -78,9 +78,9 @@ TWO_CONTROLS = (
 
 
 def test_predict_segments_once_for_two_controls_on_one_image(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
-    regions = ask_one(annotator, PICTURE, TWO_CONTROLS)
+    regions = ask_one(predictor, PICTURE, TWO_CONTROLS)
 
     assert segmenter.asked == [("red", "blue")]
     assert [(region["from_name"], *names_of([region])) for region in regions] == [
@@ -91,28 +91,28 @@ def test_predict_segments_once_for_two_controls_on_one_image(
     ]
     np.testing.assert_array_equal(mask_of(regions[0]), mask_of(regions[3]))
     np.testing.assert_array_equal(mask_of(regions[1]), mask_of(regions[2]))
-    (answer,) = ask(annotator, PICTURE, config=TWO_CONTROLS)
+    (answer,) = ask(predictor, PICTURE, config=TWO_CONTROLS)
     interface = LabelInterface(TWO_CONTROLS)
     assert interface.validate_prediction(answer, return_errors=True) == []
 
 
 def test_predict_answers_by_alias_and_prompts_by_value(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
     config = brush_config('<Label value="red" alias="r"/>')
 
-    regions = ask_one(annotator, PICTURE, config)
+    regions = ask_one(predictor, PICTURE, config)
 
     assert segmenter.asked == [("red",)]
     assert names_of(regions) == ["r"]
 
 
 def test_predict_prompts_by_model_prompt(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
     config = brush_config('<Label value="Ketchup" model_prompt="red"/>')
 
-    regions = ask_one(annotator, PICTURE, config)
+    regions = ask_one(predictor, PICTURE, config)
 
     assert segmenter.asked == [("red",)]
     assert names_of(regions) == ["Ketchup"]
@@ -126,12 +126,10 @@ def test_predict_prompts_by_model_prompt(
         pytest.param("x" * 300, id="300-characters"),
     ],
 )
-def test_predict_answers_with_a_name_as_it_is(
-    name: str, annotator: PreAnnotator
-) -> None:
+def test_predict_answers_with_a_name_as_it_is(name: str, predictor: Predictor) -> None:
     config = brush_config(f'<Label value="{name}" model_prompt="red"/>')
 
-    (answer,) = ask(annotator, PICTURE, config=config)
+    (answer,) = ask(predictor, PICTURE, config=config)
 
     assert isinstance(answer, dict)
     assert names_of(answer["result"]) == [name]
@@ -140,11 +138,11 @@ def test_predict_answers_with_a_name_as_it_is(
 
 
 def test_predict_segments_300_labels_in_one_call(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
     others = "".join(f'<Label value="label {n}"/>' for n in range(299))
 
-    regions = ask_one(annotator, PICTURE, brush_config(others + '<Label value="red"/>'))
+    regions = ask_one(predictor, PICTURE, brush_config(others + '<Label value="red"/>'))
 
     assert [len(labels) for labels in segmenter.asked] == [300]
     assert names_of(regions) == ["red"]
@@ -163,7 +161,7 @@ def test_predict_cuts_at_the_nearest_threshold(
     label_threshold: str | None,
     control_threshold: str | None,
     painted: int,
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     def attribute(value: str | None) -> str:
         return f'model_score_threshold="{value}"' if value else ""
@@ -173,15 +171,15 @@ def test_predict_cuts_at_the_nearest_threshold(
         control=attribute(control_threshold),
     )
 
-    (region,) = ask_one(annotator, data_uri(encoded(FADING)), config)
+    (region,) = ask_one(predictor, data_uri(encoded(FADING)), config)
 
     assert mask_of(region).tolist() == [[column < painted for column in range(6)]]
 
 
 def test_predict_leaves_out_a_label_that_is_not_present() -> None:
-    annotator = make_annotator(ColourSegmenter(presence={"red": 0.4}))
+    predictor = make_predictor(ColourSegmenter(presence={"red": 0.4}))
 
-    regions = ask_one(annotator, PICTURE, RED_AND_BLUE)
+    regions = ask_one(predictor, PICTURE, RED_AND_BLUE)
 
     assert names_of(regions) == ["blue"]
 
@@ -205,16 +203,16 @@ def test_predict_draws_what_is_present_by_the_nearest_line(
         f'<Label value="red" {attribute(label_line)}/>',
         control=attribute(control_line),
     )
-    annotator = make_annotator(ColourSegmenter(presence={"red": 0.4}))
+    predictor = make_predictor(ColourSegmenter(presence={"red": 0.4}))
 
-    assert names_of(ask_one(annotator, PICTURE, config)) == ["red"] * is_drawn
+    assert names_of(ask_one(predictor, PICTURE, config)) == ["red"] * is_drawn
 
 
 def test_predict_names_regions_uniquely_and_the_same_on_a_repeat(
     segmenter: ColourSegmenter,
 ) -> None:
-    first = ask(make_annotator(segmenter), PICTURE, PICTURE, config=TWO_CONTROLS)
-    again = ask(make_annotator(segmenter), PICTURE, PICTURE, config=TWO_CONTROLS)
+    first = ask(make_predictor(segmenter), PICTURE, PICTURE, config=TWO_CONTROLS)
+    again = ask(make_predictor(segmenter), PICTURE, PICTURE, config=TWO_CONTROLS)
 
     assert first == again
     for answer in first:

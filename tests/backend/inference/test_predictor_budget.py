@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from backend.inference.predictor import PreAnnotator
+from backend.inference.predictor import Predictor
 from tests.asking import PICTURE, ask, outcomes
 from tests.clock import Clock
 from tests.fakes import (
     ColourSegmenter,
     MemoryCache,
     Pixels,
-    make_annotator,
+    make_predictor,
     picture,
 )
 
@@ -31,15 +31,15 @@ def test_predict_leaves_the_tasks_that_the_budget_does_not_reach(
     clock: Clock, cache: MemoryCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     segmenter = ColourSegmenter(taking(30, clock))
-    annotator = make_annotator(segmenter, cache=cache, clock=clock, budget_s=80)
+    predictor = make_predictor(segmenter, cache=cache, clock=clock, budget_s=80)
     addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(20)]
 
-    answers = ask(annotator, *addresses)
+    answers = ask(predictor, *addresses)
 
     # The third was begun in time, and is ready for the next request.
     assert sorted(map(bool, answers)) == [False] * 18 + [True] * 2
     assert [answer for answer in answers if not answer] == [[]] * 18
-    assert outcomes(annotator) == {"predicted": 2, "out_of_time": 18}
+    assert outcomes(predictor) == {"predicted": 2, "out_of_time": 18}
     assert len(cache.values) == segmenter.calls == 3
     assert "18 of 20 tasks were not reached within 80 s" in caplog.text
     assert "bug" not in caplog.text
@@ -49,11 +49,11 @@ def test_predict_goes_on_where_the_budget_ended(
     clock: Clock, cache: MemoryCache
 ) -> None:
     segmenter = ColourSegmenter(taking(30, clock))
-    annotator = make_annotator(segmenter, cache=cache, clock=clock, budget_s=80)
+    predictor = make_predictor(segmenter, cache=cache, clock=clock, budget_s=80)
     addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(5)]
-    ask(annotator, *addresses)
+    ask(predictor, *addresses)
 
-    answers = ask(annotator, *addresses)
+    answers = ask(predictor, *addresses)
 
     assert all(answers)
     assert segmenter.calls == 5
@@ -66,27 +66,27 @@ def test_predict_counts_the_loading_of_the_model_into_the_budget(clock: Clock) -
         clock.now += 90
         return segmenter
 
-    annotator = make_annotator(segmenter, segmenter=load, clock=clock, budget_s=80)
+    predictor = make_predictor(segmenter, segmenter=load, clock=clock, budget_s=80)
 
-    assert ask(annotator, PICTURE) == [[]]
+    assert ask(predictor, PICTURE) == [[]]
     assert segmenter.calls == 0
 
 
 def test_predict_stops_at_its_budget_when_everything_is_cached(clock: Clock) -> None:
     segmenter = ColourSegmenter()
-    annotator = make_annotator(segmenter, clock=clock, budget_s=80)
+    predictor = make_predictor(segmenter, clock=clock, budget_s=80)
     addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(40)]
     for address in addresses:
-        ask(annotator, address)
+        ask(predictor, address)
 
-    class SlowPainting(PreAnnotator):
+    class SlowPainting(Predictor):
         """Every drawn image takes 10 s."""
 
         def _paint(self, *args: Any) -> None:
             clock.now += 10
             super()._paint(*args)
 
-    parts = {part.name: getattr(annotator, part.name) for part in fields(annotator)}
+    parts = {part.name: getattr(predictor, part.name) for part in fields(predictor)}
     started = clock.now
 
     answers = ask(SlowPainting(**parts), *addresses)
@@ -97,10 +97,10 @@ def test_predict_stops_at_its_budget_when_everything_is_cached(clock: Clock) -> 
 
 
 @pytest.mark.parametrize(
-    "slots", [pytest.param(1, id="turn"), pytest.param(8, id="model")]
+    "max_concurrent", [pytest.param(1, id="turn"), pytest.param(8, id="model")]
 )
 def test_predict_waits_for_its_turn_and_the_model_no_longer_than_its_budget(
-    slots: int,
+    max_concurrent: int,
 ) -> None:
     blocked, go_on = threading.Event(), threading.Event()
 
@@ -109,10 +109,12 @@ def test_predict_waits_for_its_turn_and_the_model_no_longer_than_its_budget(
         go_on.wait(30)
 
     segmenter = ColourSegmenter(block)
-    annotator = make_annotator(segmenter, slots=threading.Semaphore(slots))
-    impatient = replace(annotator, budget_s=0.2)
+    predictor = make_predictor(
+        segmenter, max_concurrent=threading.Semaphore(max_concurrent)
+    )
+    impatient = replace(predictor, budget_s=0.2)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, annotator, PICTURE)
+        first = pool.submit(ask, predictor, PICTURE)
         blocked.wait(30)
         answers = ask(impatient, picture("blue", "red"))
         go_on.set()
@@ -122,26 +124,28 @@ def test_predict_waits_for_its_turn_and_the_model_no_longer_than_its_budget(
 
 
 def test_predict_puts_off_the_tasks_of_a_request_that_finds_no_seat() -> None:
-    put_off: list[list[int | None]] = []
-    annotator = replace(
-        make_annotator(ColourSegmenter()),
-        seats=threading.Semaphore(0),
-        put_off=lambda tasks, request, access: put_off.append([t.id for t in tasks]),
+    on_timeout: list[list[int | None]] = []
+    predictor = replace(
+        make_predictor(ColourSegmenter()),
+        max_pending=threading.Semaphore(0),
+        on_timeout=lambda tasks, request, access: on_timeout.append(
+            [t.id for t in tasks]
+        ),
     )
 
-    answers = ask(annotator, picture("red"), picture("blue"))
+    answers = ask(predictor, picture("red"), picture("blue"))
 
     assert answers == [[], []]
-    assert put_off == [[1, 2]]
+    assert on_timeout == [[1, 2]]
 
 
 def test_predict_gives_its_seat_and_slot_back() -> None:
-    annotator = replace(
-        make_annotator(ColourSegmenter()),
-        seats=threading.Semaphore(1),
-        slots=threading.Semaphore(1),
+    predictor = replace(
+        make_predictor(ColourSegmenter()),
+        max_pending=threading.Semaphore(1),
+        max_concurrent=threading.Semaphore(1),
     )
 
-    answers = [ask(annotator, picture("red"))[0] for _ in range(3)]
+    answers = [ask(predictor, picture("red"))[0] for _ in range(3)]
 
     assert all(answers)

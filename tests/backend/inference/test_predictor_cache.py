@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from backend.cache.codec import encode_score_maps
+from backend.cache import Cache, encode_score_maps, open_cache
 from backend.cache.redis_store import RedisCache
-from backend.cache.store import Cache, open_cache
-from backend.inference.predictor import PreAnnotator
+from backend.inference.predictor import Predictor
 from tests.asking import FADING, PICTURE, ask
 from tests.fakes import (
     RED_AND_BLUE,
@@ -18,23 +17,23 @@ from tests.fakes import (
     brush_config,
     data_uri,
     encoded,
-    make_annotator,
+    make_predictor,
     picture,
 )
 from tests.redis_server import running_redis
 
 
 def test_predict_answers_a_repeat_from_the_cache_byte_for_byte(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
     address = data_uri(encoded(FADING))
 
-    first = json.dumps(ask(annotator, address, PICTURE))
-    again = json.dumps(ask(annotator, address, PICTURE))
+    first = json.dumps(ask(predictor, address, PICTURE))
+    again = json.dumps(ask(predictor, address, PICTURE))
 
     assert again == first
     assert segmenter.calls == 2
-    assert annotator.scorer.cache.stats.hits == 2
+    assert predictor.scorer.cache.stats.hits == 2
 
 
 @pytest.fixture(params=["redis", "embedded"])
@@ -48,11 +47,11 @@ def real_cache(request: pytest.FixtureRequest, tmp_path) -> Iterator[Cache]:
 def test_predict_answers_the_same_from_a_store_after_a_restart(
     real_cache: Cache, segmenter: ColourSegmenter
 ) -> None:
-    first = ask(make_annotator(segmenter, cache=real_cache), PICTURE, "/nowhere.png")
+    first = ask(make_predictor(segmenter, cache=real_cache), PICTURE, "/nowhere.png")
     after_restart = ColourSegmenter()
 
     again = ask(
-        make_annotator(after_restart, cache=real_cache), PICTURE, "/nowhere.png"
+        make_predictor(after_restart, cache=real_cache), PICTURE, "/nowhere.png"
     )
 
     assert again == first
@@ -77,12 +76,12 @@ def test_predict_answers_the_same_from_a_store_after_a_restart(
     ],
 )
 def test_predict_cuts_anew_without_the_segmenter(
-    config: str, annotator: PreAnnotator, segmenter: ColourSegmenter
+    config: str, predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
     address = data_uri(encoded(FADING))
-    first = ask(annotator, address)
+    first = ask(predictor, address)
 
-    again = ask(annotator, address, config=config)
+    again = ask(predictor, address, config=config)
 
     assert again != [[]]
     assert again != first
@@ -101,11 +100,11 @@ def test_predict_cuts_anew_without_the_segmenter(
     ],
 )
 def test_predict_segments_anew_for_other_prompts(
-    labels: str, annotator: PreAnnotator, segmenter: ColourSegmenter
+    labels: str, predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
-    ask(annotator, PICTURE)
+    ask(predictor, PICTURE)
 
-    ask(annotator, PICTURE, config=brush_config(labels))
+    ask(predictor, PICTURE, config=brush_config(labels))
 
     assert segmenter.calls == 2
 
@@ -113,9 +112,9 @@ def test_predict_segments_anew_for_other_prompts(
 def test_predict_segments_anew_for_other_weights(
     segmenter: ColourSegmenter, cache: MemoryCache
 ) -> None:
-    ask(make_annotator(segmenter, cache=cache), PICTURE)
+    ask(make_predictor(segmenter, cache=cache), PICTURE)
 
-    ask(make_annotator(segmenter, cache=cache, weights_fingerprint="new"), PICTURE)
+    ask(make_predictor(segmenter, cache=cache, weights_fingerprint="new"), PICTURE)
 
     assert segmenter.calls == 2
 
@@ -142,15 +141,15 @@ def scores_of(n_labels: int, size_yx: tuple[int, int]) -> bytes:
 )
 def test_predict_takes_garbage_in_the_cache_for_a_miss(
     garbage: bytes,
-    annotator: PreAnnotator,
+    predictor: Predictor,
     cache: MemoryCache,
     segmenter: ColourSegmenter,
 ) -> None:
-    expected = ask(annotator, PICTURE)
+    expected = ask(predictor, PICTURE)
     (key,) = cache.values
     cache.values[key] = garbage
 
-    answers = ask(annotator, PICTURE)
+    answers = ask(predictor, PICTURE)
 
     assert answers == expected
     assert segmenter.calls == 2
@@ -161,10 +160,10 @@ def test_predict_goes_on_when_redis_dies_in_the_middle() -> None:
     with running_redis() as redis:
         segmenter = ColourSegmenter(lambda pixels: redis.stop())
         cache = RedisCache(redis.url, ttl_s=60)
-        annotator = make_annotator(segmenter, cache=cache)
+        predictor = make_predictor(segmenter, cache=cache)
         addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(11)]
 
-        answers = ask(annotator, *addresses)
+        answers = ask(predictor, *addresses)
 
         cache.close()
     assert len(answers) == 11
@@ -174,9 +173,9 @@ def test_predict_goes_on_when_redis_dies_in_the_middle() -> None:
 
 
 def test_predict_segments_the_same_image_once_in_a_request(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
-    answers = ask(annotator, *[PICTURE] * 12)
+    answers = ask(predictor, *[PICTURE] * 12)
 
     assert segmenter.calls == 1
     masks = [answer["result"][0]["value"] for answer in answers if answer]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from backend.errors import BadLabelConfig
-from backend.images.fetcher import ImageFetcher
-from backend.inference.predictor import PreAnnotator
-from backend.label_studio.requests import parse_predict
+from backend.images import ImageFetcher
+from backend.inference.predictor import Predictor
+from backend.label_studio import parse_predict
 from backend.types import FetchedImage, LabelStudioAccess
 from segmenter import BadImage, ScoreMaps, WeightsNotFound
 from tests.asking import NOWHERE, PICTURE, ask, names_of, outcomes
@@ -24,7 +24,7 @@ from tests.fakes import (
     brush_config,
     data_uri,
     encoded,
-    make_annotator,
+    make_predictor,
     picture,
     striped,
 )
@@ -81,17 +81,17 @@ def test_predict_fails_the_task_of_a_bad_image_alone(
     server.serve("/broken.png", status=500)
     server.serve("/login.html", b"<!doctype html><title>Log in</title>")
     server.serve("/large.png", b"0" * 300_000)
-    annotator = make_annotator(segmenter, fetcher=server_fetcher)
+    predictor = make_predictor(segmenter, fetcher=server_fetcher)
     if isinstance(address, str):
         address = address.replace("{}", server.url)
 
-    first, failed, last = ask(annotator, PICTURE, address, picture("blue", "red"))
+    first, failed, last = ask(predictor, PICTURE, address, picture("blue", "red"))
 
     assert failed == []
     assert isinstance(first, dict)
     assert isinstance(last, dict)
     assert names_of(first["result"]) == names_of(last["result"]) == ["red", "blue"]
-    assert outcomes(annotator) == {"predicted": 2, "failed": 1}
+    assert outcomes(predictor) == {"predicted": 2, "failed": 1}
     (line,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert line.getMessage().startswith("Task 2 is left unpredicted: ")
     assert told in line.getMessage()
@@ -100,12 +100,12 @@ def test_predict_fails_the_task_of_a_bad_image_alone(
 
 @pytest.mark.parametrize("element", [None, "a.png", [], 3, {"id": 2}, {"data": []}])
 def test_predict_answers_an_element_that_is_no_task_with_an_empty_list(
-    element: Any, annotator: PreAnnotator
+    element: Any, predictor: Predictor
 ) -> None:
     task = {"id": 1, "data": {"image": PICTURE}}
     body = {"tasks": [task, element, task], "label_config": RED_AND_BLUE}
 
-    first, failed, last = annotator.predict(parse_predict(body), NOWHERE)
+    first, failed, last = predictor.predict(parse_predict(body), NOWHERE)
 
     assert failed == []
     assert first == last != []
@@ -128,13 +128,13 @@ def test_predict_fails_the_task_that_the_segmenter_fails_on_alone(
         if pixels.max() == 0:
             raise fault
 
-    annotator = make_annotator(ColourSegmenter(refuse_black))
+    predictor = make_predictor(ColourSegmenter(refuse_black))
 
-    answers = ask(annotator, PICTURE, picture("black"), picture("blue", "red"))
+    answers = ask(predictor, PICTURE, picture("black"), picture("blue", "red"))
 
     assert [bool(answer) for answer in answers] == [True, False, True]
     assert answers[1] == []
-    assert outcomes(annotator) == {"predicted": 2, "failed": 1}
+    assert outcomes(predictor) == {"predicted": 2, "failed": 1}
     told = str(fault) or type(fault).__name__
     assert f"Task 2 is left unpredicted: {told}" in caplog.text
 
@@ -152,9 +152,9 @@ class _NotANumberOnBlack(ColourSegmenter):
 def test_predict_fails_the_task_whose_scores_are_not_numbers_alone(
     cache: MemoryCache,
 ) -> None:
-    annotator = make_annotator(_NotANumberOnBlack(), cache=cache)
+    predictor = make_predictor(_NotANumberOnBlack(), cache=cache)
 
-    answers = ask(annotator, PICTURE, picture("black"), picture("blue", "red"))
+    answers = ask(predictor, PICTURE, picture("black"), picture("blue", "red"))
 
     assert [bool(answer) for answer in answers] == [True, False, True]
     assert len(cache.values) == 2
@@ -174,9 +174,9 @@ class _BrokenFetcher:
 def test_predict_fails_the_task_that_a_bug_strikes_alone(
     segmenter: ColourSegmenter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    annotator = make_annotator(segmenter, fetcher=_BrokenFetcher())
+    predictor = make_predictor(segmenter, fetcher=_BrokenFetcher())
 
-    answers = ask(annotator, "a", "b", "c")
+    answers = ask(predictor, "a", "b", "c")
 
     assert [bool(answer) for answer in answers] == [True, False, True]
     (line,) = [r for r in caplog.records if r.levelno == logging.ERROR]
@@ -185,14 +185,14 @@ def test_predict_fails_the_task_that_a_bug_strikes_alone(
 
 
 def test_predict_fails_the_task_with_a_label_that_no_answer_can_hold_alone(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     config = brush_config("", 'value="$names"')
     good = {"image": PICTURE, "names": [{"value": "red"}]}
     bad = {"image": PICTURE, "names": [{"value": "red \ud800"}]}
     body = {"tasks": [{"data": good}, {"data": bad}], "label_config": config}
 
-    answers = annotator.predict(parse_predict(body), NOWHERE)
+    answers = predictor.predict(parse_predict(body), NOWHERE)
 
     assert [bool(answer) for answer in answers] == [True, False]
     json.dumps(answers, ensure_ascii=False).encode()
@@ -202,11 +202,11 @@ def test_predict_answers_what_is_too_much_for_the_cache(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = MemoryCache()
-    annotator = make_annotator(ColourSegmenter(), cache=cache)
+    predictor = make_predictor(ColourSegmenter(), cache=cache)
     labels = "".join(f'<Label value="label {n}"/>' for n in range(5000))
     config = brush_config('<Label value="red"/>' + labels)
 
-    (answer,) = ask(annotator, picture("red", "white", size_yx=(1, 2)), config=config)
+    (answer,) = ask(predictor, picture("red", "white", size_yx=(1, 2)), config=config)
 
     assert isinstance(answer, dict)
     assert names_of(answer["result"]) == ["red"]
@@ -215,11 +215,11 @@ def test_predict_answers_what_is_too_much_for_the_cache(
 
 
 def test_predict_answers_the_editor_with_an_empty_prediction_on_failure(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     params = {"context": {"result": [{"type": "keypointlabels"}]}}
 
-    (answer,) = ask(annotator, "/nowhere.png", params=params)
+    (answer,) = ask(predictor, "/nowhere.png", params=params)
 
     assert answer == {"model_version": MODEL_VERSION, "score": 0, "result": []}
 
@@ -228,32 +228,32 @@ def test_predict_refuses_a_bad_threshold_before_it_loads_or_reads_anything() -> 
     def load() -> ColourSegmenter:
         raise AssertionError("nothing is to be segmented")
 
-    annotator = make_annotator(ColourSegmenter(), segmenter=load)
+    predictor = make_predictor(ColourSegmenter(), segmenter=load)
     config = brush_config('<Label value="red" model_score_threshold="2"/>')
 
     with pytest.raises(BadLabelConfig, match="model_score_threshold='2'"):
-        ask(annotator, PICTURE, config=config)
+        ask(predictor, PICTURE, config=config)
 
 
 def test_predict_passes_on_that_there_is_no_model() -> None:
     def load() -> ColourSegmenter:
         raise WeightsNotFound("sd", "the hub is down")
 
-    annotator = make_annotator(ColourSegmenter(), segmenter=load)
+    predictor = make_predictor(ColourSegmenter(), segmenter=load)
 
     with pytest.raises(WeightsNotFound, match="the hub is down"):
-        ask(annotator, PICTURE)
+        ask(predictor, PICTURE)
 
 
 def test_predict_says_how_near_it_came_when_nothing_is_found(
-    annotator: PreAnnotator, caplog: pytest.LogCaptureFixture
+    predictor: Predictor, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = brush_config(
         '<Label value="cat" predicted_values="kitten,puss"/><Label value="dog"/>'
     )
 
     with caplog.at_level(logging.INFO):
-        (empty,) = ask(annotator, PICTURE, config=config)
+        (empty,) = ask(predictor, PICTURE, config=config)
 
     assert empty == {"model_version": MODEL_VERSION, "score": 0, "result": []}
     (line,) = [r.getMessage() for r in caplog.records if "nothing found" in r.msg]
@@ -265,11 +265,11 @@ def test_predict_says_how_near_it_came_when_nothing_is_found(
 
 
 def test_predict_never_logs_what_an_address_holds(
-    annotator: PreAnnotator, caplog: pytest.LogCaptureFixture
+    predictor: Predictor, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         ask(
-            annotator,
+            predictor,
             PICTURE,
             "ftp://user:s3cret@host/a.png?token=s3cret",
             data_uri(b"s3cret" * 100),

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backend.inference.predictor import PreAnnotator
+from backend.inference.predictor import Predictor
 from backend.inference.scorer import Query
 from backend.types import FetchedImage
 from segmenter import ScoreMaps
@@ -16,7 +16,7 @@ from tests.fakes import (
     MemoryCache,
     Pixels,
     brush_config,
-    make_annotator,
+    make_predictor,
     picture,
     striped,
 )
@@ -31,7 +31,7 @@ TWO_MODES = """<View><Image name="image" value="$image"/>
 def test_each_control_is_read_in_its_own_mode() -> None:
     segmenter = ColourSegmenter()
 
-    regions = ask_one(make_annotator(segmenter), PICTURE, TWO_MODES)
+    regions = ask_one(make_predictor(segmenter), PICTURE, TWO_MODES)
 
     assert dict(zip(segmenter.modes, segmenter.asked, strict=True)) == {
         "fast": ("red",),
@@ -42,12 +42,12 @@ def test_each_control_is_read_in_its_own_mode() -> None:
 
 def test_maps_of_one_mode_do_not_answer_for_the_other() -> None:
     segmenter, cache = ColourSegmenter(), MemoryCache()
-    annotator = make_annotator(segmenter, cache=cache)
+    predictor = make_predictor(segmenter, cache=cache)
     label = '<Label value="red"/>'
 
-    ask(annotator, PICTURE, config=brush_config(label))
-    ask(annotator, PICTURE, config=brush_config(label, control='model_mode="paper"'))
-    ask(annotator, PICTURE, config=brush_config(label, control='model_mode="fast"'))
+    ask(predictor, PICTURE, config=brush_config(label))
+    ask(predictor, PICTURE, config=brush_config(label, control='model_mode="paper"'))
+    ask(predictor, PICTURE, config=brush_config(label, control='model_mode="fast"'))
 
     assert segmenter.modes == ["fast", "paper"]
     assert len(cache.values) == 2
@@ -59,7 +59,7 @@ def test_images_go_to_the_model_as_many_together_as_it_likes(most: int) -> None:
     segmenter.images_per_pass = most
     addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(24)]
 
-    answers = ask(make_annotator(segmenter), *addresses)
+    answers = ask(make_predictor(segmenter), *addresses)
 
     assert all(answers)
     assert segmenter.calls == 24
@@ -77,13 +77,13 @@ def test_requests_of_single_images_share_passes() -> None:
 
     segmenter = ColourSegmenter(block_the_first)
     segmenter.images_per_pass = 8
-    annotator = make_annotator(segmenter)
+    predictor = make_predictor(segmenter)
     addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        first = pool.submit(ask, annotator, addresses[0])
+        first = pool.submit(ask, predictor, addresses[0])
         assert is_busy.wait(30)
-        others = [pool.submit(ask, annotator, one) for one in addresses[1:]]
-        _wait_for_orders(annotator, 6)
+        others = [pool.submit(ask, predictor, one) for one in addresses[1:]]
+        _wait_for_orders(predictor, 6)
         go_on.set()
         answers = [future.result(30) for future in (first, *others)]
 
@@ -99,12 +99,12 @@ def test_a_task_opened_eight_times_at_once_is_segmented_once() -> None:
         assert go_on.wait(30)
 
     segmenter = ColourSegmenter(block)
-    annotator = make_annotator(segmenter, slots=threading.Semaphore(8))
+    predictor = make_predictor(segmenter, max_concurrent=threading.Semaphore(8))
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(ask, annotator, PICTURE)
+        first = pool.submit(ask, predictor, PICTURE)
         assert is_busy.wait(30)
-        others = [pool.submit(ask, annotator, PICTURE) for _ in range(7)]
-        _wait_for_orders(annotator, 8)
+        others = [pool.submit(ask, predictor, PICTURE) for _ in range(7)]
+        _wait_for_orders(predictor, 8)
         go_on.set()
         answers = [future.result(30) for future in (first, *others)]
 
@@ -120,15 +120,15 @@ def test_a_task_that_is_opened_overtakes_a_batch() -> None:
         assert go_on.wait(30)
 
     segmenter = ColourSegmenter(block)
-    annotator = make_annotator(segmenter)
+    predictor = make_predictor(segmenter)
     batch = [picture("red", "white", size_yx=(4, 6 + n)) for n in range(8)]
     with ThreadPoolExecutor(2) as pool:
-        whole = pool.submit(ask, annotator, *batch)
+        whole = pool.submit(ask, predictor, *batch)
         assert is_busy.wait(30)
         opened = pool.submit(
-            ask, annotator, PICTURE, config=brush_config('<Label value="blue"/>')
+            ask, predictor, PICTURE, config=brush_config('<Label value="blue"/>')
         )
-        _wait_for_orders(annotator, 5)
+        _wait_for_orders(predictor, 5)
         go_on.set()
         assert all(opened.result(30))
         assert all(whole.result(30))
@@ -137,9 +137,9 @@ def test_a_task_that_is_opened_overtakes_a_batch() -> None:
     assert segmenter.asked[1] == ("blue",)
 
 
-def _wait_for_orders(annotator: PreAnnotator, count: int) -> None:
+def _wait_for_orders(predictor: Predictor, count: int) -> None:
     pause = threading.Event()
-    while len(annotator.scorer._batches._entries) < count:
+    while len(predictor.scorer._batches._entries) < count:
         pause.wait(0.005)
 
 
@@ -152,14 +152,14 @@ def test_an_image_that_breaks_the_model_costs_its_pass_nothing() -> None:
     segmenter.images_per_pass = 8
     addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(6)]
 
-    answers = ask(make_annotator(segmenter), *addresses, config=RED_AND_BLUE)
+    answers = ask(make_predictor(segmenter), *addresses, config=RED_AND_BLUE)
 
     assert [bool(answer) for answer in answers] == [n != 3 for n in range(6)]
 
 
 def test_two_spellings_of_one_prompt_share_a_pass_and_keep_their_names() -> None:
     segmenter = ColourSegmenter()
-    scorer = make_annotator(segmenter).scorer
+    scorer = make_predictor(segmenter).scorer
     image = FetchedImage(pixels=striped("red", "white"), digest="same")
     spellings = ("caf\u00e9", "cafe\u0301")
     queries = [

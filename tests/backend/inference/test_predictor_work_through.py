@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from backend.errors import BadLabelConfig, ImageRefused
-from backend.inference.predictor import PreAnnotator
-from backend.label_studio.requests import parse_predict
+from backend.inference.predictor import Predictor
+from backend.label_studio import parse_predict
 from backend.types import Task
 from tests.asking import NOWHERE, outcomes
 from tests.clock import Clock
@@ -16,7 +16,7 @@ from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
     Pixels,
-    make_annotator,
+    make_predictor,
     picture,
 )
 
@@ -40,13 +40,15 @@ def taking(seconds: float, clock: Clock) -> Callable[[Pixels], None]:
 
 
 def test_work_through_gives_every_task_one_outcome_by_its_place(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
     tasks = tasks_of(picture("red"), "ftp://a/b", picture("blue"))
 
     found = {
         outcome.place: outcome
-        for outcome in annotator.work_through(tasks, RED_AND_BLUE, NOWHERE, limit_s=60)
+        for outcome in predictor.predict_in_background(
+            tasks, RED_AND_BLUE, NOWHERE, limit_s=60
+        )
     }
 
     assert sorted(found) == [0, 1, 2]
@@ -62,10 +64,10 @@ def test_work_through_gives_every_task_one_outcome_by_its_place(
 
 
 def test_work_through_begins_nothing_new_when_its_time_is_up(clock: Clock) -> None:
-    annotator = make_annotator(ColourSegmenter(taking(30, clock)), clock=clock)
+    predictor = make_predictor(ColourSegmenter(taking(30, clock)), clock=clock)
 
     found = list(
-        annotator.work_through(
+        predictor.predict_in_background(
             tasks_of(*pictures(20)), RED_AND_BLUE, NOWHERE, limit_s=80
         )
     )
@@ -75,12 +77,12 @@ def test_work_through_begins_nothing_new_when_its_time_is_up(clock: Clock) -> No
 
 
 def test_work_through_is_not_bound_by_the_budget_of_requests(clock: Clock) -> None:
-    annotator = make_annotator(
+    predictor = make_predictor(
         ColourSegmenter(taking(30, clock)), clock=clock, budget_s=1
     )
 
     found = list(
-        annotator.work_through(
+        predictor.predict_in_background(
             tasks_of(*pictures(5)), RED_AND_BLUE, NOWHERE, limit_s=86_400
         )
     )
@@ -89,9 +91,9 @@ def test_work_through_is_not_bound_by_the_budget_of_requests(clock: Clock) -> No
 
 
 def test_work_through_stops_when_it_is_closed(
-    annotator: PreAnnotator, segmenter: ColourSegmenter
+    predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
-    working = annotator.work_through(
+    working = predictor.predict_in_background(
         tasks_of(*pictures(40)), RED_AND_BLUE, NOWHERE, limit_s=60
     )
 
@@ -103,9 +105,11 @@ def test_work_through_stops_when_it_is_closed(
 
 
 def test_work_through_refuses_a_label_config_with_nothing_to_segment(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
-    working = annotator.work_through(tasks_of("x"), "<View/>", NOWHERE, limit_s=60)
+    working = predictor.predict_in_background(
+        tasks_of("x"), "<View/>", NOWHERE, limit_s=60
+    )
 
     with pytest.raises(BadLabelConfig):
         next(working)
@@ -113,11 +117,11 @@ def test_work_through_refuses_a_label_config_with_nothing_to_segment(
 
 def test_predict_puts_off_what_it_has_no_time_for(clock: Clock) -> None:
     told: list[Any] = []
-    annotator = make_annotator(
+    predictor = make_predictor(
         ColourSegmenter(taking(30, clock)),
         clock=clock,
         budget_s=80,
-        put_off=lambda tasks, request, access: told.append((tasks, request, access)),
+        on_timeout=lambda tasks, request, access: told.append((tasks, request, access)),
     )
     body = {
         "tasks": [
@@ -128,7 +132,7 @@ def test_predict_puts_off_what_it_has_no_time_for(clock: Clock) -> None:
     }
     request = parse_predict(body)
 
-    answers = annotator.predict(request, NOWHERE)
+    answers = predictor.predict(request, NOWHERE)
 
     ((left, asked, access),) = told
     assert (asked, access) == (request, NOWHERE)
@@ -136,16 +140,16 @@ def test_predict_puts_off_what_it_has_no_time_for(clock: Clock) -> None:
         task for task, answer in zip(request.tasks, answers, strict=True) if not answer
     ]
     assert list(left) == unanswered
-    assert outcomes(annotator)["out_of_time"] == len(left)
+    assert outcomes(predictor)["out_of_time"] == len(left)
 
 
 def test_predict_does_not_put_off_what_failed(segmenter: ColourSegmenter) -> None:
     told: list[Any] = []
-    annotator = make_annotator(segmenter, put_off=lambda *given: told.append(given))
+    predictor = make_predictor(segmenter, on_timeout=lambda *given: told.append(given))
     body = {
         "tasks": [{"id": 1, "data": {"image": "ftp://a/b"}}],
         "label_config": RED_AND_BLUE,
     }
 
-    assert annotator.predict(parse_predict(body), NOWHERE) == [[]]
+    assert predictor.predict(parse_predict(body), NOWHERE) == [[]]
     assert told == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.errors import BackendError, BadTask, ImageError, ImageNotFound
-from backend.inference.prefetch import Arrival, Intake, Job, OpenTask
+from backend.inference.prefetch import FetchResult, Job, PendingTask, Prefetcher
 from backend.types import Control, CutOptions, FetchedImage, ImageTag, Label, Task
 
 CAT = Label(name="cat", prompts=("cat", "kitten"))
@@ -37,20 +37,20 @@ def intake(
     *data: dict[str, Any],
     controls: tuple[Control, ...] = (control(),),
     fetch: Callable[[Job], FetchedImage] = an_image,
-) -> Intake:
+) -> Prefetcher:
     tasks = [Task(id=number, data=one) for number, one in enumerate(data)]
-    return Intake(tasks, lambda task: controls, fetch)
+    return Prefetcher(tasks, lambda task: controls, fetch)
 
 
-def all_arrivals(of: Intake) -> list[Arrival]:
-    arrivals: list[Arrival] = []
+def all_arrivals(of: Prefetcher) -> list[FetchResult]:
+    arrivals: list[FetchResult] = []
     with of:
         while not of.is_empty:
             arrivals += of.take_arrivals(10)
     return arrivals
 
 
-def only_broken(of: Intake) -> tuple[OpenTask, Exception]:
+def only_broken(of: Prefetcher) -> tuple[PendingTask, Exception]:
     with of:
         (task,) = of.take_broken()
     (failure,) = task.failures
@@ -73,7 +73,7 @@ def test_intake_hands_out_as_many_together_as_are_wanted_within_bounds(
 ) -> None:
     tasks = [Task(id=number, data={"image": f"{number}.png"}) for number in range(80)]
 
-    with Intake(tasks, lambda task: (control(),), an_image, at_once=asked) as of:
+    with Prefetcher(tasks, lambda task: (control(),), an_image, at_once=asked) as of:
         while len(of._fetching) < given or not all(f.done() for f in of._fetching):
             pass
         arrivals = of.take_arrivals(10)
@@ -180,7 +180,7 @@ def test_intake_does_not_wait_for_a_slow_image_while_others_are_here() -> None:
 
     data = [{"image": "slow"}, *({"image": f"{n}"} for n in range(30))]
     with intake(*data, fetch=fetch) as images:
-        quick: list[Arrival] = []
+        quick: list[FetchResult] = []
         while len(quick) < 30:
             quick += images.take_arrivals(20)
         slow.set()

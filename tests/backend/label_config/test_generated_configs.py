@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend.errors import BadLabelConfig
-from backend.label_studio.requests import parse_predict
+from backend.label_studio import parse_predict
 from backend.types import LabelStudioAccess
-from tests.fakes import COLOURS, ColourSegmenter, make_annotator, picture
+from tests.fakes import COLOURS, ColourSegmenter, make_predictor, picture
 
 NOWHERE = LabelStudioAccess(url=None)
 WITH_LABELS = ["BrushLabels", "BitmaskLabels", "PolygonLabels", "RectangleLabels"]
@@ -132,7 +132,7 @@ def test_any_accepted_config_is_answered_with_what_strict_validation_takes(
 ) -> None:
     interface = LabelInterface(config)
     assume(interface.is_valid)
-    annotator = make_annotator(ColourSegmenter())
+    annotator = make_predictor(ColourSegmenter())
     body = {"tasks": [{"id": 1, "data": TASK}], "label_config": config}
 
     try:

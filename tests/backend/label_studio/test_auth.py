@@ -12,10 +12,9 @@ from PIL import Image
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageUnauthorized
-from backend.http.client import WebClient
-from backend.http.network import resolve_host
-from backend.images.fetcher import ImageFetcher
-from backend.label_studio.auth import TokenDesk
+from backend.http import HttpClient, resolve_host
+from backend.images import ImageFetcher
+from backend.label_studio.auth import TokenProvider
 from backend.types import LabelStudioAccess
 from tests.clock import Clock
 from tests.web_server import WebServer, running_web_server, send
@@ -305,8 +304,8 @@ def test_header_waits_for_the_exchange_of_another_thread_no_longer_than_it_may(
 
     label_studio.server.route(REFRESH, hold)
     access = label_studio.access(PERSONAL)
-    web = WebClient(resolve=resolve_host)
-    desk = TokenDesk(web, time.monotonic)
+    web = HttpClient(resolve=resolve_host)
+    desk = TokenProvider(web, time.monotonic)
     patient, hasty = (Deadline.after(s, time.monotonic) for s in (20, 0.2))
     headers: list[str | None] = []
     thread = threading.Thread(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.label_studio.connections import ProjectAccess
+from backend.label_studio.connections import LabelStudioConnections
 from backend.label_studio.requests import SetupRequest
 from backend.types import LabelStudioAccess
 
@@ -26,116 +26,122 @@ def environment(url: str | None, token: str | None) -> LabelStudioAccess:
 
 
 def test_of_gives_what_a_project_was_set_up_with() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=False)
 
-    projects.learn(setup("1.2", hostname="http://one/"))
-    projects.learn(setup("2.3", hostname="http://two/ls/", access_token="other"))
+    connections.register(setup("1.2", hostname="http://one/"))
+    connections.register(setup("2.3", hostname="http://two/ls/", access_token="other"))
 
-    assert projects.of("1.2") == LabelStudioAccess(url="http://one", token="learned")
-    assert projects.of("2.3") == LabelStudioAccess(url="http://two/ls", token="other")
+    assert connections.get("1.2") == LabelStudioAccess(
+        url="http://one", token="learned"
+    )
+    assert connections.get("2.3") == LabelStudioAccess(
+        url="http://two/ls", token="other"
+    )
 
 
 @pytest.mark.parametrize("project", ["9.9", "", None])
 def test_of_knows_nothing_of_a_project_that_never_was_set_up(
     project: str | None,
 ) -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=False)
 
-    projects.learn(setup("1.2"))
-    projects.learn(setup(None))
-    projects.learn(setup("3.4", hostname=None))
+    connections.register(setup("1.2"))
+    connections.register(setup(None))
+    connections.register(setup("3.4", hostname=None))
 
-    assert projects.of(project) == NO_ENVIRONMENT
-    assert projects.of("3.4") == NO_ENVIRONMENT
+    assert connections.get(project) == NO_ENVIRONMENT
+    assert connections.get("3.4") == NO_ENVIRONMENT
 
 
 def test_of_gives_the_latest_setup() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=False)
 
-    projects.learn(setup(access_token="old"))
-    projects.learn(setup(access_token="new"))
+    connections.register(setup(access_token="old"))
+    connections.register(setup(access_token="new"))
 
-    assert projects.of("1.2").token == "new"
+    assert connections.get("1.2").token == "new"
 
 
 def test_of_gives_the_address_and_token_of_the_environment_first() -> None:
     given = environment("http://given", "given")
-    projects = ProjectAccess(given, trusts_setup=True)
+    connections = LabelStudioConnections(given, trusts_setup=True)
 
-    projects.learn(setup())
+    connections.register(setup())
 
     # What Label Studio calls itself is kept: it may be what it writes into tasks.
-    assert projects.of("1.2") == replace(given, known_as="http://learned:8080")
-    assert projects.of(None) == given
+    assert connections.get("1.2") == replace(given, external_url="http://learned:8080")
+    assert connections.get(None) == given
 
 
 def test_of_gives_a_learned_token_when_the_environment_has_an_address_alone() -> None:
-    projects = ProjectAccess(environment("http://given", None), trusts_setup=True)
-
-    projects.learn(setup())
-
-    assert projects.of("1.2") == replace(
-        environment("http://given", "learned"), known_as="http://learned:8080"
+    connections = LabelStudioConnections(
+        environment("http://given", None), trusts_setup=True
     )
-    assert projects.of("2.3") == environment("http://given", None)
+
+    connections.register(setup())
+
+    assert connections.get("1.2") == replace(
+        environment("http://given", "learned"), external_url="http://learned:8080"
+    )
+    assert connections.get("2.3") == environment("http://given", None)
 
 
 @pytest.mark.parametrize("access_token", ["learned", None])
 def test_of_never_sends_the_token_of_the_environment_to_a_learned_host(
     access_token: str | None,
 ) -> None:
-    projects = ProjectAccess(environment(None, "given"), trusts_setup=True)
+    connections = LabelStudioConnections(environment(None, "given"), trusts_setup=True)
 
-    projects.learn(setup(access_token=access_token))
+    connections.register(setup(access_token=access_token))
 
-    access = projects.of("1.2")
+    access = connections.get("1.2")
     assert access.url == "http://learned:8080"
     assert access.token == access_token
     assert not access.from_environment
-    assert projects.of("2.3") == NO_ENVIRONMENT
+    assert connections.get("2.3") == NO_ENVIRONMENT
 
 
 def test_learn_forgets_the_projects_longest_ago_when_they_are_too_many() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
-    projects.learn(setup("first"))
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=False)
+    connections.register(setup("first"))
     tracemalloc.start()
     try:
         for number in range(11_000):
-            projects.learn(setup(f"{number}.1"))
+            connections.register(setup(f"{number}.1"))
         at_the_limit, _ = tracemalloc.get_traced_memory()
 
         for number in range(11_000, 22_000):
-            projects.learn(setup(f"{number}.1"))
+            connections.register(setup(f"{number}.1"))
 
         later, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert projects.of("first") == NO_ENVIRONMENT
-    assert projects.of("21999.1").url == "http://learned:8080"
+    assert connections.get("first") == NO_ENVIRONMENT
+    assert connections.get("21999.1").url == "http://learned:8080"
     assert later < 1.5 * at_the_limit
 
 
 def test_learn_keeps_a_project_that_is_set_up_again_and_again() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=False)
 
     for number in range(12_000):
-        projects.learn(setup(f"{number}.1"))
+        connections.register(setup(f"{number}.1"))
         if number in {0, 5_000}:
-            projects.learn(setup("often"))
+            connections.register(setup("often"))
 
-    assert projects.of("often").url == "http://learned:8080"
-    assert projects.of("0.1") == NO_ENVIRONMENT
+    assert connections.get("often").url == "http://learned:8080"
+    assert connections.get("0.1") == NO_ENVIRONMENT
 
 
 @pytest.mark.parametrize("trusts_setup", [True, False])
 def test_of_lets_a_learned_address_be_private_only_where_setup_is_trusted(
     trusts_setup: bool,
 ) -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=trusts_setup)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=trusts_setup)
 
-    projects.learn(setup())
+    connections.register(setup())
 
-    assert projects.of("1.2").may_be_private is trusts_setup
+    assert connections.get("1.2").may_be_private is trusts_setup
 
 
 @pytest.mark.parametrize(
@@ -156,31 +162,31 @@ def test_learn_ignores_what_no_label_studio_sends(
     fields: dict[str, str], flaw: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=True)
-    projects.learn(setup("1.2", hostname="http://before"))
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=True)
+    connections.register(setup("1.2", hostname="http://before"))
 
-    projects.learn(setup(**{"project": "1.2", **fields}))
+    connections.register(setup(**{"project": "1.2", **fields}))
 
-    assert projects.of("1.2").url == "http://before"
-    assert projects.of(fields.get("project", "9")) == NO_ENVIRONMENT
+    assert connections.get("1.2").url == "http://before"
+    assert connections.get(fields.get("project", "9")) == NO_ENVIRONMENT
     assert flaw in caplog.text
     assert "s3" not in caplog.text
 
 
 def test_learn_takes_what_is_just_short_enough() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=True)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=True)
     hostname, token, project = "http://" + "x" * 1993, "x" * 2000, "1" * 200
 
-    projects.learn(setup(project, hostname=hostname, access_token=token))
+    connections.register(setup(project, hostname=hostname, access_token=token))
 
-    assert projects.of(project) == LabelStudioAccess(
+    assert connections.get(project) == LabelStudioAccess(
         url=hostname, token=token, may_be_private=True
     )
 
 
 def test_repr_of_an_access_never_shows_the_token() -> None:
-    projects = ProjectAccess(NO_ENVIRONMENT, trusts_setup=False)
+    connections = LabelStudioConnections(NO_ENVIRONMENT, trusts_setup=False)
 
-    projects.learn(setup(access_token="s3cret"))
+    connections.register(setup(access_token="s3cret"))
 
-    assert "s3cret" not in repr(projects.of("1.2"))
+    assert "s3cret" not in repr(connections.get("1.2"))

@@ -5,9 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend.errors import LabelStudioAway, LabelStudioRefusal
+from backend.errors import LabelStudioRefusal, LabelStudioUnavailable
 from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_tasks import Holdings, ProjectFacts, ProjectTasks
+from backend.label_studio.project_tasks import (
+    PredictionSummary,
+    ProjectInfo,
+    ProjectTasks,
+)
 from backend.types import LabelStudioAccess, Task
 from tests.fakes import RED_AND_BLUE, picture
 from tests.label_studio_stand_in import (
@@ -30,12 +34,12 @@ def project_id(studio: LabelStudioStandIn) -> int:
 @pytest.fixture
 def tasks(studio: LabelStudioStandIn, project_id: int) -> Iterator[ProjectTasks]:
     client = studio.client()
-    yield ProjectTasks(client, project_id, patience_s=20)
+    yield ProjectTasks(client, project_id, retry_for_s=20)
     client.close()
 
 
 def impatient(studio: LabelStudioStandIn, project_id: int) -> ProjectTasks:
-    return ProjectTasks(studio.client(), project_id, patience_s=0)
+    return ProjectTasks(studio.client(), project_id, retry_for_s=0)
 
 
 def row(task_id: int, version: str = VERSION) -> dict[str, object]:
@@ -48,7 +52,7 @@ def test_facts_describe_the_project(
     studio.add_pictures(project_id, 3)
     studio.projects[project_id].model_version = "DiffSegmenter"
 
-    assert tasks.facts() == ProjectFacts(
+    assert tasks.info() == ProjectInfo(
         title="pictures",
         label_config=RED_AND_BLUE,
         n_tasks=3,
@@ -64,7 +68,7 @@ def test_lacking_gives_tasks_without_the_version_by_id(
     studio.store(ids[0], VERSION)
     studio.store(ids[1], OLDER)
 
-    page = tasks.lacking(VERSION)
+    page = tasks.tasks_without(VERSION)
 
     assert page.task_ids == tuple(ids[1:])
     assert page.n_left == 3
@@ -77,7 +81,9 @@ def test_lacking_pages_by_id_and_misses_none_while_tasks_leave_the_list(
     studio.most_per_page = 3
     found: list[int] = []
 
-    while page := tasks.lacking(VERSION, after_id=found[-1] if found else 0).task_ids:
+    while page := tasks.tasks_without(
+        VERSION, after_id=found[-1] if found else 0
+    ).task_ids:
         found += page
         for task_id in page:  # a worker is quick
             studio.store(task_id, VERSION)
@@ -111,7 +117,7 @@ def test_holding_several_gives_tasks_with_the_version_and_a_second_prediction(
     ):
         studio.store(task_id, version)
 
-    assert tasks.holding_several(VERSION).task_ids == (twice, mixed)
+    assert tasks.tasks_with_several(VERSION).task_ids == (twice, mixed)
 
 
 @pytest.mark.parametrize("most_per_page", [None, 2, 3], ids=["all", "two", "three"])
@@ -125,18 +131,18 @@ def test_of_tab_gives_the_tabs_tasks_in_its_order(
     view_id = studio.add_tab(project_id, [d, a, c, b])
     studio.most_per_page = most_per_page
 
-    assert list(tasks.of_tab(view_id)) == [d, a, c, b]
+    assert list(tasks.tasks_in_tab(view_id)) == [d, a, c, b]
 
 
 def test_of_tab_gives_nothing_of_an_empty_tab(
     studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
 ) -> None:
-    assert list(tasks.of_tab(studio.add_tab(project_id, []))) == []
+    assert list(tasks.tasks_in_tab(studio.add_tab(project_id, []))) == []
 
 
 def test_of_tab_refuses_a_tab_that_is_not_there(tasks: ProjectTasks) -> None:
     with pytest.raises(LabelStudioRefusal, match="404: No View matches"):
-        list(tasks.of_tab(12345))
+        list(tasks.tasks_in_tab(12345))
 
 
 @pytest.mark.parametrize("most_per_page", [None, 1, 2], ids=["all", "one", "two"])
@@ -186,15 +192,17 @@ def test_holdings_tell_versions_and_counts_of_tasks_that_hold_one(
         studio.store(mixed, version)
     studio.most_per_page = most_per_page
 
-    held = tasks.holdings(ids, VERSION)
+    held = tasks.prediction_summaries(ids, VERSION)
 
     assert set(held) == {once, twice, mixed}
     assert none not in held
-    assert held[once] == Holdings(n_predictions=1, versions=frozenset({VERSION}))
-    assert held[mixed] == Holdings(
+    assert held[once] == PredictionSummary(
+        n_predictions=1, versions=frozenset({VERSION})
+    )
+    assert held[mixed] == PredictionSummary(
         n_predictions=2, versions=frozenset({VERSION, OLDER})
     )
-    assert [held[task_id].has_doubles for task_id in (once, twice, mixed)] == [
+    assert [held[task_id].has_duplicates for task_id in (once, twice, mixed)] == [
         False,
         True,
         False,
@@ -209,11 +217,11 @@ def test_a_task_of_many_versions_holds_the_one_that_is_not_told(
         studio.store(task_id, f"diffsegmenter-pocket-fast-{number:08}")
     last = f"diffsegmenter-pocket-fast-{29:08}"
 
-    held = tasks.holdings([task_id], last)
+    held = tasks.prediction_summaries([task_id], last)
 
     assert len(held[task_id].versions) < 30
-    assert held[task_id].has_doubles, "what is cut must be looked at"
-    assert tasks.lacking(last).n_left == 0
+    assert held[task_id].has_duplicates, "what is cut must be looked at"
+    assert tasks.tasks_without(last).n_left == 0
 
 
 def test_more_tasks_than_an_address_takes_are_asked_for_in_parts(
@@ -224,7 +232,7 @@ def test_more_tasks_than_an_address_takes_are_asked_for_in_parts(
         studio.store(task_id, VERSION)
 
     found = tasks.fetch(ids)
-    held = tasks.holdings(ids, VERSION)
+    held = tasks.prediction_summaries(ids, VERSION)
 
     assert [task.id for task in found] == ids
     assert sorted(held) == ids[:430]
@@ -260,7 +268,7 @@ def test_store_is_tried_once(
     (task_id,) = studio.add_pictures(project_id, 1)
     studio.lose_answers()
 
-    with pytest.raises(LabelStudioAway):
+    with pytest.raises(LabelStudioUnavailable):
         tasks.store([row(task_id)])
 
     assert studio.versions_of(task_id) == [VERSION]
@@ -296,7 +304,7 @@ def test_reading_is_tried_again_while_label_studio_is_away(
 ) -> None:
     studio.answer(status)
 
-    assert tasks.facts().title == "pictures"
+    assert tasks.info().title == "pictures"
     assert studio.n_requests("GET") == 2
 
 
@@ -305,7 +313,7 @@ def test_reading_is_tried_again_when_the_connection_breaks(
 ) -> None:
     studio.lose_requests(times=2)
 
-    assert tasks.facts().title == "pictures"
+    assert tasks.info().title == "pictures"
 
 
 def test_reading_gives_up_when_patience_ends(
@@ -313,8 +321,10 @@ def test_reading_gives_up_when_patience_ends(
 ) -> None:
     studio.answer(503, times=100)
 
-    with pytest.raises(LabelStudioAway, match=rf"/api/projects/{project_id} .*503"):
-        impatient(studio, project_id).facts()
+    with pytest.raises(
+        LabelStudioUnavailable, match=rf"/api/projects/{project_id} .*503"
+    ):
+        impatient(studio, project_id).info()
 
 
 def test_reading_gives_up_when_the_work_is_stopped(
@@ -323,11 +333,11 @@ def test_reading_gives_up_when_the_work_is_stopped(
     stop = threading.Event()
     studio.answer(503, times=1000)
     studio.before("GET", stop.set)
-    tasks = ProjectTasks(studio.client(), project_id, patience_s=600, stop=stop)
+    tasks = ProjectTasks(studio.client(), project_id, retry_for_s=600, stop=stop)
     threading.Timer(0.2, stop.set).start()
 
-    with pytest.raises(LabelStudioAway):
-        tasks.facts()
+    with pytest.raises(LabelStudioUnavailable):
+        tasks.info()
 
 
 def test_a_server_that_is_not_there_is_away() -> None:
@@ -335,15 +345,15 @@ def test_a_server_that_is_not_there_is_away() -> None:
         LabelStudioAccess(url=f"http://127.0.0.1:{free_port()}", token=TOKEN)
     )
 
-    with pytest.raises(LabelStudioAway, match="nothing listens there"):
-        ProjectTasks(client, 1, patience_s=0).facts()
+    with pytest.raises(LabelStudioUnavailable, match="nothing listens there"):
+        ProjectTasks(client, 1, retry_for_s=0).info()
 
 
 def test_a_project_that_is_not_there_is_refused_at_once(
     studio: LabelStudioStandIn,
 ) -> None:
     with pytest.raises(LabelStudioRefusal, match=r"status 404: Not found\.") as caught:
-        ProjectTasks(studio.client(), 7, patience_s=20).facts()
+        ProjectTasks(studio.client(), 7, retry_for_s=20).info()
 
     assert caught.value.status == 404
     assert len(studio.seen) == 1
@@ -355,18 +365,18 @@ def test_a_wrong_token_is_refused_at_once(
     client = studio.client(token="ffff")
 
     with pytest.raises(LabelStudioRefusal, match=r"status 401: Invalid token\."):
-        ProjectTasks(client, project_id, patience_s=20).facts()
+        ProjectTasks(client, project_id, retry_for_s=20).info()
 
 
 def test_a_personal_access_token_is_exchanged_anew_when_its_access_ends(
     studio: LabelStudioStandIn, project_id: int
 ) -> None:
     client = studio.client(token=PERSONAL_TOKEN)
-    tasks = ProjectTasks(client, project_id, patience_s=0)
+    tasks = ProjectTasks(client, project_id, retry_for_s=0)
     (task_id,) = studio.add_pictures(project_id, 1)
     prediction_id = studio.store(task_id, VERSION)
 
-    tasks.facts()
+    tasks.info()
     studio.end_access_tokens()
     tasks.store([row(task_id)])
     studio.end_access_tokens()
@@ -382,11 +392,11 @@ def test_a_personal_access_token_is_exchanged_when_label_studio_is_back(
     status: int, studio: LabelStudioStandIn, project_id: int
 ) -> None:
     client = studio.client(token=PERSONAL_TOKEN)
-    tasks = ProjectTasks(client, project_id, patience_s=20)
+    tasks = ProjectTasks(client, project_id, retry_for_s=20)
     studio.answer(status, path_part="/api/token/")
     studio.lose_requests(path_part="/api/token/")
 
-    assert tasks.facts().title == "pictures"
+    assert tasks.info().title == "pictures"
     client.close()
 
 
@@ -394,11 +404,11 @@ def test_a_revoked_personal_access_token_is_refused_at_once(
     studio: LabelStudioStandIn, project_id: int
 ) -> None:
     client = studio.client(token=PERSONAL_TOKEN)
-    tasks = ProjectTasks(client, project_id, patience_s=20)
+    tasks = ProjectTasks(client, project_id, retry_for_s=20)
     studio.answer(401, path_part="/api/token/")
 
     with pytest.raises(LabelStudioRefusal, match="revoked") as caught:
-        tasks.facts()
+        tasks.info()
     client.close()
 
     assert caught.value.status == 401
@@ -413,7 +423,7 @@ def test_an_answer_that_is_no_list_of_tasks_is_refused_with_the_remedy(
     client = LabelStudioClient(LabelStudioAccess(url=server.url, token=TOKEN))
 
     with pytest.raises(LabelStudioRefusal, match="LABEL_STUDIO_URL"):
-        ProjectTasks(client, 1, patience_s=20).all()
+        ProjectTasks(client, 1, retry_for_s=20).all()
 
 
 @pytest.mark.parametrize("joined", ["a,b", "a, b"])
@@ -427,9 +437,9 @@ def test_holdings_read_versions_of_either_database(
     server.serve("/api/tasks", body.encode())
     client = LabelStudioClient(LabelStudioAccess(url=server.url, token=TOKEN))
 
-    held = ProjectTasks(client, 1, patience_s=0).holdings([1], "a")[1]
+    held = ProjectTasks(client, 1, retry_for_s=0).prediction_summaries([1], "a")[1]
 
-    assert held == Holdings(n_predictions=2, versions=frozenset({"a", "b"}))
+    assert held == PredictionSummary(n_predictions=2, versions=frozenset({"a", "b"}))
 
 
 def test_paging_ends_where_tasks_are_removed_meanwhile(
@@ -479,7 +489,7 @@ def test_of_tab_gives_tasks_that_hold_their_pictures_in_order(
     view_id = studio.add_tab(project_id, shown)
     studio.most_per_page = most_per_page
 
-    assert list(tasks.of_tab(view_id)) == shown
+    assert list(tasks.tasks_in_tab(view_id)) == shown
 
 
 def test_a_task_that_is_too_large_alone_is_refused_with_its_cause(

@@ -17,7 +17,7 @@ INSIDE = LabelStudioAccess(
     url="http://ls:8080",
     token="t",
     from_environment=True,
-    known_as="https://my.org/label-studio",
+    external_url="https://my.org/label-studio",
 )
 
 
@@ -104,7 +104,7 @@ INSIDE = LabelStudioAccess(
         ),
         pytest.param(
             "https://my.org/data/upload/1/a.png",
-            LabelStudioAccess(url="http://ls:8080", known_as="my.org"),
+            LabelStudioAccess(url="http://ls:8080", external_url="my.org"),
             "https://my.org/data/upload/1/a.png",
             id="public-name-that-is-no-address",
         ),

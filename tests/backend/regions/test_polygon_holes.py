@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from backend.regions.polygon_holes import cut_open
+from backend.regions.polygon_holes import bridge_holes
 from tests.masks import winding_numbers
 
 SIZE_YX = (10, 14)
@@ -40,7 +40,7 @@ def test_cut_open_leaves_the_holes_out_whichever_way_rings_run(
             for ring, step in zip([SHELL, *holes], steps, strict=True)
         ]
 
-        opened = cut_open([rings[0], *rings[1:][::order]])
+        opened = bridge_holes([rings[0], *rings[1:][::order]])
 
         expected = inside(SHELL)
         for hole in holes:
@@ -49,7 +49,7 @@ def test_cut_open_leaves_the_holes_out_whichever_way_rings_run(
 
 
 def test_cut_open_joins_each_hole_to_what_lies_left_of_it() -> None:
-    ring = cut_open([np.array(each) for each in (SHELL, RIGHT, LEFT)])
+    ring = bridge_holes([np.array(each) for each in (SHELL, RIGHT, LEFT)])
 
     edges = set(zip(ring, [*ring[1:], ring[0]], strict=True))
     bridges = {edge for edge in edges if edge[::-1] in edges}
@@ -64,7 +64,7 @@ def test_cut_open_joins_each_hole_to_what_lies_left_of_it() -> None:
 def test_cut_open_leaves_one_edge_for_several_holes_in_their_order() -> None:
     low, high = np.array(RIGHT), np.array([(7, 1), (8, 1), (8, 2)])
 
-    ring = cut_open([np.array(SHELL), low, high])
+    ring = bridge_holes([np.array(SHELL), low, high])
 
     left_edge = [point for point in ring if point[0] == 0]
     assert left_edge == [(0, 0), (0, 10), (0, 4), (0, 4), (0, 1), (0, 1)]
@@ -73,7 +73,7 @@ def test_cut_open_leaves_one_edge_for_several_holes_in_their_order() -> None:
 def test_cut_open_repeats_no_point_at_once_where_rings_touch() -> None:
     shell, hole = np.array(SHELL), np.array([(0, 0), (3, 1), (1, 3)])
 
-    ring = cut_open([shell, hole])
+    ring = bridge_holes([shell, hole])
 
     assert len(ring) == 7
     assert ring.count((0, 0)) == 2

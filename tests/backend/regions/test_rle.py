@@ -366,8 +366,8 @@ def test_decode_rle_refuses_another_size(size_yx: tuple[int, int]) -> None:
 def test_decode_rle_allocates_nothing_for_a_header_that_lies(
     size_yx: tuple[int, int],
 ) -> None:
-    claimed = 4 * (2**15 - 1) * 2**15
-    stream = stream_bits([(3, [255], 65_536)] * 20, value_count=claimed)
+    hold_leases = 4 * (2**15 - 1) * 2**15
+    stream = stream_bits([(3, [255], 65_536)] * 20, value_count=hold_leases)
 
     tracemalloc.start()
     try:

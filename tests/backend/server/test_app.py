@@ -15,10 +15,10 @@ from tests.fakes import (
     ColourSegmenter,
     Pixels,
     brush_config,
-    make_annotator,
+    make_predictor,
     picture,
 )
-from tests.serving import BODY, SETUP, client_of, make_parts, predict_body
+from tests.serving import BODY, SETUP, client_of, make_services, predict_body
 
 
 def test_health_answers_json_about_model_and_cache(unloaded: FlaskClient) -> None:
@@ -40,7 +40,7 @@ def test_health_answers_at_once_while_a_prediction_is_blocked() -> None:
         reached.set()
         assert released.wait(20)
 
-    app = create_app(make_parts(make_annotator(ColourSegmenter(block))))
+    app = create_app(make_services(make_predictor(ColourSegmenter(block))))
     answers: list[Any] = []
     prediction = threading.Thread(
         target=lambda: answers.append(app.test_client().post("/predict", json=BODY))
@@ -90,7 +90,7 @@ def test_index_shows_a_page_to_a_browser_and_json_to_others(
 
 def test_index_shows_a_page_with_a_config_that_can_be_copied() -> None:
     status = "failed: <script>alert(1)</script>"
-    client = client_of(make_annotator(ColourSegmenter()), model_status=lambda: status)
+    client = client_of(make_predictor(ColourSegmenter()), model_status=lambda: status)
 
     page = client.get("/", headers={"Accept": "text/html"}).text
 
@@ -200,7 +200,7 @@ def test_metrics_count_tasks_images_and_the_cache(client: FlaskClient) -> None:
 
 
 def test_versions_are_those_that_setup_answered() -> None:
-    client = client_of(make_annotator(ColourSegmenter(), version_of=lambda f: f[:8]))
+    client = client_of(make_predictor(ColourSegmenter(), version_of=lambda f: f[:8]))
     nothing_yet = client.get("/versions").json
     told = client.post("/setup", json=SETUP).json["model_version"]
     client.post("/setup", json=SETUP)
@@ -215,8 +215,8 @@ def test_versions_are_those_that_setup_answered() -> None:
 
 
 def test_app_shares_nothing_with_another_app(segmenter: ColourSegmenter) -> None:
-    first = client_of(make_annotator(segmenter))
-    other = client_of(make_annotator(segmenter, version_of=lambda _: "other"))
+    first = client_of(make_predictor(segmenter))
+    other = client_of(make_predictor(segmenter, version_of=lambda _: "other"))
     first.post("/predict", json=BODY)
 
     assert "diffsegmenter_images_segmented_total 0.0" in other.get("/metrics").text

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from tests.fakes import (
     MODEL_VERSION,
     ColourSegmenter,
-    make_annotator,
+    make_predictor,
 )
 from tests.serving import BODY, client_of
 
@@ -29,7 +29,7 @@ def login(user: str, password: str) -> dict[str, str]:
 
 @pytest.fixture
 def guarded(segmenter: ColourSegmenter) -> FlaskClient:
-    return client_of(make_annotator(segmenter), basic_auth=("señor", "pass:wörd"))
+    return client_of(make_predictor(segmenter), basic_auth=("señor", "pass:wörd"))
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)

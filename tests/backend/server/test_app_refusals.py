@@ -13,7 +13,7 @@ from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
     brush_config,
-    make_annotator,
+    make_predictor,
 )
 from tests.serving import BODY, SETUP, client_of, never_called
 
@@ -114,7 +114,7 @@ def test_predict_answers_503_with_the_remedy_while_there_is_no_model(
             raise loaded
         return loaded
 
-    client = client_of(make_annotator(ColourSegmenter(), segmenter=load))
+    client = client_of(make_predictor(ColourSegmenter(), segmenter=load))
 
     failed = client.post("/predict", json=BODY)
     retried = client.post("/predict", json=BODY)
@@ -151,7 +151,7 @@ def _raise() -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "parts", "annotator"),
+    ("path", "services", "predictor"),
     [
         pytest.param("/health", {"model_status": _raise}, {}, id="part"),
         pytest.param("/predict", {}, {"segmenter": never_called}, id="segmenter"),
@@ -159,11 +159,11 @@ def _raise() -> str:
 )
 def test_app_logs_a_fault_of_its_own_and_tells_nobody(
     path: str,
-    parts: dict[str, Callable[[], str]],
-    annotator: dict[str, Any],
+    services: dict[str, Callable[[], str]],
+    predictor: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    client = client_of(make_annotator(ColourSegmenter(), **annotator), **parts)
+    client = client_of(make_predictor(ColourSegmenter(), **predictor), **services)
     method = client.post if path == "/predict" else client.get
 
     answer = method(path, json=BODY)

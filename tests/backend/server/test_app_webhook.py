@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from backend.batch.backlog import Backlog
-from backend.inference.predictor import PreAnnotator
+from backend.batch import Backlog
+from backend.inference import Predictor
 from tests.batch_work import work_of
 from tests.label_studio_stand_in import LabelStudioStandIn
 from tests.serving import client_of
@@ -20,14 +20,14 @@ CREATED = {
 
 
 @pytest.fixture
-def backlog(studio: LabelStudioStandIn, annotator: PreAnnotator) -> Backlog:
+def backlog(studio: LabelStudioStandIn, predictor: Predictor) -> Backlog:
     """Takes tasks, and does nothing with them: it is not started."""
-    return Backlog(annotator=annotator, work=work_of(studio, annotator))
+    return Backlog(predictor=predictor, work=work_of(studio, predictor))
 
 
 @pytest.fixture
-def listening(annotator: PreAnnotator, backlog: Backlog) -> FlaskClient:
-    return client_of(annotator, backlog=backlog, basic_auth=("user", "password"))
+def listening(predictor: Predictor, backlog: Backlog) -> FlaskClient:
+    return client_of(predictor, backlog=backlog, basic_auth=("user", "password"))
 
 
 def test_webhook_takes_new_tasks_and_asks_for_no_password(
@@ -40,9 +40,9 @@ def test_webhook_takes_new_tasks_and_asks_for_no_password(
 
 
 def test_webhook_ignores_new_tasks_where_the_operator_does_not_want_it(
-    annotator: PreAnnotator,
+    predictor: Predictor,
 ) -> None:
-    answer = client_of(annotator).post("/webhook", json=CREATED)
+    answer = client_of(predictor).post("/webhook", json=CREATED)
 
     assert (answer.status_code, answer.json) == (200, {"status": "ignored"})
 

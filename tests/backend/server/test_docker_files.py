@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from backend.settings.environment import Settings
+from backend.settings import Settings
 
 REPOSITORY: Final = Path(__file__).parents[3]
 DOCKERFILE: Final = REPOSITORY / "docker" / "Dockerfile"

@@ -1,0 +1,199 @@
+"""Looks at a whole installation, in the order in which things fail in practice.
+
+Settings in, findings out, one by one as they are made. The checks are next
+door; here is their order, and what one needs of another.
+"""
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from backend.doctor.cache import check_cache
+from backend.doctor.connection import check_connection
+from backend.doctor.findings import Check, Finding, T, problem, scrub, skipped
+from backend.doctor.label_studio import check_address, check_token
+from backend.doctor.labels import check_label_config
+from backend.doctor.machine import check_listening, check_settings
+from backend.doctor.model import check_device, check_loading, check_weights
+from backend.doctor.project import Project, find_project, why_no_project
+from backend.doctor.sample import check_prediction, check_sample
+from backend.doctor.workers import check_workers
+from backend.engine import build_engine, control_defaults, image_fetcher
+from backend.errors import SettingsError
+from backend.images import ImageFetcher
+from backend.inference import Predictor
+from backend.label_studio import LabelStudioClient
+from backend.redis_client import redis_client, redis_secrets
+from backend.settings import Settings
+from segmenter import SegmenterError
+
+
+def examine(
+    settings: Settings, *, project_id: int | None = None, task_id: int | None = None
+) -> Iterator[Finding]:
+    """Check everything.
+
+    Args:
+        settings: of the operator.
+        project_id: the project to try; None tries none.
+        task_id: its task to try; None takes the first.
+
+    Returns:
+        Findings without secrets, each as soon as it is made. Never raises.
+    """
+    secrets = _secrets(settings)
+    with tempfile.TemporaryDirectory(prefix="diffsegmenter-doctor-") as folder:
+        for finding in _all_checks(settings, project_id, task_id, Path(folder)):
+            yield scrub(finding, secrets)
+
+
+def _all_checks(
+    settings: Settings, project_id: int | None, task_id: int | None, folder: Path
+) -> Check[None]:
+    yield from _guard("settings", check_settings(settings))
+    yield from _guard("listening", check_listening(settings))
+    with contextlib.ExitStack() as opened:
+        client = yield from _open_label_studio(
+            settings, opened, is_needed=project_id is not None
+        )
+        project = yield from _guard("project", find_project(client, project_id))
+        no_project = why_no_project(client, project_id)
+        fetcher = opened.enter_context(contextlib.closing(image_fetcher(settings)))
+        build = functools.cache(
+            lambda: _open_annotator(settings, opened, folder, fetcher)
+        )
+        yield from _guard(
+            "connection",
+            check_connection(
+                settings,
+                client,
+                project,
+                no_project=no_project,
+                expected_version=lambda: _expected_version(build, project),
+            ),
+        )
+        config = yield from _guard(
+            "label config",
+            check_label_config(
+                project, control_defaults(settings), no_project=no_project
+            ),
+        )
+        has_weights = yield from _guard("weights", check_weights(settings))
+        has_device = yield from _guard("device", check_device(settings))
+        predictor = yield from _guard(
+            "loading",
+            check_loading(build, is_possible=bool(has_weights and has_device)),
+        )
+        yield from _guard("cache", check_cache(settings))
+        yield from _guard("workers", _check_workers(settings, build))
+        task = yield from _guard(
+            "image",
+            check_sample(
+                client,
+                project,
+                config,
+                fetcher,
+                task_id=task_id,
+                no_project=no_project,
+            ),
+        )
+        yield from _guard(
+            "prediction",
+            check_prediction(predictor, project, config, task, settings.label_studio),
+        )
+
+
+def _check_workers(settings: Settings, build: Callable[[], Predictor]) -> Check[None]:
+    try:
+        name = "" if settings.redis_url is None else build().queue_name
+    except SegmenterError:
+        yield skipped("workers", "the model cannot be loaded")
+        return
+    yield from check_workers(settings, name)
+
+
+def _open_label_studio(
+    settings: Settings, opened: contextlib.ExitStack, *, is_needed: bool
+) -> Check[LabelStudioClient | None]:
+    """Check address and token; returns a client only if both are good."""
+    is_there = yield from _guard(
+        "Label Studio", check_address(settings, is_needed=is_needed)
+    )
+    client = None
+    if is_there:
+        client = LabelStudioClient(settings.label_studio)
+        opened.enter_context(contextlib.closing(client))
+    is_open = yield from _guard(
+        "token", check_token(settings, client, is_needed=is_needed)
+    )
+    return client if is_open else None
+
+
+def _open_annotator(
+    settings: Settings,
+    opened: contextlib.ExitStack,
+    folder: Path,
+    fetcher: ImageFetcher,
+) -> Predictor:
+    """What answers Label Studio, with a cache that is empty and thrown away.
+
+    Raises:
+        WeightsNotFound: if the model's files cannot be read.
+    """
+    engine = build_engine(
+        settings.model_copy(update={"redis_url": None, "cache_dir": folder})
+    )
+    opened.callback(engine.cache.close)
+    return replace(engine.predictor, fetcher=fetcher)
+
+
+def _expected_version(
+    build: Callable[[], Predictor], project: Project | None
+) -> str | None:
+    """What a backend with these settings answers for the project's label config.
+
+    None where it would not start, of which other findings tell.
+    """
+    if project is None:
+        return None
+    try:
+        return build().model_version(project.label_config)
+    except SegmenterError:
+        return None
+
+
+def _guard(subject: str, check: Check[T]) -> Check[T | None]:
+    """Run one check; whatever it meets, the others get their turn."""
+    try:
+        return (yield from check)
+    except Exception as error:
+        yield problem(
+            subject,
+            f"this check broke down ({type(error).__name__}: {error})",
+            "Report it together with the versions of Label Studio and of this backend.",
+        )
+        return None
+
+
+def _secrets(settings: Settings) -> set[str]:
+    """Everything that no finding may show."""
+    secrets = {
+        value.get_secret_value()
+        for name, value in settings
+        if isinstance(value, SecretStr) and name != "redis_url"
+    }
+    if settings.redis_url is not None:
+        # Its host may be shown; its passwords neither as written nor as sent.
+        url = settings.redis_url.get_secret_value()
+        password = urlsplit(url).password or ""
+        secrets |= {password, unquote(password)}
+        with contextlib.suppress(SettingsError):
+            client = redis_client(url, connect_timeout_s=1, read_timeout_s=1)
+            secrets.update(redis_secrets(client))
+    return secrets
