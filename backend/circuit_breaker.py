@@ -67,7 +67,7 @@ class CircuitBreaker:
             self._next_try = self._clock() + self._pause_s
         if breaks:
             logger.warning(
-                "%s failed: %s. Going on without it, next try in %g s.",
+                "%s failed: %s. Continuing without it; next attempt in %g s.",
                 self._name,
                 reason,
                 self._cooldown_s,
@@ -81,4 +81,4 @@ class CircuitBreaker:
             self._pause_s = self._cooldown_s
             self._is_tried = False
         if recovered:
-            logger.info("%s works again.", self._name)
+            logger.info("%s is available again.", self._name)

@@ -84,7 +84,7 @@ class LazySegmenter:
         # Whatever it is, the next request meets it as well, and answers with it.
         except Exception as error:
             self._status = f"failed: {error}"
-            logger.error("The model is not loaded; requests will try again: %s", error)
+            logger.error("Loading the model failed; requests will retry: %s", error)
 
     def _load(self) -> Segmenter:
         try:

@@ -26,7 +26,7 @@ def shutdown_on_signals(
             at_once()
             return
         stop.set()
-        say("Stopping after the images at hand; once more stops at once.")
+        say("Shutting down after the current images; press Ctrl-C again to force.")
 
     before = {
         number: signal.signal(number, on_signal)

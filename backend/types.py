@@ -47,9 +47,6 @@ class Label:
     presence_threshold_01: float | None = None
 
 
-Shape = Literal["brush", "polygon", "rectangle", "bitmask"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class CutOptions:
     """How score maps become regions: the part of a mask that needs no model.
@@ -117,7 +114,7 @@ class Control:
     Attributes:
         from_name: name of the tag that draws, such as `BrushLabels` or `Brush`.
         image: what is drawn on.
-        shape: what it draws.
+        shape: what it draws, such as "brush"; see `regions.control_tags`.
         labels: the labels in the config's order.
         cut: how its regions are cut.
         mode: how the segmenter is to read its labels.
@@ -129,7 +126,7 @@ class Control:
 
     from_name: str
     image: ImageTag
-    shape: Shape
+    shape: str
     labels: tuple[Label, ...]
     cut: CutOptions
     mode: Mode

@@ -113,8 +113,8 @@ class Backlog:
             )
             if len(self._new) + len(ids) > _MOST_NEW_WAITING:
                 logger.warning(
-                    "Project %s: %d new tasks are left to `diffsegmenter preannotate`; "
-                    "too much waits already.",
+                    "Project %s: %d new tasks are not queued, because too many wait "
+                    "already; run `diffsegmenter preannotate` for them.",
                     project_id,
                     len(ids),
                 )
@@ -138,10 +138,10 @@ class Backlog:
             try:
                 piece()
             except (BackendError, SegmenterError, redis.RedisError) as error:
-                logger.warning("Work in the background is dropped: %s", error)
+                logger.warning("Background work failed: %s", error)
             # The thread must outlive whatever one piece of work meets.
             except Exception:
-                logger.exception("A bug costs a piece of work in the background.")
+                logger.exception("Unexpected error in background work.")
 
     def _compute_ahead(
         self,
@@ -162,13 +162,15 @@ class Backlog:
                 tasks, request.label_config, access, limit_s=_AHEAD_LIMIT_S
             )
             for outcome in outcomes:
-                done(tasks[outcome.place])
+                done(tasks[outcome.index])
                 if self._stop.is_set():
                     outcomes.close()
         finally:
             for task in tasks:
                 done(task)
-        logger.info("Project %s: %d tasks are ready.", request.project, len(tasks))
+        logger.info(
+            "Project %s: %d tasks are precomputed.", request.project, len(tasks)
+        )
 
     def _pre_annotate(self, project_id: int, ids: tuple[int, ...]) -> None:
         assert self.work is not None
@@ -225,7 +227,9 @@ class Backlog:
         chunks = list(chunk.in_parts(job_size(len(ids))))
         # Somebody has asked for what is computed ahead, and asks again soon.
         self.queue.add(chunks, at_front=not stores)
-        logger.info("Project %s: %d tasks go to the workers.", project_id, len(ids))
+        logger.info(
+            "Project %s: queued %d tasks for the workers.", project_id, len(ids)
+        )
 
 
 def _project_id(project: str | None) -> int | None:

@@ -119,7 +119,7 @@ class JobQueue:
         return int(self.rq.count) + self.n_scheduled()
 
     def n_scheduled(self) -> int:
-        """How many jobs wait for their time, to be tried again."""
+        """How many jobs wait for their time, waiting to retry."""
         return int(self.rq.scheduled_job_registry.get_job_count(cleanup=False))
 
     def n_workers(self) -> int:

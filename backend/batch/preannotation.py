@@ -201,7 +201,7 @@ class _Work:
                 self._store_all(wanted, outcomes)
             else:
                 for outcome in self._until_stopped(outcomes):
-                    self._sort(wanted[outcome.place], outcome)
+                    self._sort(wanted[outcome.index], outcome)
 
     def unfinished(self, again: Mapping[int, str]) -> Unfinished:
         """What is still open, with `again` as the reason of what has none."""
@@ -273,7 +273,7 @@ class _Work:
             storing = pool.submit(self._store_what_comes, waiting)
             try:
                 for outcome in self._until_stopped(outcomes):
-                    row = self._sort(wanted[outcome.place], outcome)
+                    row = self._sort(wanted[outcome.index], outcome)
                     if row is not None and not _put(waiting, row, storing):
                         break
             finally:

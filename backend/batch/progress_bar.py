@@ -77,7 +77,7 @@ class ProgressBar:
         is_resting = progress.waiting_to_retry >= progress.missing > 0
         rate = None if is_resting else self._pace.rate(closed)
         if progress.waiting_to_retry:
-            wait = f"{progress.waiting_to_retry} to be tried again"
+            wait = f"{progress.waiting_to_retry} waiting to retry"
             note = f"{wait}; {note}" if note else wait
         if progress.failed:
             note = f"{progress.failed} failed" + (f"; {note}" if note else "")

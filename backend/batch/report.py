@@ -38,14 +38,14 @@ def print_summary(
         pace = n_done / outcome.seconds
         line += f" after {outcome.seconds:.0f} s ({pace:.1f}/s)"
     if progress.is_canceled:
-        line += "; the run was called off"
+        line += "; the run was canceled"
     if n_duplicates:
-        line += f"; {n_duplicates} doubles removed"
+        line += f"; {n_duplicates} duplicates removed"
     _print(line + ".")
     print_failures(ERRORS, outcome.failures)
     if not progress.is_canceled and progress.missing:
         ERRORS.print(
-            f"{progress.missing} tasks were lost on the way; call this again.",
+            f"{progress.missing} tasks were lost; run this command again.",
             style="red",
         )
     if progress.done:

@@ -157,7 +157,7 @@ class RunRecords:
         self._client.hset(_key(run_id), "canceled", 1)
 
     def is_canceled(self, run_id: str) -> bool:
-        """Whether the run was called off, or is forgotten."""
+        """Whether the run was canceled, or is forgotten."""
         version, canceled = self._client.hmget(_key(run_id), "version", "canceled")
         return version is None or canceled is not None
 

@@ -342,7 +342,7 @@ class LocalRun:
             return [again for left in pool.map(self._do, chunks) for again in left]
 
     def _do(self, chunk: Chunk) -> list[Chunk]:
-        """Do a chunk; what is to be tried again."""
+        """Do a chunk; what is waiting to retry."""
         again, given_up = self.work.run(chunk, self._note).next_attempt(chunk)
         if given_up.failures:
             self._note(given_up)

@@ -124,7 +124,7 @@ class RunWatcher:
         if self._restarts > _MOST_RESTARTS:
             return None
         self._total_before, self._done_before = progress.total, progress.done
-        logger.warning("Redis has lost tasks of this run; listing what is left.")
+        logger.warning("Redis has lost tasks of this run; listing the remaining tasks.")
         next_id = self._run.records.begin(
             self._run.spec.project_id, self._run.version, self._run.spec.scope
         )
@@ -154,7 +154,7 @@ class RunWatcher:
             n_workers = self._noted_workers = self._run.queue.n_workers()
             self._note = f"{n_workers} worker{'s' if n_workers != 1 else ''}"
             if n_scheduled := self._run.queue.n_scheduled():
-                self._note += f", {n_scheduled} jobs wait for another try"
+                self._note += f", {n_scheduled} jobs waiting to retry"
             if not n_workers and self._progress.open_jobs:
                 self._note = "no worker: start `diffsegmenter worker`"
                 if others := sorted(self._run.queue.other_workers()):
@@ -168,7 +168,7 @@ class RunWatcher:
         has_workers = self._noted_workers > 0
         ERRORS.print(
             ("The workers go on." if has_workers else "The tasks wait for a worker.")
-            + f" Watch again: {command} --watch; call it off: "
+            + f" Watch again: {command} --watch; cancel it: "
             f"{command} --cancel",
             markup=False,
             highlight=False,
@@ -176,7 +176,7 @@ class RunWatcher:
         )
         if not self._progress.is_listed:
             ERRORS.print(
-                f"Not all tasks are listed yet; to have the others done too: {command}",
+                f"Not all tasks are listed yet; to include the others, run: {command}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

@@ -108,7 +108,7 @@ class WorkerContext:
         delay_s = retry_delay_s(again.attempts)
         self.queue.add([again], delay_s=delay_s)
         logger.warning(
-            "Project %s: %d tasks are tried again in %.0f s: %s",
+            "Project %s: retrying %d tasks in %.0f s: %s",
             chunk.project_id,
             len(again.task_ids),
             delay_s,
@@ -153,7 +153,9 @@ class _ProgressReporter:
         try:
             self._tell(report)
         except redis.RedisError as error:
-            logger.warning("Progress is not shown for now: %s", type(error).__name__)
+            logger.warning(
+                "Progress cannot be reported for now: %s", type(error).__name__
+            )
             self._untold.append(report)
 
     def tell_the_rest(self) -> None:
@@ -332,7 +334,7 @@ def _work(context: WorkerContext, process_name: str, *, burst: bool) -> None:
             logger.warning("Redis cannot be used: %s", error)
         # The border to RQ: whatever it meets, this process goes on working.
         except Exception:
-            logger.exception("RQ's worker broke down; another one takes over.")
+            logger.exception("RQ's worker failed unexpectedly; starting another.")
         stop.wait(_PAUSE_S)
 
 
@@ -357,7 +359,7 @@ def _beating(beat: Callable[[], None]) -> Iterator[None]:
             try:
                 beat()
             except redis.RedisError as error:
-                logger.warning("No heartbeat: %s", type(error).__name__)
+                logger.warning("Heartbeat failed: %s", type(error).__name__)
 
     thread = threading.Thread(target=keep_beating, name="heartbeat", daemon=True)
     thread.start()

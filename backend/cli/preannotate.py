@@ -67,10 +67,10 @@ def command(
         bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Only watch the run that goes on.")
+        bool, typer.Option("--watch", help="Only watch the running pre-annotation.")
     ] = False,
     cancel: Annotated[
-        bool, typer.Option("--cancel", help="Call off the run that goes on.")
+        bool, typer.Option("--cancel", help="Cancel the running pre-annotation.")
     ] = False,
     here: Annotated[
         bool,
@@ -146,7 +146,7 @@ def _here(session: Session, spec: RunSpec) -> RunOutcome:
         )
         run.run()
     if session.stop.is_set():
-        ERRORS.print("Stopped. The same command goes on from here.")
+        ERRORS.print("Stopped. Run the same command to continue.")
     return RunOutcome(
         progress=run.progress,
         failures=run.failures,
@@ -178,7 +178,7 @@ def _by_workers(
             if cancel and progress.is_over:
                 raise SettingsError(
                     f"The last run of project {spec.project_id} is over; there is "
-                    f"nothing to call off."
+                    f"nothing to cancel."
                 )
             if cancel:
                 run.cancel(run_id)

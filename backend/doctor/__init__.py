@@ -1,7 +1,7 @@
 """An installation in, findings with remedies out.
 
 Looks at everything in the order in which things fail in practice, changes nothing, and
-shows no secret.
+shows no secret. Refuses to know terminals: findings are values.
 """
 
 from backend.doctor.examination import examine

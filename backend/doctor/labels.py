@@ -14,6 +14,7 @@ from backend.label_config import (
     labels_by_control,
     read_label_config,
 )
+from backend.regions import control_tags
 from backend.types import Control, ControlDefaults, Label
 
 _LABELS_SHOWN: Final = 60
@@ -91,7 +92,7 @@ def _shown_names(label_config: str) -> Mapping[str, Mapping[str, str]]:
 def _describe_control(control: Control) -> str:
     cut = control.cut
     shape = "one per label" if cut.regions == "label" else "one per connected part"
-    if control.shape in {"polygon", "rectangle"}:
+    if control_tags()[control.shape].one_region_per_part:
         shape = "one per connected part"
     return (
         f"{control.from_name!r} draws {control.shape} regions on "

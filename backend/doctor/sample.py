@@ -109,13 +109,13 @@ def _read_images(
 
     with Prefetcher([task], lambda task: config.for_task(task.data), fetch) as intake:
         while not intake.is_empty:
-            for broken in intake.take_broken():
+            for broken in intake.take_failed():
                 yield from (problem_of("image", error) for error in broken.failures)
-            for arrival in intake.take_arrivals(_PATIENCE_S):
-                if isinstance(arrival.image, Exception):
-                    yield problem_of("image", arrival.image)
+            for result in intake.take_results(_PATIENCE_S):
+                if isinstance(result.image, Exception):
+                    yield problem_of("image", result.image)
                 else:
-                    read.append(_describe_image(arrival.job, arrival.image))
+                    read.append(_describe_image(result.job, result.image))
     if read:
         count = f"{len(read)} image{'s' if len(read) > 1 else ''}"
         yield ok(

@@ -164,9 +164,9 @@ class MicroBatcher(Generic[Work, Result]):
                 self._computing.clear()
                 # Short of results only where something beyond an Exception ends
                 # this thread; nobody is to wait for it.
-                for place, entry in enumerate(batch):
+                for index, entry in enumerate(batch):
                     entry.result = (
-                        results[place] if place < len(results) else DeadlineExceeded()
+                        results[index] if index < len(results) else DeadlineExceeded()
                     )
                 self._changed.notify_all()
 

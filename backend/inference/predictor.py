@@ -50,12 +50,12 @@ class TaskOutcome:
     """What became of one task.
 
     Attributes:
-        place: of the task among those that were given.
+        index: of the task among those that were given.
         prediction: as Label Studio stores it, None where there is none.
         failures: why there is none; without tracebacks. Empty where there is one.
     """
 
-    place: int
+    index: int
     prediction: dict[str, Any] | None
     failures: tuple[Exception, ...] = ()
 
@@ -190,7 +190,7 @@ class Predictor:
                     is_urgent=len(request.tasks) == 1,
                 )
                 for outcome in self._outcomes(request.tasks, run):
-                    answers[outcome.place] = outcome.prediction or []
+                    answers[outcome.index] = outcome.prediction or []
         left = [
             task
             for task, answer in zip(request.tasks, answers, strict=True)
@@ -273,27 +273,27 @@ class Predictor:
             at_once=run.segmenter.images_per_pass,
         ) as intake:
             while not intake.is_empty:
-                for task in intake.take_broken():
+                for task in intake.take_failed():
                     yield from self._finish(task, run)
                 left_s = run.deadline - self.clock()
                 if left_s <= 0:
                     return
-                arrivals = intake.take_arrivals(left_s)
-                for task in self._work_off(arrivals, run):
+                results = intake.take_results(left_s)
+                for task in self._work_off(results, run):
                     yield from self._finish(task, run)
 
     def _work_off(
-        self, arrivals: Sequence[FetchResult], run: _Run
+        self, results: Sequence[FetchResult], run: _Run
     ) -> Iterator[PendingTask]:
         """Score and paint what has arrived; tasks whose last image that was."""
         queries: dict[tuple[Job, Mode], Query] = {}
-        for arrival in arrivals:
-            job = arrival.job
-            if isinstance(arrival.image, Exception):
-                job.task.failures.append(arrival.image)
+        for result in results:
+            job = result.job
+            if isinstance(result.image, Exception):
+                job.task.failures.append(result.image)
             elif not job.task.failures:
                 queries |= {
-                    (job, mode): Query(image=arrival.image, prompts=prompts, mode=mode)
+                    (job, mode): Query(image=result.image, prompts=prompts, mode=mode)
                     for mode, prompts in job.prompts.items()
                 }
         scored = self.scorer.score(
@@ -305,8 +305,8 @@ class Predictor:
         )
         for (job, mode), maps in zip(queries, scored, strict=True):
             self._paint(job, mode, queries[job, mode].image, maps, run)
-        for arrival in arrivals:
-            task = arrival.job.task
+        for result in results:
+            task = result.job.task
             task.jobs_left -= 1
             if not task.jobs_left:
                 yield task
@@ -325,7 +325,7 @@ class Predictor:
             task.failures.append(maps)
             return
         if isinstance(maps, Exception):
-            task.failures.append(without_traceback(maps))
+            task.failures.append(without_traceback(maps, task.task.id))
             return
         canvas = Canvas(
             task_id=task.task.id, item_index=job.item_index, pixels=image.pixels
@@ -341,7 +341,7 @@ class Predictor:
                 regions += paint(control, maps, canvas)
         # The border to what draws: a fault there costs this task and not its batch.
         except Exception as error:
-            task.failures.append(without_traceback(error))
+            task.failures.append(without_traceback(error, task.task.id))
 
     def _finish(self, task: PendingTask, run: _Run) -> Iterator[TaskOutcome]:
         """The outcome of a task; none if time ran out on it."""
@@ -354,17 +354,17 @@ class Predictor:
                 answer = self._checked(task, run)
             # The border to the SDK's validator.
             except Exception as error:
-                failures.append(without_traceback(error))
+                failures.append(without_traceback(error, task.task.id))
         for failure in failures:
             logger.warning(
-                "Task %s is left unpredicted: %s",
+                "Task %s has no prediction: %s",
                 task.task.id,
                 str(failure) or type(failure).__name__,
             )
         if answer is not None:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
-        yield TaskOutcome(place=task.place, prediction=answer, failures=tuple(failures))
+        yield TaskOutcome(index=task.index, prediction=answer, failures=tuple(failures))
 
     def _checked(self, task: PendingTask, run: _Run) -> dict[str, Any] | None:
         """The task's prediction as far as Label Studio's strict validation takes it.

@@ -32,7 +32,7 @@ class PendingTask:
     """A task on its way to its answer.
 
     Attributes:
-        place: in the request.
+        index: in the request.
         task: as it came.
         jobs_left: images that are not done with.
         regions: what was drawn, by the number of the job.
@@ -40,7 +40,7 @@ class PendingTask:
             would keep images alive.
     """
 
-    place: int
+    index: int
     task: Task
     jobs_left: int = 0
     regions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Prefetcher:
         self._fetch = fetch
         self._entries = self._open(tasks)
         self._fetching: dict[Future[FetchedImage], Job] = {}
-        self._broken: list[PendingTask] = []
+        self._failed: list[PendingTask] = []
         self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
 
     def __enter__(self) -> Self:
@@ -123,14 +123,14 @@ class Prefetcher:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to take."""
-        return not self._fetching and not self._broken
+        return not self._fetching and not self._failed
 
-    def take_broken(self) -> list[PendingTask]:
+    def take_failed(self) -> list[PendingTask]:
         """Tasks that have no job, because of what is among their failures."""
-        broken, self._broken = self._broken, []
+        broken, self._failed = self._failed, []
         return broken
 
-    def take_arrivals(self, timeout_s: float) -> list[FetchResult]:
+    def take_results(self, timeout_s: float) -> list[FetchResult]:
         """Images that have arrived since, and begin with as many others.
 
         Args:
@@ -139,13 +139,12 @@ class Prefetcher:
         done = wait(self._fetching, min(_GATHER_S, max(timeout_s, 0))).done
         if not done and timeout_s > 0:
             done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
-        arrivals = []
+        results = []
         for future in [f for f in self._fetching if f in done][: self._at_once]:
-            arrivals.append(
-                FetchResult(job=self._fetching.pop(future), image=_of(future))
-            )
+            job = self._fetching.pop(future)
+            results.append(FetchResult(job=job, image=_of(future, job)))
         self._refill()
-        return arrivals
+        return results
 
     def _refill(self) -> None:
         while len(self._fetching) < self._ahead:
@@ -153,44 +152,46 @@ class Prefetcher:
             if entry is None:
                 return
             if isinstance(entry, PendingTask):
-                self._broken.append(entry)
+                self._failed.append(entry)
             else:
                 self._fetching[self._pool.submit(self._fetch, entry)] = entry
 
     def _open(self, tasks: Sequence[Task]) -> Iterator[Job | PendingTask]:
         """The jobs of every task, or the task itself where there can be none."""
-        for place, task in enumerate(tasks):
-            opened = PendingTask(place=place, task=task)
+        for index, task in enumerate(tasks):
+            opened = PendingTask(index=index, task=task)
             try:
                 jobs = list(_jobs_of(opened, self._controls_of(task)))
             # The border to the task's data: whatever it holds costs this task alone.
             except Exception as error:
-                opened.failures.append(without_traceback(error))
+                opened.failures.append(without_traceback(error, task.id))
                 yield opened
             else:
                 opened.jobs_left = len(jobs)
                 yield from jobs
 
 
-def without_traceback(error: Exception) -> Exception:
+def without_traceback(error: Exception, task_id: int | None) -> Exception:
     """The same error, logged if it is a bug, and free of the frames it passed.
 
     Those hold files and pictures, which would live as long as the error.
     """
     if not isinstance(error, BackendError | SegmenterError):
-        logger.error("A bug costs one image its masks.", exc_info=error)
+        logger.error(
+            "Unexpected error while predicting task %s.", task_id, exc_info=error
+        )
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-def _of(future: Future[FetchedImage]) -> FetchedImage | Exception:
+def _of(future: Future[FetchedImage], job: Job) -> FetchedImage | Exception:
     """What was fetched, or what went wrong: the border to network and decoders."""
     error = future.exception()
     if error is None:
         return future.result()
     if not isinstance(error, Exception):
         raise error
-    return without_traceback(error)
+    return without_traceback(error, job.task.task.id)
 
 
 def _jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job]:

@@ -139,8 +139,8 @@ class Scorer:
         request = _Request(items=items, known=known)
         self._batches.submit(list(items.values()))
         try:
-            for place, query in enumerate(queries):
-                answer = self._answer(request, keys[place:], segmenter)
+            for index, query in enumerate(queries):
+                answer = self._answer(request, keys[index:], segmenter)
                 yield _named_for(query, answer)
         finally:
             self._batches.withdraw(list(request.items.values()))
@@ -249,7 +249,7 @@ class Scorer:
                 maps.maps, maps.presence, maps.labels, maps.size_yx
             )
         except ValueError as error:
-            logger.warning("Scores are not cached and cost the model again: %s", error)
+            logger.warning("Score maps cannot be cached: %s", error)
             return maps
         self.cache.put(self._key(query), packed)
         return _unpack(packed, query) or maps
@@ -284,9 +284,7 @@ def _unpack(packed: bytes | None, query: Query) -> ScoreMaps | None:
     try:
         cached = decode_score_maps(packed)
     except UnreadableScores as error:
-        logger.warning(
-            "A cached value was not readable and counts as a miss: %s", error
-        )
+        logger.warning("Unreadable cache entry, treated as a miss: %s", error)
         return None
     is_of_image = cached.size_yx == query.image.pixels.shape[:2]
     if len(cached.maps) != len(query.prompts) or not is_of_image:

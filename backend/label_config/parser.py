@@ -2,13 +2,13 @@
 
 The label names are the open vocabulary: what a project's annotators see is what
 the segmenter is asked for. Which tags belong together is read here, what their
-attributes ask for in `tag_attributes.py`.
+attributes ask for in `attributes.py`.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -26,26 +26,13 @@ from backend.label_config.attributes import (
 )
 from backend.label_config.labels import dynamic_labels, labels_by_control, merge_labels
 from backend.label_config.task_data import refers_to_data
-from backend.types import Control, ControlDefaults, ImageTag, Label, Shape
+from backend.regions import control_tags
+from backend.types import Control, ControlDefaults, ImageTag, Label
 
 __all__ = ["EXAMPLE", "LabelConfig", "read_label_config"]
 
 # Label Studio takes a config that starts with one; lxml refuses it in a str.
 _XML_DECLARATION: Final = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
-
-_SHAPES_WITH_LABELS: Final[Mapping[str, Shape]] = {
-    "brushlabels": "brush",
-    "bitmasklabels": "bitmask",
-    "polygonlabels": "polygon",
-    "rectanglelabels": "rectangle",
-}
-# Beside a <Labels>; the first that a config has is the one that is used.
-_SHAPES_WITHOUT: Final[Mapping[str, Shape]] = {
-    "brush": "brush",
-    "bitmask": "bitmask",
-    "polygon": "polygon",
-    "rectangle": "rectangle",
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,9 +95,9 @@ class LabelConfig:
 def read_label_config(label_config: str, defaults: ControlDefaults) -> LabelConfig:
     """Find every control that draws regions on an `Image`.
 
-    That is `BrushLabels`, `BitmaskLabels`, `PolygonLabels` and `RectangleLabels`,
-    and `Labels` beside `Brush`, `Bitmask`, `Polygon` or `Rectangle`. Controls of
-    other kinds are left alone, and so are those with `model_skip="true"`.
+    That is the tags that `regions.control_tags` finds, with labels of their own
+    (`BrushLabels`) or beside a `Labels` (`Brush`). Controls of other kinds are left
+    alone, and so are those with `model_skip="true"`.
 
     Args:
         label_config: labeling XML of the project.
@@ -154,6 +141,13 @@ class _Reader:
     ) -> None:
         self.notes: list[str] = []
         self._defaults = defaults
+        self._label_types = {known.labels_type for known in control_tags().values()}
+        # What each tag draws, with labels of its own or for a <Labels>.
+        self._shapes = {
+            kind: shape
+            for shape, known in control_tags().items()
+            for kind in (known.labels_type, shape)
+        }
         self._labels = labels_by_control(root)
         self._repeated = {
             name
@@ -179,7 +173,7 @@ class _Reader:
         """Every control that can be answered, in the config's order."""
         for tag in self._controls:
             kind = _kind(tag.tag)
-            if kind not in _SHAPES_WITH_LABELS and kind != "labels":
+            if kind not in self._label_types and kind != "labels":
                 continue
             if tag.name in self._repeated:
                 self._note(tag, "is inside a <Repeater>, which cannot be answered")
@@ -198,9 +192,11 @@ class _Reader:
                 'loses; show pages with <Image valueList="$pages"/>'
             )
         reasons = " ".join(self.notes)
+        names = _alternatives(
+            f"<{known.element}Labels>" for known in control_tags().values()
+        )
         return refusal(
-            "has no <BrushLabels>, <BitmaskLabels>, <PolygonLabels> or "
-            "<RectangleLabels> with a named <Label> whose toName is an <Image>"
+            f"has no {names} with a named <Label> whose toName is an <Image>"
             + (f" ({reasons})" if reasons else "")
         )
 
@@ -222,7 +218,7 @@ class _Reader:
             control = Control(
                 from_name=drawing.name,
                 image=_checked(image),
-                shape={**_SHAPES_WITH_LABELS, **_SHAPES_WITHOUT}[_kind(drawing.tag)],
+                shape=self._shapes[_kind(drawing.tag)],
                 labels=labels,
                 labels_from_name=None if drawing is tag else tag.name,
                 labels_value=labels_value,
@@ -267,10 +263,11 @@ class _Reader:
             for tool in reversed(self._controls)
             if to_name in tool.to_name and not is_skipped(tool.attr)
         }
-        for kind in _SHAPES_WITHOUT:
-            if kind in tools:
-                return tools[kind]
-        self._note(tag, "has no <Brush>, <Bitmask>, <Polygon> or <Rectangle> beside it")
+        for shape in control_tags():
+            if shape in tools:
+                return tools[shape]
+        names = _alternatives(f"<{known.element}>" for known in control_tags().values())
+        self._note(tag, f"has no {names} beside it")
         return None
 
     def _read_labels(self, tag: Any) -> Iterator[Label]:
@@ -322,3 +319,9 @@ def _checked(image: ImageTag) -> ImageTag:
 def _kind(tag: object) -> str:
     # Comments and processing instructions have a function for a tag.
     return tag.lower() if isinstance(tag, str) else ""
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    """As a person lists them: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"

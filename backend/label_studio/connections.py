@@ -50,7 +50,7 @@ class LabelStudioConnections:
             return
         flaw = _flaw(setup.project, setup.hostname, setup.access_token or "")
         if flaw is not None:
-            logger.debug("A /setup was not remembered: %s.", flaw)
+            logger.debug("Ignored the address in /setup: %s.", flaw)
             return
         access = LabelStudioAccess(
             url=setup.hostname.rstrip("/"),

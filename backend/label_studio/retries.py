@@ -120,4 +120,4 @@ def _tell(state: RetryCallState) -> None:
     """Say what is waited for."""
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
-    logger.warning("%s Trying again in %.1f s.", error, pause_s)
+    logger.warning("%s Retrying in %.1f s.", error, pause_s)

@@ -120,6 +120,44 @@ def parts(mask: NDArray[np.bool_]) -> list[Part]:
     return sorted(found, key=_place_in_line)
 
 
+def as_mask(
+    shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """A part, or a mask, as a mask of the image's size: bool (Y, X).
+
+    Raises:
+        ValueError: if it is of another size.
+    """
+    if isinstance(shape, Part):
+        return shape.on_canvas(size_yx)
+    if shape.shape != size_yx:
+        raise ValueError(
+            f"the mask is {shape.shape} but the image {size_yx}; resize the mask, "
+            f"since the editor would draw it at the size of the image"
+        )
+    return shape
+
+
+def as_part(shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]) -> Part:
+    """A part that fits into an image of this size.
+
+    Raises:
+        ValueError: if it is a mask, or does not fit.
+    """
+    if not isinstance(shape, Part):
+        raise ValueError(
+            "a polygon or rectangle encloses one part, not a mask; cut the mask "
+            "with `components.parts` and write a region for each"
+        )
+    shape.check_fits(size_yx)
+    return shape
+
+
+def percent(length_px: float, *, of: int) -> float:
+    """At most 100, which the server's validator insists on: one rounding only."""
+    return 100 * length_px / of
+
+
 def _without_specks(mask: NDArray[np.bool_], min_area_px: float) -> NDArray[np.bool_]:
     labels, stats = _components(mask, _PART_CONNECTIVITY)
     small = stats[:, cv2.CC_STAT_AREA] < min_area_px

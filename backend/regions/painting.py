@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.regions.components import Part, clean, parts
+from backend.regions.control_tags import control_tags
 from backend.regions.results import region_id, write_region
 from backend.types import Control, Label
 from segmenter import LabelMask, ScoreMaps, iter_masks, merge_prompts
 
 logger = logging.getLogger(__name__)
 
-_ONE_REGION_PER_PART: Final = frozenset({"polygon", "rectangle"})
 # Labels that a log line names before it breaks off.
 _MOST_NAMED: Final = 10
 
@@ -109,7 +109,10 @@ def _regions_of(control: Control, mask: LabelMask) -> Iterator[_Found]:
     )
     if not cleaned.any():
         return
-    is_split = control.cut.regions == "part" or control.shape in _ONE_REGION_PER_PART
+    is_split = (
+        control.cut.regions == "part"
+        or control_tags()[control.shape].one_region_per_part
+    )
     if not is_split:
         yield _Found(
             label=label,

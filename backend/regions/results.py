@@ -7,7 +7,6 @@ Label Studio's; the order of the steps and the thresholds are not known here.
 
 import hashlib
 import json
-import math
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.regions.bitmask import encode_bitmask
 from backend.regions.components import Part
-from backend.regions.polygons import outline
-from backend.regions.rle import encode_rle
+from backend.regions.control_tags import control_tags
 from backend.types import Control, Label
 
 ID_CHARACTERS = 10
@@ -79,7 +76,8 @@ def write_region(
         ValueError: if the score is outside [0, 1] or not a number, if the shape
             does not fit `size_yx`, or if it is a mask where a part is needed.
     """
-    drawn = _drawn(shape, control, size_yx)
+    tag = control_tags()[control.shape]
+    drawn = tag.encode(shape, size_yx, control.cut)
     rows, columns = size_yx
     about: dict[str, Any] = {
         "id": region_id,
@@ -93,7 +91,7 @@ def write_region(
         about["item_index"] = item_index
 
     if control.labels_from_name is None:
-        kind = f"{control.shape}labels"
+        kind = tag.labels_type
         answers = [(control.from_name, kind, drawn | {kind: [label.name]})]
     else:
         answers = [
@@ -136,68 +134,3 @@ def _rounded(score: float) -> float:
     if not 0 <= score <= 1:
         raise ValueError(f"score is {score}; it must be a number from 0 to 1")
     return round(float(score), SCORE_DIGITS)
-
-
-def _drawn(
-    shape: Part | NDArray[np.bool_], control: Control, size_yx: tuple[int, int]
-) -> dict[str, Any]:
-    """The value of a region, but for its label."""
-    match control.shape:
-        case "brush":
-            return {"format": "rle", "rle": encode_rle(_mask(shape, size_yx))}
-        case "bitmask":
-            return {"imageDataURL": encode_bitmask(_mask(shape, size_yx))}
-        case "polygon":
-            tolerance_01 = control.cut.polygon_tolerance_01
-            return _polygon(_part(shape, size_yx), size_yx, tolerance_01)
-        case "rectangle":
-            return _rectangle(_part(shape, size_yx), size_yx)
-
-
-def _polygon(
-    part: Part, size_yx: tuple[int, int], tolerance_01: float
-) -> dict[str, Any]:
-    rows, columns = size_yx
-    ring = outline(part, tolerance_px=tolerance_01 * math.hypot(rows, columns))
-    points = [[_percent(x, of=columns), _percent(y, of=rows)] for x, y in ring]
-    return {"points": points, "closed": True}
-
-
-def _rectangle(part: Part, size_yx: tuple[int, int]) -> dict[str, Any]:
-    rows, columns = size_yx
-    y0, x0, y1, x1 = part.box_yxyx
-    return {
-        "x": _percent(x0, of=columns),
-        "y": _percent(y0, of=rows),
-        "width": _percent(x1 - x0, of=columns),
-        "height": _percent(y1 - y0, of=rows),
-        "rotation": 0,
-    }
-
-
-def _percent(length_px: float, *, of: int) -> float:
-    """At most 100, which the server's validator insists on: one rounding only."""
-    return 100 * length_px / of
-
-
-def _mask(
-    shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]
-) -> NDArray[np.bool_]:
-    if isinstance(shape, Part):
-        return shape.on_canvas(size_yx)
-    if shape.shape != size_yx:
-        raise ValueError(
-            f"the mask is {shape.shape} but the image {size_yx}; resize the mask, "
-            f"since the editor would draw it at the size of the image"
-        )
-    return shape
-
-
-def _part(shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]) -> Part:
-    if not isinstance(shape, Part):
-        raise ValueError(
-            "a polygon or rectangle encloses one part, not a mask; cut the mask "
-            "with `shapes.parts` and write a region for each"
-        )
-    shape.check_fits(size_yx)
-    return shape

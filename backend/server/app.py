@@ -108,8 +108,7 @@ def create_app(services: Services) -> Flask:
         seconds = time.monotonic() - started
         services.metrics.predict_seconds.observe(seconds)
         logger.info(
-            "Answered project %s in %.2f s: %d tasks, of which %d are left "
-            "unpredicted.",
+            "Answered project %s in %.2f s: %d tasks, of which %d have no prediction.",
             asked.project,
             seconds,
             len(answers),

@@ -84,7 +84,7 @@ def _predict(n_tasks: int, latency_s: float, model_s: float) -> float:
         spent = perf_counter() - start
         fetcher.close()
     if not all(answers):
-        raise SystemExit("some tasks were left unpredicted")
+        raise SystemExit("some tasks have no prediction")
     return spent
 
 

@@ -46,7 +46,7 @@ def test_a_rest_that_waits_for_another_try_has_no_rate(clock: Clock) -> None:
         clock.now += 9
         bar.show(replace(progress(total=10, done=9), waiting_to_retry=1))
 
-    assert text_of(log) == "9 of 10 tasks (1 to be tried again)\n"
+    assert text_of(log) == "9 of 10 tasks (1 waiting to retry)\n"
 
 
 def test_a_line_tells_failures_and_that_tasks_are_still_listed(clock: Clock) -> None:

@@ -89,7 +89,7 @@ def test_writes_that_are_accepted_again_are_one_recovery(
     guard.write(agree)
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert caplog.records[-1].message == "Writing to Store works again."
+    assert caplog.records[-1].message == "Writing to Store is available again."
 
 
 def test_store_that_refuses_is_reachable_again(guard: FaultGuard, clock: Clock) -> None:

@@ -211,7 +211,7 @@ def test_a_run_here_ends_with_0_when_every_task_has_its_prediction(
 
     assert result.exit_code == 0
     assert f"1 of 1 tasks hold a prediction of {version}" in result.output
-    assert "1 doubles removed" in result.output
+    assert "1 duplicates removed" in result.output
     assert "The label stream shows predictions of no model" in result.output
     assert [studio.versions_of(task_id) for task_id in ids] == [[version], [version]]
 
@@ -291,7 +291,7 @@ def test_cancel_calls_a_run_off_that_waits(
 
     result = run("--cancel", REDIS_URL=redis_url)
 
-    assert "the run was called off" in result.output
+    assert "the run was canceled" in result.output
     assert records.is_canceled(run_id)
     connection.close()
 

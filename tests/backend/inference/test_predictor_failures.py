@@ -93,7 +93,7 @@ def test_predict_fails_the_task_of_a_bad_image_alone(
     assert names_of(first["result"]) == names_of(last["result"]) == ["red", "blue"]
     assert outcomes(predictor) == {"predicted": 2, "failed": 1}
     (line,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert line.getMessage().startswith("Task 2 is left unpredicted: ")
+    assert line.getMessage().startswith("Task 2 has no prediction: ")
     assert told in line.getMessage()
     assert line.exc_info is None
 
@@ -136,7 +136,7 @@ def test_predict_fails_the_task_that_the_segmenter_fails_on_alone(
     assert answers[1] == []
     assert outcomes(predictor) == {"predicted": 2, "failed": 1}
     told = str(fault) or type(fault).__name__
-    assert f"Task 2 is left unpredicted: {told}" in caplog.text
+    assert f"Task 2 has no prediction: {told}" in caplog.text
 
 
 class _NotANumberOnBlack(ColourSegmenter):
@@ -181,7 +181,7 @@ def test_predict_fails_the_task_that_a_bug_strikes_alone(
     assert [bool(answer) for answer in answers] == [True, False, True]
     (line,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert line.exc_info is not None
-    assert "Task 2 is left unpredicted: 'a bug'" in caplog.text
+    assert "Task 2 has no prediction: 'a bug'" in caplog.text
 
 
 def test_predict_fails_the_task_with_a_label_that_no_answer_can_hold_alone(

@@ -45,7 +45,7 @@ def test_work_through_gives_every_task_one_outcome_by_its_place(
     tasks = tasks_of(picture("red"), "ftp://a/b", picture("blue"))
 
     found = {
-        outcome.place: outcome
+        outcome.index: outcome
         for outcome in predictor.predict_in_background(
             tasks, RED_AND_BLUE, NOWHERE, limit_s=60
         )
@@ -56,11 +56,11 @@ def test_work_through_gives_every_task_one_outcome_by_its_place(
     (failure,) = found[1].failures
     assert isinstance(failure, ImageRefused)
     assert failure.__traceback__ is None
-    for place in (0, 2):
-        prediction = found[place].prediction
+    for index in (0, 2):
+        prediction = found[index].prediction
         assert prediction is not None
         assert prediction["model_version"] == MODEL_VERSION
-        assert found[place].failures == ()
+        assert found[index].failures == ()
 
 
 def test_work_through_begins_nothing_new_when_its_time_is_up(clock: Clock) -> None:

@@ -43,16 +43,16 @@ def intake(
 
 
 def all_arrivals(of: Prefetcher) -> list[FetchResult]:
-    arrivals: list[FetchResult] = []
+    results: list[FetchResult] = []
     with of:
         while not of.is_empty:
-            arrivals += of.take_arrivals(10)
-    return arrivals
+            results += of.take_results(10)
+    return results
 
 
 def only_broken(of: Prefetcher) -> tuple[PendingTask, Exception]:
     with of:
-        (task,) = of.take_broken()
+        (task,) = of.take_failed()
     (failure,) = task.failures
     return task, failure
 
@@ -60,11 +60,11 @@ def only_broken(of: Prefetcher) -> tuple[PendingTask, Exception]:
 def test_intake_hands_out_every_image_once() -> None:
     data = [{"image": f"{number}.png"} for number in range(50)]
 
-    arrivals = all_arrivals(intake(*data))
+    results = all_arrivals(intake(*data))
 
-    places = sorted(arrival.job.task.place for arrival in arrivals)
+    places = sorted(result.job.task.index for result in results)
     assert places == list(range(50))
-    assert all(isinstance(arrival.image, FetchedImage) for arrival in arrivals)
+    assert all(isinstance(result.image, FetchedImage) for result in results)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(1, 4), (6, 6), (1000, 32)])
@@ -76,28 +76,28 @@ def test_intake_hands_out_as_many_together_as_are_wanted_within_bounds(
     with Prefetcher(tasks, lambda task: (control(),), an_image, at_once=asked) as of:
         while len(of._fetching) < given or not all(f.done() for f in of._fetching):
             pass
-        arrivals = of.take_arrivals(10)
+        results = of.take_results(10)
 
-    assert len(arrivals) == given
+    assert len(results) == given
 
 
 def test_intake_makes_one_job_of_all_controls_on_an_image() -> None:
     controls = (control(CAT, name="a"), control(DOG, name="b"))
 
-    (arrival,) = all_arrivals(intake({"image": "x.png"}, controls=controls))
+    (result,) = all_arrivals(intake({"image": "x.png"}, controls=controls))
 
-    assert arrival.job.controls == controls
-    assert arrival.job.prompts == {"fast": ("cat", "kitten", "dog")}
-    assert arrival.job.item_index is None
+    assert result.job.controls == controls
+    assert result.job.prompts == {"fast": ("cat", "kitten", "dog")}
+    assert result.job.item_index is None
 
 
 def test_intake_makes_a_job_of_every_page() -> None:
     pages = control(value="$pages", is_list=True)
     data = {"pages": ["0.png", "", "2.png", None, "4.png"]}
 
-    arrivals = all_arrivals(intake(data, controls=(pages,)))
+    results = all_arrivals(intake(data, controls=(pages,)))
 
-    jobs = sorted((a.job for a in arrivals), key=lambda job: job.number)
+    jobs = sorted((a.job for a in results), key=lambda job: job.number)
     assert [(job.item_index, job.address) for job in jobs] == [
         (0, "0.png"),
         (2, "2.png"),
@@ -111,9 +111,9 @@ def test_intake_takes_one_address_for_a_list_of_one() -> None:
     plain = control(value="$image")
     data = {"pages": "a.png", "image": ["b.png"]}
 
-    arrivals = all_arrivals(intake(data, controls=(paged, plain)))
+    results = all_arrivals(intake(data, controls=(paged, plain)))
 
-    assert {(a.job.item_index, a.job.address) for a in arrivals} == {
+    assert {(a.job.item_index, a.job.address) for a in results} == {
         (0, "a.png"),
         (None, "b.png"),
     }
@@ -122,10 +122,10 @@ def test_intake_takes_one_address_for_a_list_of_one() -> None:
 def test_intake_leaves_out_an_image_that_a_task_does_not_have() -> None:
     two = (control(value="$left"), control(value="$right"))
 
-    (arrival,) = all_arrivals(intake({"right": "r.png"}, controls=two))
+    (result,) = all_arrivals(intake({"right": "r.png"}, controls=two))
 
-    assert arrival.job.address == "r.png"
-    assert arrival.job.task.jobs_left == 1
+    assert result.job.address == "r.png"
+    assert result.job.task.jobs_left == 1
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_intake_hands_out_what_a_fetch_raised(error: Exception) -> None:
             raise error
         return an_image(job)
 
-    arrivals = all_arrivals(intake({"image": "bad"}, {"image": "good"}, fetch=fetch))
+    results = all_arrivals(intake({"image": "bad"}, {"image": "good"}, fetch=fetch))
 
-    images = {arrival.job.address: arrival.image for arrival in arrivals}
+    images = {result.job.address: result.image for result in results}
     assert images["bad"] is error
     assert isinstance(images["good"], FetchedImage)
 
@@ -182,9 +182,9 @@ def test_intake_does_not_wait_for_a_slow_image_while_others_are_here() -> None:
     with intake(*data, fetch=fetch) as images:
         quick: list[FetchResult] = []
         while len(quick) < 30:
-            quick += images.take_arrivals(20)
+            quick += images.take_results(20)
         slow.set()
-        (last,) = images.take_arrivals(20)
+        (last,) = images.take_results(20)
 
     assert last.job.address == "slow"
     assert images.is_empty
@@ -206,11 +206,11 @@ def test_intake_holds_a_bounded_number_of_images() -> None:
     failed: list[Exception] = []
     with intake(*data, fetch=fetch) as images:
         while not images.is_empty:
-            arrivals = images.take_arrivals(20)
-            failed += [a.image for a in arrivals if isinstance(a.image, Exception)]
+            results = images.take_results(20)
+            failed += [a.image for a in results if isinstance(a.image, Exception)]
             most = max(most, sum(image() is not None for image in alive))
 
-    del arrivals
+    del results
     assert len(failed) == 25
     assert most <= 16
     assert sum(image() is not None for image in alive) == 0
@@ -225,9 +225,9 @@ def test_intake_begins_the_next_fetches_before_it_hands_images_out() -> None:
 
     data = [{"image": f"{number}"} for number in range(24)]
     with intake(*data, fetch=fetch) as images:
-        arrivals = images.take_arrivals(20)
+        results = images.take_results(20)
         # While these are segmented the others are fetched.
-        expected = 12 + len(arrivals)
+        expected = 12 + len(results)
         assert all(begun.acquire(timeout=20) for _ in range(expected))
 
 
@@ -239,6 +239,6 @@ def test_take_arrivals_does_not_wait_when_no_time_is_left() -> None:
         return an_image(job)
 
     with intake({"image": "a"}, fetch=fetch) as images:
-        assert images.take_arrivals(0) == []
-        assert images.take_arrivals(-5) == []
+        assert images.take_results(0) == []
+        assert images.take_results(-5) == []
         hold.set()

@@ -3,7 +3,6 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from io import BytesIO
-from typing import get_args
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -16,12 +15,13 @@ from PIL import Image
 
 from backend.errors import BadMask
 from backend.regions.components import Part, parts
+from backend.regions.control_tags import control_tags
 from backend.regions.polygons import outline
 from backend.regions.results import prediction, region_id, write_region
-from backend.types import Control, CutOptions, ImageTag, Label, Shape
+from backend.types import Control, CutOptions, ImageTag, Label
 from tests.masks import masks, noise, wavy, winding_numbers
 
-SHAPES = get_args(Shape)
+SHAPES = tuple(control_tags())
 PHOTO = ImageTag(name="photo", value="$image")
 DOG = Label(name="Dog", prompts=("dog",))
 GRASS = Label(name="grass", prompts=("Трава, высокая",))
@@ -33,7 +33,7 @@ PART = Part(
 PART_SIZE_YX = (4, 5)
 
 
-def control_of(shape: Shape, *, in_labels: bool = False) -> Control:
+def control_of(shape: str, *, in_labels: bool = False) -> Control:
     """One that draws with labels of its own, or with those of a `<Labels>`."""
     return Control(
         from_name="paint",
@@ -81,7 +81,7 @@ def region_of(control: Control, **changed: object) -> list[dict]:
     return write_region(arguments.pop("shape"), **arguments)
 
 
-def value_of(drawn_as: Shape, **changed: object) -> dict:
+def value_of(drawn_as: str, **changed: object) -> dict:
     (result,) = region_of(control_of(drawn_as), **changed)
     return result["value"]
 
@@ -147,7 +147,7 @@ def pixels_of(value: dict, size_yx: tuple[int, int]) -> np.ndarray:
     ],
 )
 def test_write_region_is_what_label_studio_documents_and_no_more(
-    shape: Shape, drawn: dict
+    shape: str, drawn: dict
 ) -> None:
     (own,) = region_of(control_of(shape), score=0.876543)
     pair = region_of(control_of(shape, in_labels=True), score=0.876543)
@@ -197,7 +197,7 @@ def test_write_region_names_a_page_only_if_there_is_one(in_labels: bool) -> None
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("in_labels", [False, True])
 def test_predictions_pass_the_validator_of_the_server(
-    shape: Shape, in_labels: bool
+    shape: str, in_labels: bool
 ) -> None:
     control = control_of(shape, in_labels=in_labels)
 
@@ -235,7 +235,7 @@ names = (
 )
 def test_any_part_of_any_mask_passes_the_validator_and_stays_on_the_image(
     mask: np.ndarray,
-    shape: Shape,
+    shape: str,
     in_labels: bool,
     name: str,
     score: float,
@@ -314,20 +314,20 @@ def test_no_rectangle_leaves_an_image_of_any_size(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("shape", ["brush", "bitmask"])
-def test_masks_of_several_parts_are_drawn_whole(shape: Shape) -> None:
+def test_masks_of_several_parts_are_drawn_whole(shape: str) -> None:
     value = value_of(shape, shape=MASK, size_yx=MASK.shape)
 
     np.testing.assert_array_equal(pixels_of(value, MASK.shape), MASK)
 
 
 @pytest.mark.parametrize("shape", ["polygon", "rectangle"])
-def test_shapes_with_one_outline_refuse_a_mask(shape: Shape) -> None:
+def test_shapes_with_one_outline_refuse_a_mask(shape: str) -> None:
     with pytest.raises(ValueError, match="encloses one part, not a mask"):
         value_of(shape, shape=MASK, size_yx=MASK.shape)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_parts_and_masks_of_another_image_are_refused(shape: Shape) -> None:
+def test_parts_and_masks_of_another_image_are_refused(shape: str) -> None:
     with pytest.raises(ValueError, match="does not fit into"):
         value_of(shape, size_yx=(4, 3))
     with pytest.raises(ValueError, match=r"the mask is \(3, 5\)|one part, not a mask"):
@@ -367,7 +367,7 @@ def test_the_validator_these_tests_trust_refuses_a_bad_region(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_validator_these_tests_trust_refuses_half_a_pair(shape: Shape) -> None:
+def test_the_validator_these_tests_trust_refuses_half_a_pair(shape: str) -> None:
     control = control_of(shape, in_labels=True)
     drawn, labelled = region_of(control)
     alone = prediction([labelled], model_version="v", score=0.5)
@@ -387,7 +387,7 @@ def test_an_image_with_nothing_on_it_is_a_prediction_without_regions() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_predictions_become_the_same_json_twice(shape: Shape) -> None:
+def test_predictions_become_the_same_json_twice(shape: str) -> None:
     def answer() -> str:
         regions = region_of(control_of(shape), score=np.float32(0.9))
         return json.dumps(
@@ -407,6 +407,6 @@ def test_scores_that_would_sink_the_batch_are_refused(score: float) -> None:
 
 
 @pytest.mark.parametrize("shape", ["brush", "bitmask"])
-def test_write_region_lets_no_empty_image_through(shape: Shape) -> None:
+def test_write_region_lets_no_empty_image_through(shape: str) -> None:
     with pytest.raises(BadMask):
         value_of(shape, shape=np.zeros((0, 4), bool), size_yx=(0, 4))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 from backend.errors import BadMask
-from backend.regions.bitmask import encode_bitmask
+from backend.regions.tags.bitmask import encode_bitmask
 from tests.masks import masks, noise, wavy
 
 PREFIX = "data:image/png;base64,"

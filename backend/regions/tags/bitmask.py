@@ -1,4 +1,4 @@
-"""A mask in, the picture that Label Studio keeps of it out.
+"""`<BitmaskLabels>` and `<Bitmask>`: a mask as a PNG.
 
 The editor's own bitmasks are PNGs with black pixels on a transparent background,
 of which it draws the alpha in the colour of the label, at the size of the image.
@@ -9,12 +9,16 @@ per pixel, for a fraction of the bytes.
 
 from base64 import b64encode
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from backend.errors import BadMask
+from backend.regions.components import Part, as_mask
+from backend.regions.control_tags import ControlTag, Mask
+from backend.types import CutOptions
 
 _TWO_BLACKS = [0, 0, 0] * 2
 _TRANSPARENT = 0
@@ -43,3 +47,12 @@ def encode_bitmask(mask: NDArray[np.bool_]) -> str:
     png = BytesIO()
     picture.save(png, "PNG", transparency=_TRANSPARENT)
     return f"data:image/png;base64,{b64encode(png.getvalue()).decode('ascii')}"
+
+
+def _encode(
+    shape: Part | Mask, size_yx: tuple[int, int], cut: CutOptions
+) -> dict[str, Any]:
+    return {"imageDataURL": encode_bitmask(as_mask(shape, size_yx))}
+
+
+TAG = ControlTag(element="Bitmask", order=2, one_region_per_part=False, encode=_encode)

@@ -1,0 +1,65 @@
+"""The control tags whose regions are drawn, each found by its file in `tags/`.
+
+A file there holds a `TAG`. Nothing else names its tag: the label config is read for
+what is found here, and regions are written by it.
+"""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+import backend.regions.tags
+from backend.regions.components import Part
+from backend.types import CutOptions
+
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlTag:
+    """One kind of region: what it is called in a config, and how it is written.
+
+    Attributes:
+        element: the tag that draws, as Label Studio spells it: "Brush". It has labels
+            of its own as `<BrushLabels>`, and a `<Labels>`'s as `<Brush>`.
+        order: of several tools beside a `<Labels>`, the one with the lowest draws.
+        one_region_per_part: whether each connected part is a region, whatever
+            `model_regions` says, since such a region has one outline.
+        encode: (shape, (rows, columns) of the image, how it is cut) to the region's
+            `value`, less its label. The shape is a mask of the image's size, or one
+            connected part. Raises `BadMask`.
+    """
+
+    element: str
+    order: int
+    one_region_per_part: bool
+    encode: Callable[[Part | Mask, tuple[int, int], CutOptions], dict[str, Any]]
+
+    @property
+    def shape(self) -> str:
+        """The region's type where a `<Labels>` labels it: "brush"."""
+        return self.element.lower()
+
+    @property
+    def labels_type(self) -> str:
+        """The region's type where it has labels of its own: "brushlabels"."""
+        return f"{self.shape}labels"
+
+
+@functools.cache
+def control_tags() -> Mapping[str, ControlTag]:
+    """Every tag by its `shape`, in their order."""
+    names = [
+        found.name for found in pkgutil.iter_modules(backend.regions.tags.__path__)
+    ]
+    modules = [
+        importlib.import_module(f"backend.regions.tags.{name}") for name in names
+    ]
+    tags = sorted((module.TAG for module in modules), key=lambda tag: tag.order)
+    return {tag.shape: tag for tag in tags}

@@ -1,0 +1,1 @@
+"""One file for each control tag, with its `TAG`; see `control_tags.py`."""
