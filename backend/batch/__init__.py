@@ -5,8 +5,8 @@ to know HTTP servers and command lines.
 """
 
 from backend.batch.backlog import Backlog
+from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import ChunkRunner
 from backend.batch.progress_bar import ProgressBar
 from backend.batch.report import print_plan, print_summary, write_failures
 from backend.batch.run_records import RunRecords

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import redis
 
+from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue
-from backend.batch.preannotation import ChunkRunner
 from backend.batch.runs import LocalRun, RunSpec, job_size
 from backend.errors import BackendError
 from backend.inference import Predictor

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from backend.batch.preannotation import VERSION_PREFIX
+from backend.batch.duplicates import VERSION_PREFIX, remove_duplicates
 from backend.batch.progress_bar import print_failures
-from backend.batch.runs import RunSpec, find_tasks, remove_duplicates
+from backend.batch.runs import RunSpec, find_tasks
 from backend.batch.session import ERRORS, OUTPUT, RunOutcome, Session
 from backend.errors import SettingsError
 from backend.label_studio import ProjectTasks

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from backend.batch.chunk_runner import ChunkRunner, Report, retry_delay_s
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue
-from backend.batch.preannotation import ChunkRunner, Report, retry_delay_s, tidy
 from backend.batch.run_records import Progress, RunRecords
 from backend.label_studio import PAGE_SIZE, Page, ProjectTasks
 
@@ -140,28 +140,6 @@ def _slices(ids: Sequence[int]) -> Iterator[TaskPage]:
 def job_size(n_tasks: int) -> int:
     """Tasks per job in a run of so many."""
     return min(_LARGEST_JOB, max(_SMALLEST_JOB, n_tasks // _JOBS_WANTED))
-
-
-def remove_duplicates(tasks: ProjectTasks, version: str) -> int:
-    """Leave one prediction of the version per task of the project.
-
-    Workers see to that as they store. What is left for the end is what was stored by a
-    request whose answer got lost, or by Label Studio itself, after they had looked.
-
-    Returns:
-        How many predictions were removed.
-    """
-    n_removed, after_id = 0, 0
-    while True:
-        page = tasks.tasks_with_several(version, after_id=after_id)
-        if not page.task_ids:
-            return n_removed
-        n_removed += tidy(
-            tasks, version, tasks.prediction_summaries(page.task_ids, version)
-        )
-        after_id = page.task_ids[-1]
-        if len(page.task_ids) >= page.n_remaining:
-            return n_removed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,8 +11,8 @@ import redis
 from rich.console import Console
 from rich.logging import RichHandler
 
+from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import ChunkRunner
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.worker import WorkerContext, work_until_stopped
 from backend.engine import Engine, build_engine

@@ -28,9 +28,9 @@ from rq.timeouts import TimerDeathPenalty
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
+from backend.batch.chunk_runner import ChunkRunner, Report, Unfinished, retry_delay_s
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import WORK, ChunkJob, JobQueue
-from backend.batch.preannotation import ChunkRunner, Report, Unfinished, retry_delay_s
 from backend.batch.run_records import RunRecords
 from backend.signals import shutdown_on_signals
 

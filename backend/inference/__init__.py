@@ -5,9 +5,10 @@ Refuses to know HTTP, the environment and how its parts are made.
 """
 
 from backend.inference.metrics import Metrics
-from backend.inference.predictor import EXAMPLE, Answer, Predictor, TaskOutcome
+from backend.inference.predictor import Answer, Predictor, TaskOutcome
 from backend.inference.prefetch import Job, Prefetcher
 from backend.inference.scorer import Scorer, Segmenter
+from backend.label_config import EXAMPLE
 
 __all__ = [
     "EXAMPLE",

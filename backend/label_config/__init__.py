@@ -4,12 +4,13 @@ Refuses to know images, models and HTTP. Bad configs are `BadLabelConfig`, whose
 shows one that works.
 """
 
-from backend.label_config.attributes import is_skipped
+from backend.label_config.attributes import EXAMPLE, is_skipped
 from backend.label_config.labels import labels_by_control
 from backend.label_config.parser import LabelConfig, read_label_config
 from backend.label_config.task_data import read_value
 
 __all__ = [
+    "EXAMPLE",
     "LabelConfig",
     "is_skipped",
     "labels_by_control",

@@ -2,7 +2,7 @@
 
 Label Studio goes away for a restart now and then: what only reads is tried again for
 as long as `retry_for_s`. What writes is tried once, because a request without an answer
-may have been carried out; whoever writes looks first (see `preannotation.py`).
+may have been carried out; whoever writes looks first (see `chunk_runner.py`).
 """
 
 import logging

@@ -83,6 +83,7 @@ DOORS: Final = {
         "TaskOutcome",
     ],
     "label_config": [
+        "EXAMPLE",
         "LabelConfig",
         "is_skipped",
         "labels_by_control",

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import redis
 
+from backend.batch.chunk_runner import MAX_ATTEMPTS
 from backend.batch.chunks import Chunk
+from backend.batch.duplicates import remove_duplicates
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.preannotation import MAX_ATTEMPTS
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import (
     LocalRun,
@@ -16,7 +17,6 @@ from backend.batch.runs import (
     TaskPage,
     find_tasks,
     job_size,
-    remove_duplicates,
 )
 from backend.errors import LabelStudioUnavailable
 from backend.inference import Predictor

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from backend.batch.preannotation import Unfinished
+from backend.batch.chunk_runner import Unfinished
 from backend.errors import ImageTooSlow
 from backend.inference import Predictor
 from backend.types import FetchedImage, LabelStudioAccess

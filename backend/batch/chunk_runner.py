@@ -19,6 +19,7 @@ from queue import Empty, Full, Queue
 from typing import Any, Final
 
 from backend.batch.chunks import Chunk
+from backend.batch.duplicates import keep_one
 from backend.errors import (
     BackendError,
     BadLabelConfig,
@@ -28,13 +29,12 @@ from backend.errors import (
     LabelStudioUnavailable,
 )
 from backend.inference import Predictor, TaskOutcome
-from backend.label_studio import LabelStudioClient, PredictionSummary, ProjectTasks
+from backend.label_studio import LabelStudioClient, ProjectTasks
 from backend.types import Task
 from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
 
-VERSION_PREFIX: Final = "diffsegmenter-"
 # A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
 MAX_ATTEMPTS: Final = 4
 _FIRST_DELAY_S: Final = 10.0
@@ -239,7 +239,9 @@ class _Work:
         if not ids:
             return set()
         holding = self._tasks.prediction_summaries(list(ids), self._chunk.version)
-        tidy(self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces)
+        keep_one(
+            self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces
+        )
         self.report(done=[task_id for task_id in ids if task_id in holding])
         return {task_id for task_id in ids if task_id not in holding}
 
@@ -340,37 +342,6 @@ class _Work:
         )
 
 
-def tidy(
-    tasks: ProjectTasks,
-    version: str,
-    prediction_summaries: Mapping[int, PredictionSummary],
-    *,
-    replaces: bool = False,
-) -> int:
-    """Leave one prediction of the version per task.
-
-    Args:
-        tasks: of the project.
-        version: whose doubles go; the oldest stays.
-        prediction_summaries: of the tasks to look at.
-        replaces: whether our earlier versions go as well, where this one is there.
-
-    Returns:
-        How many predictions were removed.
-    """
-    n_removed = 0
-    for task_id, held in prediction_summaries.items():
-        is_replacing = replaces and any(
-            other.startswith(VERSION_PREFIX) for other in held.versions - {version}
-        )
-        if held.has_duplicates or is_replacing:
-            found = tasks.versions_of(task_id)
-            for prediction_id in _surplus(found, version, replaces=replaces):
-                tasks.remove(prediction_id)
-                n_removed += 1
-    return n_removed
-
-
 def _put(waiting: Queue[Row | None], row: Row | None, storing: "Future[None]") -> bool:
     """Whether the row was handed on; not if what stores has ended."""
     while not storing.done():
@@ -380,18 +351,6 @@ def _put(waiting: Queue[Row | None], row: Row | None, storing: "Future[None]") -
         except Full:
             continue
     return False
-
-
-def _surplus(
-    versions: Mapping[int, str], version: str, *, replaces: bool
-) -> Iterator[int]:
-    """Predictions to remove out of a task's, by id."""
-    of_version = sorted(at for at, found in versions.items() if found == version)
-    yield from of_version[1:]
-    if replaces and of_version:
-        for prediction_id, found in versions.items():
-            if found != version and found.startswith(VERSION_PREFIX):
-                yield prediction_id
 
 
 def _weight_bytes(row: Row) -> int:
