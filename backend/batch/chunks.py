@@ -77,5 +77,5 @@ class Chunk:
             replaces=bool(fields["replaces"]),
             run_id=None if run_id is None else str(run_id),
             places=tuple(int(place) for place in fields["places"]),
-            attempts=int(fields["tries"]),
+            attempts=int(fields["attempts"]),
         )

@@ -55,11 +55,11 @@ class Page:
 
     Attributes:
         task_ids: in order.
-        n_left: how many tasks the list has from here on, these among them.
+        n_remaining: how many tasks the list has from here on, these among them.
     """
 
     task_ids: tuple[int, ...]
-    n_left: int
+    n_remaining: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +230,8 @@ class ProjectTasks:
         )
         rows = body["tasks"]
         return Page(
-            task_ids=tuple(int(row["id"]) for row in rows), n_left=int(body["total"])
+            task_ids=tuple(int(row["id"]) for row in rows),
+            n_remaining=int(body["total"]),
         )
 
     def _rows_of(

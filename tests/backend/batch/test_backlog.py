@@ -356,7 +356,7 @@ def test_a_project_that_is_not_there_costs_a_line_in_the_log(
     backlog.pre_annotate(99, [1])
     finished(backlog)
 
-    assert "dropped" in caplog.text
+    assert "Background work failed" in caplog.text
     assert "404" in caplog.text
 
 
@@ -398,7 +398,7 @@ def test_new_tasks_are_not_taken_without_end(
         backlog.pre_annotate(7, range(n * 15_000, (n + 1) * 15_000))
 
     assert backlog.n_waiting <= 200_000
-    assert "are left to `diffsegmenter preannotate`" in caplog.text
+    assert "run `diffsegmenter preannotate`" in caplog.text
 
 
 def test_new_tasks_that_wait_are_not_taken_twice(

@@ -274,7 +274,7 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from backend.cache.store import open_cache
-from tests.backend.test_claims import ask, labels_of, scorer_on
+from tests.backend.cache.test_leases import ask, labels_of, scorer_on
 from tests.fakes import ColourSegmenter
 
 cache = open_cache(sys.argv[1] or None, Path(sys.argv[2]), ttl_s=60)

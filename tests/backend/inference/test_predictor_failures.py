@@ -211,7 +211,7 @@ def test_predict_answers_what_is_too_much_for_the_cache(
     assert isinstance(answer, dict)
     assert names_of(answer["result"]) == ["red"]
     assert cache.values == {}
-    assert "Scores are not cached" in caplog.text
+    assert "Score maps cannot be cached" in caplog.text
 
 
 def test_predict_answers_the_editor_with_an_empty_prediction_on_failure(

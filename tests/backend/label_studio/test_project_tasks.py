@@ -71,7 +71,7 @@ def test_lacking_gives_tasks_without_the_version_by_id(
     page = tasks.tasks_without(VERSION)
 
     assert page.task_ids == tuple(ids[1:])
-    assert page.n_left == 3
+    assert page.n_remaining == 3
 
 
 def test_lacking_pages_by_id_and_misses_none_while_tasks_leave_the_list(
@@ -221,7 +221,7 @@ def test_a_task_of_many_versions_holds_the_one_that_is_not_told(
 
     assert len(held[task_id].versions) < 30
     assert held[task_id].has_duplicates, "what is cut must be looked at"
-    assert tasks.tasks_without(last).n_left == 0
+    assert tasks.tasks_without(last).n_remaining == 0
 
 
 def test_more_tasks_than_an_address_takes_are_asked_for_in_parts(

@@ -119,4 +119,4 @@ def test_webhook_leaves_more_tasks_than_can_wait_to_the_command(
 
     assert answer.json == {"status": "accepted"}
     assert backlog.n_waiting == 0
-    assert "200001 new tasks are left to `diffsegmenter preannotate`" in caplog.text
+    assert "200001 new tasks are not queued" in caplog.text

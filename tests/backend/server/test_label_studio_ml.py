@@ -236,7 +236,7 @@ def test_setup_loads_no_weights_and_many_at_once_share_one_model(
 
     assert len(versions) == 1
     (failure,) = [r for r in caplog.records if r.levelno == logging.ERROR]
-    assert "The model is not loaded" in failure.getMessage()
+    assert "Loading the model failed" in failure.getMessage()
     with pytest.raises(WeightsNotFound, match="Use 'pocket'"):
         ask(client, _PICTURE)
 
