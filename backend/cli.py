@@ -1,8 +1,10 @@
 """The `diffsegmenter` command."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated, Any
+from importlib import metadata
+from typing import Annotated, Any, Final
 
 import typer
 from gunicorn.app.base import BaseApplication
@@ -27,13 +29,14 @@ from segmenter.commands import segment_picture
 from segmenter.evaluation.command import evaluate_folder
 
 app = typer.Typer(
-    help="Open-vocabulary masks for Label Studio.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 _output = Console()
 _errors = Console(stderr=True)
+# What decides how masks and Label Studio's formats come out.
+_VERSIONED: Final = ("torch", "diffusers", "transformers", "label-studio-sdk")
 
 app.command(name="segment")(segment_picture)
 app.command(name="evaluate")(evaluate_folder)
@@ -54,6 +57,41 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         return build_app(self._settings)
+
+
+def _print_versions(is_asked: bool) -> None:
+    """Answer `--version`; nothing is imported for it."""
+    if not is_asked:
+        return
+    lines = [
+        f"diffsegmenter {_version('diffsegmenter-label-studio')}",
+        f"python {platform.python_version()}",
+        *(f"{name} {_version(name)}" for name in _VERSIONED),
+    ]
+    _output.print("\n".join(lines), markup=False, highlight=False)
+    raise typer.Exit
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@app.callback()
+def _read_common_options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_versions,
+            is_eager=True,
+            help="Print versions, for reports, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Open-vocabulary masks for Label Studio."""
 
 
 @app.command()
