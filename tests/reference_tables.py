@@ -45,7 +45,7 @@ def settings_table() -> str:
 
 def attributes_table() -> str:
     """Every attribute that is read, of controls and of labels."""
-    head = ("attribute", "values", "default", "what it changes")
+    head = ("attribute", "default", "what it changes")
     return "\n\n".join(
         [
             "### On controls",
@@ -139,13 +139,13 @@ def main() -> None:
         path.write_text(renewed(path.read_text(), name, make()))
 
 
-_SETTINGS_HEAD: Final = ("variable", "default", "values", "what it changes")
+_SETTINGS_HEAD: Final = ("variable", "default", "what it changes")
 
 
 def _settings_row(field: FieldInfo) -> tuple[str, ...]:
     first, *others = variable_names(field)
     name = f"`{first}`" + "".join(f" (or `{other}`)" for other in others)
-    return name, _default(field), str(field.description), _extra(field, "help")
+    return name, _default(field), f"{_extra(field, 'help')} Use {field.description}."
 
 
 def variable_names(field: FieldInfo) -> list[str]:
@@ -179,7 +179,7 @@ def _attribute_row(attribute: Attribute) -> tuple[str, ...]:
             if attribute.variable in variable_names(field)
         )
         default = f"`{attribute.variable}`: {_default(field)}"
-    return name, attribute.expects, default, attribute.help
+    return name, default, f"{attribute.help} Give {attribute.expects}."
 
 
 def _attribute_docs(of: type) -> dict[str, str]:
