@@ -25,7 +25,7 @@ OBJECT_STORE_STAMP := $(OBJECT_STORE_VENV)/.installed-$(MOTO_VERSION)
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check bench format dev label-studio label-studio-ml \
+.PHONY: help run demo test check bench format docs dev label-studio label-studio-ml \
 	object-store system-packages clean
 
 help: ## List the targets
@@ -46,7 +46,7 @@ check: dev ## Formatting, lint, types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: dev label-studio system-packages ## Print the measured numbers that the README states (most of an hour)
+bench: dev label-studio system-packages ## Print the measured numbers of docs/benchmarks.md (most of an hour)
 	@set -e; for program in tests/bench/bench_*.py; do \
 		echo "== $$program"; \
 		.venv/bin/python -m "tests.bench.$$(basename "$$program" .py)"; done
@@ -54,6 +54,9 @@ bench: dev label-studio system-packages ## Print the measured numbers that the R
 format: dev ## Rewrite the code in the house style
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: dev ## Write the parts of the pages that are made of the code
+	@.venv/bin/python -m tests.reference_tables
 
 dev: $(DEV_STAMP)
 

@@ -16,7 +16,7 @@ from segmenter.errors import UnsupportedModel
 from segmenter.options import SelfAttentionLayers
 
 # Layers of the decoder whose self-attention spreads the maps where "decoder" is asked
-# for. On the pocket model their mean is as good as that of all (README, Measured);
+# for. On the pocket model their mean is as good as that of all (docs/benchmarks.md);
 # what the U-Net computes behind them is saved.
 _FIRST_OF_DECODER = 2
 

@@ -169,7 +169,7 @@ def prepare(model: Any, device: torch.device, *, channels_last: bool = True) -> 
         model: of any of the libraries.
         device: where it will run.
         channels_last: keep convolutions' weights in the order that both CPUs and
-            tensor cores compute fastest in (README, Measured).
+            tensor cores compute fastest in (docs/benchmarks.md).
     """
     layout = torch.channels_last if channels_last else torch.preserve_format
     model = model.to(device).to(memory_format=layout)

@@ -7,7 +7,7 @@ Attributes of Label Studio that it shares with other backends keep their spellin
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -24,11 +24,30 @@ EXAMPLE: Final = """<View>
 </View>"""
 
 _SKIPS: Final = frozenset({"true", "1", "yes", "on"})
-# The second spelling is other backends' fallback, which projects may hold.
-_THRESHOLD_ATTRIBUTES: Final = ("model_score_threshold", "score_threshold")
-_PRESENCE_ATTRIBUTE: Final = "model_presence_threshold"
 _JUST_ABOVE_0: Final = math.nextafter(0, 1)
 _JUST_ABOVE_1: Final = math.nextafter(1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """One attribute of a tag: how it is read, and what the documents say of it.
+
+    Attributes:
+        names: its spellings; of those that are not blank, the first counts.
+        expects: what a refusal asks for, after "give".
+        help: what it changes, for `docs/label-config.md`.
+        variable: the environment variable that decides where it is absent; None where
+            there is none.
+        field: of `CutOptions`, None for what is read by a function of its own.
+        read: a text that is not blank -> its value, None if it is impossible.
+    """
+
+    names: tuple[str, ...]
+    expects: str
+    help: str
+    variable: str | None = None
+    field: str | None = None
+    read: Callable[[str], Any] = str
 
 
 def refusal(what: str) -> BadLabelConfig:
@@ -72,8 +91,8 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
     return Label(
         name=name,
         prompts=prompts,
-        threshold_01=_read_threshold(attributes, where),
-        presence_threshold_01=_read_presence_threshold(attributes, where),
+        threshold_01=_read(_THRESHOLD, attributes, where),
+        presence_threshold_01=_read(_PRESENCE_THRESHOLD, attributes, where),
     )
 
 
@@ -83,13 +102,8 @@ def read_mode(attributes: Mapping[str, Any], default: Mode, where: str) -> Mode:
     Raises:
         BadLabelConfig: if there is no such mode.
     """
-    asked = str(attributes.get("model_mode") or "").strip()
-    for mode in MODES:
-        if asked == mode:
-            return mode
-    if asked:
-        raise _bad("model_mode", asked, where, " or ".join(MODES))
-    return default
+    asked: Mode | None = _read(_MODE, attributes, where)
+    return asked or default
 
 
 def read_cut_options(
@@ -105,37 +119,31 @@ def read_cut_options(
     Raises:
         BadLabelConfig: naming the attribute, its value and what it may be.
     """
-    changes: dict[str, Any] = {}
-    for attribute, (field, read, expects) in _CUT_ATTRIBUTES.items():
-        text = str(attributes.get(attribute) or "").strip()
-        if not text:
-            continue
-        changes[field] = value = read(text)
-        if value is None:
-            raise _bad(attribute, text, where, expects)
-    threshold = _read_threshold(attributes, where)
-    if threshold is not None:
-        changes["threshold_01"] = threshold
-    presence_threshold = _read_presence_threshold(attributes, where)
-    if presence_threshold is not None:
-        changes["presence_threshold_01"] = presence_threshold
+    asked = {
+        attribute.field: _read(attribute, attributes, where)
+        for attribute in CONTROL_ATTRIBUTES
+        if attribute.field is not None
+    }
+    changes: dict[str, Any] = {
+        field: value for field, value in asked.items() if value is not None
+    }
     return replace(defaults, **changes)
 
 
 def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
     """Attributes that look like ours and are not, each with what may be meant."""
-    known = {
-        *_CUT_ATTRIBUTES,
-        *_THRESHOLD_ATTRIBUTES,
-        _PRESENCE_ATTRIBUTE,
-        *_OTHER_ATTRIBUTES,
-    }
+    ours = (*CONTROL_ATTRIBUTES, *LABEL_ATTRIBUTES)
+    known = {*_FOREIGN_ATTRIBUTES, *(name for one in ours for name in one.names)}
     named = {str(name) for attributes in tags for name in attributes}
     strange = sorted(name for name in named - known if name.startswith("model_"))
     found = []
     for name in strange:
         # What all of them begin with tells none from another.
-        endings = [one.removeprefix("model_") for one in sorted(known)]
+        endings = [
+            one.removeprefix("model_")
+            for one in sorted(known)
+            if one.startswith("model_")
+        ]
         nearest = get_close_matches(
             name.removeprefix("model_"), endings, n=1, cutoff=0.5
         )
@@ -143,42 +151,17 @@ def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _read_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
-    return _read_first(
-        attributes,
-        _THRESHOLD_ATTRIBUTES,
-        _number(_JUST_ABOVE_0, 1),
-        "a number between 0 and 1, for example 0.5",
-        where,
-    )
-
-
-def _read_presence_threshold(attributes: Mapping[str, Any], where: str) -> float | None:
-    return _read_first(
-        attributes,
-        (_PRESENCE_ATTRIBUTE,),
-        _number(0, _JUST_ABOVE_1),
-        "a probability from 0 to 1, such as 0.5",
-        where,
-    )
-
-
-def _read_first(
-    attributes: Mapping[str, Any],
-    names: Sequence[str],
-    read: Callable[[str], float | None],
-    expects: str,
-    where: str,
-) -> float | None:
-    """The number in the first of the attributes that is not blank, if any is."""
-    for name in names:
-        value = attributes.get(name)
-        if value is None or not str(value).strip():
+def _read(attribute: Attribute, attributes: Mapping[str, Any], where: str) -> Any:
+    """What the first of its spellings asks for that is not blank, None if none does."""
+    for name in attribute.names:
+        given = attributes.get(name)
+        text = "" if given is None else str(given).strip()
+        if not text:
             continue
-        number = read(str(value))
-        if number is None:
-            raise _bad(name, value, where, expects)
-        return number
+        value = attribute.read(text)
+        if value is None:
+            raise _bad(name, text, where, attribute.expects)
+        return value
     return None
 
 
@@ -204,43 +187,124 @@ def _count(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
 
 
-_CUT_ATTRIBUTES: Final[
-    Mapping[str, tuple[str, Callable[[str], float | str | None], str]]
-] = {
-    "model_overlap": (
-        "overlap",
-        _one_of("exclusive", "independent"),
-        "exclusive or independent",
-    ),
-    "model_boundaries": ("boundaries", _one_of("off", "guided"), "off or guided"),
-    "model_regions": ("regions", _one_of("label", "part"), "label or part"),
-    "model_min_area": (
-        "min_area_01",
-        _number(0, 1),
-        "a share of the image from 0 to 1, for example 0.001",
-    ),
-    "model_max_regions": ("max_regions", _count, "a whole number above 0"),
-    "model_polygon_tolerance": (
-        "polygon_tolerance_01",
-        _number(1e-6, 1),
-        "a share of the image's diagonal between 0 and 1, for example 0.002",
-    ),
-}
+_MODE: Final = Attribute(
+    names=("model_mode",),
+    variable="MODEL_MODE",
+    read=_one_of(*MODES),
+    expects=" or ".join(MODES),
+    help="How this control's labels are read.",
+)
+_THRESHOLD: Final = Attribute(
+    # The second spelling is other backends' fallback, which projects may hold.
+    names=("model_score_threshold", "score_threshold"),
+    variable="MODEL_SCORE_THRESHOLD",
+    field="threshold_01",
+    read=_number(_JUST_ABOVE_0, 1),
+    expects="a number between 0 and 1, for example 0.5",
+    help="Background score; lower paints more.",
+)
+_PRESENCE_THRESHOLD: Final = Attribute(
+    names=("model_presence_threshold",),
+    variable="PRESENCE_THRESHOLD",
+    field="presence_threshold_01",
+    read=_number(0, _JUST_ABOVE_1),
+    expects="a probability from 0 to 1, such as 0.5",
+    help="How probable it must be that a label is in the picture; 0 draws every label.",
+)
+_SKIP: Final = Attribute(
+    names=("model_skip",),
+    expects="true",
+    help="Leave this control, tool or label to the annotators.",
+)
 
+# Of controls, and of the tools beside a <Labels>; in the documents' order.
+CONTROL_ATTRIBUTES: Final = (
+    _MODE,
+    _THRESHOLD,
+    _PRESENCE_THRESHOLD,
+    Attribute(
+        names=("model_boundaries",),
+        variable="BOUNDARIES",
+        field="boundaries",
+        read=_one_of("off", "guided"),
+        expects="off or guided",
+        help="`guided` lets the edges of masks follow the edges of the image.",
+    ),
+    Attribute(
+        names=("model_overlap",),
+        variable="OVERLAP",
+        field="overlap",
+        read=_one_of("exclusive", "independent"),
+        expects="exclusive or independent",
+        help="Each pixel to its best label, or labels of this control may overlap.",
+    ),
+    Attribute(
+        names=("model_regions",),
+        variable="REGIONS",
+        field="regions",
+        read=_one_of("label", "part"),
+        expects="label or part",
+        help="One region a label, or one a connected part (brush, bitmask).",
+    ),
+    Attribute(
+        names=("model_min_area",),
+        variable="MIN_AREA",
+        field="min_area_01",
+        read=_number(0, 1),
+        expects="a share of the image from 0 to 1, for example 0.001",
+        help="Smaller parts are dropped, and smaller holes filled.",
+    ),
+    Attribute(
+        names=("model_max_regions",),
+        variable="MAX_REGIONS",
+        field="max_regions",
+        read=_count,
+        expects="a whole number above 0",
+        help="At most so many regions of this control on an image; the largest stay.",
+    ),
+    Attribute(
+        names=("model_polygon_tolerance",),
+        variable="POLYGON_TOLERANCE",
+        field="polygon_tolerance_01",
+        read=_number(1e-6, 1),
+        expects="a share of the image's diagonal between 0 and 1, for example 0.002",
+        help="How far a polygon may be from the outline of its mask.",
+    ),
+    _SKIP,
+)
 
-# Read elsewhere in this file, or by other backends, whose projects hold them.
-_OTHER_ATTRIBUTES: Final = frozenset(
+LABEL_ATTRIBUTES: Final = (
+    Attribute(
+        names=("model_prompt",),
+        expects="a text",
+        help="The one text to look for instead of the value.",
+    ),
+    Attribute(
+        names=("predicted_values",),
+        expects="texts with commas between",
+        help="Several texts to look for; what any of them finds is the label's.",
+    ),
+    Attribute(
+        names=("alias",),
+        expects="a text",
+        help="What regions answer with, as Label Studio expects; the value is still "
+        "the prompt.",
+    ),
+    _THRESHOLD,
+    _PRESENCE_THRESHOLD,
+    _SKIP,
+)
+
+# Read by other backends, whose projects hold them.
+_FOREIGN_ATTRIBUTES: Final = frozenset(
     {
         "model_add_bboxes",
         "model_conf",
         "model_index",
         "model_iou",
-        "model_mode",
         "model_obb",
         "model_path",
         "model_point_threshold",
-        "model_prompt",
-        "model_skip",
         "model_tracker",
     }
 )

@@ -56,7 +56,7 @@ class Settings(SegmentationSettings):
     """Everything an operator may decide. Units are in the names.
 
     A variable that is unset or blank has its default. `description` of a field is
-    what an error tells the operator to use.
+    what an error tells the operator to use; `help` is printed in `docs/settings.md`.
 
     What it decides about masks stands in `SegmentationSettings`.
 
@@ -103,53 +103,88 @@ class Settings(SegmentationSettings):
         default="127.0.0.1",
         pattern=r"^[\w.:-]+$",
         expects="an address to listen on, such as 127.0.0.1 or 0.0.0.0",
+        help="Where to listen. `0.0.0.0` when Label Studio is on another machine or in "
+        "a container; set basic auth then.",
     )
     port: int = variable(
-        "PORT", default=9090, ge=1, le=65535, expects="a port from 1 to 65535"
+        "PORT",
+        default=9090,
+        ge=1,
+        le=65535,
+        expects="a port from 1 to 65535",
+        help="Port to listen on.",
     )
     threads: int = variable(
-        "THREADS", default=8, ge=1, le=128, expects="a whole number from 1 to 128"
+        "THREADS",
+        default=8,
+        ge=1,
+        le=128,
+        expects="a whole number from 1 to 128",
+        help="Requests answered at the same time; those that wait for the model share "
+        "its passes. 128 more may wait; any beyond that get an empty answer at once, "
+        "and their tasks are computed afterwards.",
     )
     redis_url: RedisUrl = variable(
         "REDIS_URL",
         expects="redis://host:6379/0, rediss://..., unix:///path, "
         "redis+sentinel://host:26379/service/0 or redis+cluster://host:6379",
+        help="Cache shared by all machines, and the queue of the workers. Without it "
+        "there is an embedded cache in `CACHE_DIR` and no queue.",
     )
     cache_dir: Folder = variable(
-        "CACHE_DIR", default_factory=_user_cache_dir, expects="a folder"
+        "CACHE_DIR",
+        default_factory=_user_cache_dir,
+        expects="a folder",
+        help="Folder of the embedded cache.",
+        shown="`~/.cache/diffsegmenter`",
     )
     cache_ttl_s: int = variable(
         "CACHE_TTL_S",
         default=30 * 24 * 3600,
         ge=1,
         expects="a whole number of seconds above 0",
+        help="Seconds until a cached score map expires, counted from when it was made.",
+        shown="`2592000` (30 days)",
     )
     label_studio_url: LabelStudioUrl = variable(
         "LABEL_STUDIO_URL",
         "LABEL_STUDIO_HOST",
         expects="the address of Label Studio, such as http://localhost:8080",
+        help="Where this backend reaches Label Studio. Needed for `preannotate`, "
+        "workers and `PREANNOTATE_NEW_TASKS`.",
+        shown="learned from `/setup`",
     )
     label_studio_api_key: Token = variable(
         "LABEL_STUDIO_API_KEY",
         "LABEL_STUDIO_ACCESS_TOKEN",
         expects="a token as Label Studio shows it, in one line",
+        help="Personal access token or legacy token of a user who sees the projects.",
+        shown="learned from `/setup`",
     )
     basic_auth_user: UserName = variable(
-        "BASIC_AUTH_USER", expects="a user name without a colon"
+        "BASIC_AUTH_USER",
+        expects="a user name without a colon",
+        help="User that Label Studio must send. Webhooks are exempt, because Label "
+        "Studio sends no credentials with them.",
     )
     basic_auth_pass: SecretStr | None = variable(
         "BASIC_AUTH_PASS",
         expects="BASIC_AUTH_USER and BASIC_AUTH_PASS together, or neither",
+        help="Password that goes with `BASIC_AUTH_USER`.",
     )
     image_hosts: Hosts = variable(
         "IMAGE_HOSTS",
         default=(),
         expects="hosts with commas between: images.example.org, minio:9000, *.my.org",
+        help="The only hosts to read images from besides Label Studio; they may be in "
+        "private networks.",
+        shown="any public host",
     )
     image_formats: Formats = variable(
         "IMAGE_FORMATS",
         default=IMAGE_FORMATS,
         expects=f"formats with commas between, out of {', '.join(IMAGE_FORMATS)}",
+        help="File formats that are read.",
     )
     image_max_redirects: int = variable(
         "IMAGE_MAX_REDIRECTS",
@@ -157,16 +192,21 @@ class Settings(SegmentationSettings):
         ge=0,
         le=20,
         expects="a whole number from 0 to 20",
+        help="Redirects that are followed for one image.",
     )
     local_files_root: FilesRoot = variable(
         "LOCAL_FILES_DOCUMENT_ROOT",
         expects="the folder that Label Studio serves local files from, as seen here",
+        help="Label Studio's folder of local files, where it is mounted here too. Its "
+        "files are then read directly; others are asked from Label Studio.",
     )
     image_max_bytes: int = variable(
         "IMAGE_MAX_BYTES",
         default=64 * _MEBIBYTE,
         ge=1,
         expects="a whole number of bytes above 0",
+        help="Larger image files are refused.",
+        shown="`67108864` (64 MiB)",
     )
     image_max_pixels: int = variable(
         "IMAGE_MAX_PIXELS",
@@ -174,6 +214,7 @@ class Settings(SegmentationSettings):
         ge=1,
         le=MAX_IMAGE_PIXELS,
         expects=f"a whole number from 1 to {MAX_IMAGE_PIXELS}",
+        help="Images with more pixels (rows times columns) are refused.",
     )
     fetch_timeout_s: float = variable(
         "FETCH_TIMEOUT_S",
@@ -181,6 +222,7 @@ class Settings(SegmentationSettings):
         gt=0,
         le=3600,
         expects="seconds above 0 and up to 3600",
+        help="Seconds for one image to arrive, redirects included.",
     )
     predict_budget_s: float = variable(
         "PREDICT_BUDGET_S",
@@ -188,12 +230,21 @@ class Settings(SegmentationSettings):
         gt=0,
         le=86_400,
         expects="seconds above 0 and up to 86400, less than Label Studio waits",
+        help="Seconds after which a request is answered with what is ready; the rest "
+        "is computed afterwards. Label Studio itself waits 100 s.",
     )
     preannotate_new_tasks: bool = variable(
-        "PREANNOTATE_NEW_TASKS", default=False, expects="on or off"
+        "PREANNOTATE_NEW_TASKS",
+        default=False,
+        expects="on or off",
+        help="Predict tasks as soon as they are imported, or synchronized from a "
+        "storage.",
     )
     log_level: LogLevel = variable(
-        "LOG_LEVEL", default="INFO", expects="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        "LOG_LEVEL",
+        default="INFO",
+        expects="DEBUG, INFO, WARNING, ERROR or CRITICAL",
+        help="Least severity that is logged. `INFO` has a line for every task.",
     )
 
     @classmethod

@@ -22,11 +22,32 @@ from backend.http import HostRule
 from backend.types import IMAGE_FORMATS
 
 
-def variable(*names: str, expects: str, default: Any = None, **limits: Any) -> Any:
-    """A field read from the first of `names`; `expects` completes "Use ..."."""
+def variable(
+    *names: str,
+    expects: str,
+    help: str,
+    shown: str | None = None,
+    default: Any = None,
+    **limits: Any,
+) -> Any:
+    """A field read from the first of `names`.
+
+    Args:
+        names: of the environment variable; the first is the one that is documented.
+        expects: completes "Use ...", in errors.
+        help: what the variable changes, for `docs/settings.md`.
+        shown: the default as that page has it, where the value says too little.
+        default: the value of a variable that is not set.
+        limits: passed on to pydantic.
+    """
     if "default_factory" not in limits:
         limits["default"] = default
-    return Field(validation_alias=AliasChoices(*names), description=expects, **limits)
+    return Field(
+        validation_alias=AliasChoices(*names),
+        description=expects,
+        json_schema_extra={"help": help, "shown": shown},
+        **limits,
+    )
 
 
 def check_redis_url(value: SecretStr | None) -> SecretStr | None:

@@ -1,10 +1,13 @@
 import json
+import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from tests.e2e.processes import answers, free_port, running
 from tests.fakes import RED_AND_BLUE, picture
 from tests.redis_server import running_redis
 
+ROOT: Final = Path(__file__).parents[3]
 # A busy machine imports for a while before it listens.
 START_TIMEOUT_S = 60.0
 
@@ -37,6 +41,29 @@ def test_help_lists_the_commands() -> None:
 
 def test_cli_shows_its_help_when_called_bare() -> None:
     assert "serve" in run_cli().output
+
+
+def test_version_names_what_decides_how_masks_come_out() -> None:
+    result = run_cli("--version")
+
+    assert result.exit_code == 0
+    lines = dict(line.split(" ", 1) for line in result.output.splitlines())
+    for name in ("torch", "diffusers", "transformers", "label-studio-sdk"):
+        assert lines[name] == metadata.version(name)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert lines["diffsegmenter"] == project["version"]
+
+
+def test_version_does_not_wait_for_torch() -> None:
+    program = (
+        "import sys; from backend.cli import build_app; "
+        "build_app()(['--version'], standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+
+    assert done.returncode == 0
 
 
 # Were the mistake not noticed, these would serve until somebody stops them.

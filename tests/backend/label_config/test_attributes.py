@@ -9,6 +9,7 @@ from backend.label_config.attributes import (
     read_cut_options,
     read_label,
     read_mode,
+    unknown_attributes,
 )
 from backend.types import CutOptions, Label
 
@@ -132,3 +133,10 @@ def test_is_skipped_takes_what_people_write_for_yes(text: str) -> None:
 def test_is_skipped_takes_the_rest_for_no(text: str) -> None:
     assert not is_skipped({"model_skip": text})
     assert not is_skipped({})
+
+
+def test_unknown_attributes_suggests_no_name_that_is_unknown_as_well() -> None:
+    # Two attributes of ours do not begin with "model_".
+    assert unknown_attributes([{"model_alias": "x"}]) == ["model_alias"]
+    (found,) = unknown_attributes([{"model_promt": "x"}])
+    assert found == "model_promt (did you mean model_prompt?)"
