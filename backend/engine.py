@@ -4,26 +4,29 @@ The only place that knows every part, and (through `segmenter.load_segmenter`) t
 only one that loads weights.
 """
 
-import atexit
-import hashlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from backend.cache import Cache, open_cache
 from backend.images import ImageFetcher
-from backend.inference import Metrics, Predictor, Scorer, Segmenter
+from backend.inference import (
+    LazySegmenter,
+    Metrics,
+    Predictor,
+    Scorer,
+    Segmenter,
+    model_version,
+)
 from backend.settings import Settings
 from backend.types import ControlDefaults
 from segmenter import (
     MODES,
     Mode,
     ModelSource,
-    SegmenterError,
     SegmenterOptions,
     WeightsNotFound,
     load_segmenter,
@@ -31,69 +34,8 @@ from segmenter import (
 
 logger = logging.getLogger(__name__)
 
-# Raise it when the same score maps are cut or encoded in another way.
-_CUT_REVISION = 3
 # Requests that may wait beside those that are answered, each in a thread.
 MAX_PENDING_REQUESTS = 128
-# How long a stop waits for a model that is being loaded.
-_STOP_WAITS_S = 8.0
-
-
-class LazySegmenter:
-    """Loads the model once, in the background or at the first request.
-
-    A failed load is tried again by the next request: the hub may be back.
-    """
-
-    def __init__(self, load: Callable[[], Segmenter]) -> None:
-        """Keep for later what loads the model; it may raise `SegmenterError`."""
-        self._load_model = load
-        self._segmenter: Segmenter | None = None
-        self._status = "loading"
-        self._lock = threading.Lock()
-
-    @property
-    def status(self) -> str:
-        """Say "loading", "ready", or why the last try failed."""
-        return self._status
-
-    def get(self) -> Segmenter:
-        """Return the loaded segmenter, loading it when need be.
-
-        Raises:
-            WeightsNotFound: if the weights cannot be had.
-        """
-        with self._lock:
-            if self._segmenter is None:
-                self._segmenter = self._load()
-            return self._segmenter
-
-    def load_in_background(self) -> None:
-        """Start loading without waiting for it."""
-        thread = threading.Thread(target=self._preload, name="load-model", daemon=True)
-        thread.start()
-        # An interpreter that ends while the thread is inside torch aborts. A daemon
-        # all the same: a download of gigabytes must not hold up a stop.
-        atexit.register(thread.join, _STOP_WAITS_S)
-
-    def _preload(self) -> None:
-        try:
-            # The first forward sets up much that the later ones find ready: let no
-            # annotator wait for it.
-            self.get().score([np.zeros((64, 64, 3), np.uint8)], [["picture"]])
-        # Whatever it is, the next request meets it as well, and answers with it.
-        except Exception as error:
-            self._status = f"failed: {error}"
-            logger.error("Loading the model failed; requests will retry: %s", error)
-
-    def _load(self) -> Segmenter:
-        try:
-            segmenter = self._load_model()
-        except SegmenterError as error:
-            self._status = f"failed: {error}"
-            raise
-        self._status = "ready"
-        return segmenter
 
 
 def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
@@ -136,34 +78,6 @@ def settings_cache(settings: Settings) -> Cache:
         settings.cache_dir,
         settings.cache_ttl_s,
     )
-
-
-def model_version(
-    source: ModelSource,
-    options: Mapping[Mode, SegmenterOptions],
-    mode: Mode,
-    config_fingerprint: str = "",
-) -> str:
-    """A readable name and a hash of everything that changes a prediction.
-
-    `/setup` and `/predict` both answer with it: were they to differ, Label Studio
-    would ask for the same predictions for ever.
-
-    Args:
-        source: of the weights.
-        options: of each mode, because each control may ask for its own.
-        mode: of the controls that do not.
-        config_fingerprint: of the label config, its controls' modes among it; ""
-            where there is none.
-    """
-    parts = (
-        source.fingerprint(),
-        *(own.maps_fingerprint() for own in options.values()),
-        config_fingerprint,
-        str(_CUT_REVISION),
-    )
-    digest = hashlib.sha256(":".join(parts).encode()).hexdigest()[:8]
-    return f"diffsegmenter-{source.name}-{mode}-{digest}"
 
 
 def _load(settings: Settings, options: SegmenterOptions) -> Segmenter:
@@ -231,9 +145,7 @@ def build_engine(
             options=options,
         ),
         metrics=metrics,
-        version_of=lambda fingerprint: model_version(
-            source, options, settings.mode, fingerprint
-        ),
+        version_of=partial(model_version, source, options, settings.mode),
         defaults=control_defaults(settings),
         budget_s=settings.predict_budget_s,
         max_concurrent=threading.Semaphore(settings.threads),

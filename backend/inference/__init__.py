@@ -4,20 +4,24 @@ Prefetches images, asks the cache and then the model, paints regions, checks the
 Refuses to know HTTP, the environment and how its parts are made.
 """
 
+from backend.inference.lazy_segmenter import LazySegmenter
 from backend.inference.metrics import Metrics
 from backend.inference.predictor import Answer, Predictor, TaskOutcome
 from backend.inference.prefetch import Job, Prefetcher
 from backend.inference.scorer import Scorer, Segmenter
+from backend.inference.versions import model_version
 from backend.label_config import EXAMPLE
 
 __all__ = [
     "EXAMPLE",
     "Answer",
     "Job",
+    "LazySegmenter",
     "Metrics",
     "Predictor",
     "Prefetcher",
     "Scorer",
     "Segmenter",
     "TaskOutcome",
+    "model_version",
 ]

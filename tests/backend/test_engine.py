@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from backend.engine import (
-    LazySegmenter,
-    build_engine,
-    control_defaults,
-    model_version,
-    segmenter_options,
-)
+from backend.engine import build_engine, control_defaults, segmenter_options
 from backend.errors import SettingsError
+from backend.inference import LazySegmenter, model_version
 from backend.server import build_app
 from backend.server.wsgi import app_from_environment, build_backlog
 from backend.settings import Settings

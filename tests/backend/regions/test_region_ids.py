@@ -13,7 +13,10 @@ identifying = st.none() | st.integers() | st.text() | st.booleans()
 
 
 def test_region_id_is_the_same_in_another_process() -> None:
-    script = "from backend.regions.results import region_id; print(region_id(7, 'paint', 'Dog'))"
+    script = (
+        "from backend.regions.results import region_id;"
+        "print(region_id(7, 'paint', 'Dog'))"
+    )
     environment = os.environ | {"PYTHONHASHSEED": "12345"}
 
     printed = subprocess.run(
