@@ -32,8 +32,6 @@ from segmenter import (
     load_segmenter,
 )
 
-logger = logging.getLogger(__name__)
-
 # Requests that may wait beside those that are answered, each in a thread.
 MAX_PENDING_REQUESTS = 128
 

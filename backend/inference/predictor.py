@@ -8,7 +8,6 @@ for that task, so that Label Studio asks for it again.
 
 import itertools
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,6 +26,7 @@ from backend.inference.prefetch import (
     without_traceback,
 )
 from backend.inference.scorer import Query, Scorer, Segmenter
+from backend.inference.validation import valid_prediction
 from backend.label_config import LabelConfig, read_label_config
 from backend.label_studio import PredictRequest
 from backend.regions import Canvas, paint, prediction
@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 _GRACE_01: Final = 0.1
 # Of work that nobody waits for; requests have rank 0.
 _ranks: Final = itertools.count(1)
-# How the SDK's validator begins a complaint about one region.
-_REGION_NUMBER: Final = re.compile(r"Region (\d+):")
 
 Answer = dict[str, Any] | list[Any]
 
@@ -351,7 +349,7 @@ class Predictor:
         answer: dict[str, Any] | None = None
         if not failures:
             try:
-                answer = self._checked(task, run)
+                answer = self._gather(task, run)
             # The border to the SDK's validator.
             except Exception as error:
                 failures.append(without_traceback(error, task.task.id))
@@ -366,48 +364,23 @@ class Predictor:
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
         yield TaskOutcome(index=task.index, prediction=answer, failures=tuple(failures))
 
-    def _checked(self, task: PendingTask, run: _Run) -> dict[str, Any] | None:
-        """The task's prediction as far as Label Studio's strict validation takes it.
-
-        One region that it does not take would cost the whole batch there.
-        """
+    def _gather(self, task: PendingTask, run: _Run) -> dict[str, Any] | None:
+        """The task's prediction, None where Label Studio would take none of it."""
         regions = [
             region for number in sorted(task.regions) for region in task.regions[number]
         ]
-        answer = _gathered(regions, run.version)
-        problems = run.config.problems(answer)
-        if not problems:
-            return answer
-        logger.error(
-            "Task %s: regions that Label Studio would refuse are left out; please "
-            "report this with the label config: %s",
-            task.task.id,
-            "; ".join(problem[:300] for problem in problems),
+        answer, n_invalid = valid_prediction(
+            regions, run.config, model_version=run.version, task_id=task.task.id
         )
-        self.metrics.invalid_regions.inc(len(problems))
-        bad = {
-            regions[int(found[1])]["id"]
-            for problem in problems
-            if (found := _REGION_NUMBER.match(problem))
-        }
-        answer = _gathered([r for r in regions if r["id"] not in bad], run.version)
-        return None if run.config.problems(answer) else answer
+        self.metrics.invalid_regions.inc(n_invalid)
+        return answer
 
     def _count_left(self, left: int, total: int) -> None:
         self.metrics.tasks.labels("out_of_time").inc(left)
         logger.warning(
-            "%d of %d tasks were not reached within %.0f s; ask for them again "
-            "(what is done is cached), or send fewer tasks at once.",
+            "Timed out after %.0f s: %d of %d tasks are not predicted yet. Send the "
+            "request again (finished results are cached), or fewer tasks at once.",
+            self.budget_s,
             left,
             total,
-            self.budget_s,
         )
-
-
-def _gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:
-    scores = [region["score"] for region in regions]
-    return prediction(
-        regions,
-        model_version=model_version,
-        score=sum(scores) / len(scores) if scores else 0.0,
-    )

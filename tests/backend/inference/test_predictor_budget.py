@@ -41,7 +41,7 @@ def test_predict_leaves_the_tasks_that_the_budget_does_not_reach(
     assert [answer for answer in answers if not answer] == [[]] * 18
     assert outcomes(predictor) == {"predicted": 2, "out_of_time": 18}
     assert len(cache.values) == segmenter.calls == 3
-    assert "18 of 20 tasks were not reached within 80 s" in caplog.text
+    assert "Timed out after 80 s: 18 of 20 tasks are not predicted yet" in caplog.text
     assert "bug" not in caplog.text
 
 
