@@ -5,6 +5,12 @@ BackendError
 ├── BadRequest         the whole request is refused (HTTP 400)
 │   └── BadLabelConfig the label config cannot be segmented
 ├── BadTask            one task's data lacks what the label config refers to
+├── HttpError          no whole response of a web server, whoever asked and why
+│   ├── InvalidUrl     not an http or https address
+│   ├── HostOutOfScope  in a network that the request may not reach
+│   ├── HttpTimeout    no whole response until the deadline
+│   ├── ResponseTooLarge  more bytes than are read
+│   └── ResponseCompressed  in an encoding that was not asked for
 ├── ImageError         one task's image cannot be had; its batch goes on
 │   ├── ImageNotFound  missing, 404, or no value in the task
 │   ├── ImageRefused   not allowed: host, scheme, path
@@ -38,6 +44,46 @@ class BadLabelConfig(BadRequest):
 
 class BadTask(BackendError):
     """A task's data lacks what the label config refers to. Sinks that task alone."""
+
+
+class HttpError(BackendError):
+    """A web server gave no whole response. Says no word of what it was for."""
+
+
+class InvalidUrl(HttpError):
+    """The text is not the address of a web server."""
+
+
+class HostOutOfScope(HttpError):
+    """The host lies in a network that the request may not reach.
+
+    Attributes:
+        place: the host and port, as `host:port`.
+    """
+
+    def __init__(self, message: str, *, place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class HttpTimeout(HttpError):
+    """The deadline passed before the whole response was there."""
+
+
+class ResponseTooLarge(HttpError):
+    """The body has more bytes than the caller reads.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ResponseCompressed(HttpError):
+    """The body is compressed, though that was not asked for."""
 
 
 class ImageError(BackendError):

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
-
 from backend.doctor.findings import Check, Finding, ok, problem, warning
+from backend.http import basic_auth
 from backend.label_studio import NoReply, Reply, ask
 from backend.settings import Settings
 
@@ -99,9 +98,7 @@ def ask_health(url: str, settings: Settings) -> Reply | NoReply:
     headers = {}
     if settings.basic_auth_user and settings.basic_auth_pass:
         password = settings.basic_auth_pass.get_secret_value()
-        login = httpx.BasicAuth(settings.basic_auth_user, password)
-        request = next(login.sync_auth_flow(httpx.Request("GET", url)))
-        headers["Authorization"] = request.headers["Authorization"]
+        headers["Authorization"] = basic_auth(settings.basic_auth_user, password)
     return ask("GET", f"{url.rstrip('/')}/health", headers=headers, timeout_s=5)
 
 

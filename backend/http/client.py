@@ -1,32 +1,47 @@
-"""One HTTP exchange within limits; the border behind which httpx stays.
+"""One HTTP exchange within limits.
 
-A request in, an Answer out: no redirect is followed, no cookie kept, no password
-file of the environment used. Every failure is an ImageError.
+A request in, a Response out: no redirect is followed, no cookie kept, no password
+file of the environment used. Every failure is an HttpError.
 
 HTTP_PROXY and its like are not heeded: a proxy resolves names itself, and would
-connect where `network.py` does not.
+connect where `network.py` does not. Connections are not kept: one that was opened
+under the limits of a request must not serve another, and a kept one may be closed by
+the server in the very moment that it is used again.
 """
 
+import base64
 import functools
-import http.cookiejar
+import json as json_format
 import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpcore
 import httpx
 
 from backend.deadline import Deadline
-from backend.errors import ImageError, ImageTooLarge, ImageTooSlow
-from backend.http.network import Resolve
-from backend.http.transport import DEADLINE, SCOPE, ScopedTransport
+from backend.errors import (
+    HttpError,
+    HttpTimeout,
+    ResponseCompressed,
+    ResponseTooLarge,
+)
+from backend.http.network import Resolve, ScopedNetwork, resolve_host
 from backend.http.urls import NetworkScope, shorten
 
 # They log every address, the signatures of pre-signed ones included.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
+_HEADERS: Final = {
+    "Accept": "*/*",
+    # A compressed body could grow past any limit in one step.
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+    "User-Agent": "diffsegmenter",
+}
 _LONGEST_REASON: Final = 200
 # What a browser would undo. It passes over all else that servers write there, as
 # "aws-chunked" or "utf-8", and so do we.
@@ -36,38 +51,40 @@ _COMPRESSIONS: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a server said. The body is read only when the status is 2xx."""
+class Response:
+    """What a server said.
+
+    Attributes:
+        status: of HTTP.
+        headers: in any case of letters.
+        body: as it came; empty where a refusal's body was not asked for.
+    """
 
     status: int
     headers: httpx.Headers
-    body: bytes
+    body: bytes = b""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
 
 
 class HttpClient:
-    """Thread-safe sender of bounded requests."""
+    """Thread-safe sender of bounded requests. Holds nothing open."""
 
-    def __init__(self, *, resolve: Resolve) -> None:
-        """Set up; `resolve` gives the IP addresses of a host and port."""
-        no_cookies = http.cookiejar.CookieJar(
-            http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
-        )
-        self._client = httpx.Client(
-            transport=ScopedTransport(resolve=resolve, trusted=_trusted_authorities()),
-            trust_env=False,
-            cookies=no_cookies,
-            follow_redirects=False,
-            headers={
-                # A compressed body could grow past any limit in one step.
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-                "User-Agent": "diffsegmenter",
-            },
-        )
+    def __init__(
+        self, *, resolve: Resolve = resolve_host, trusted: ssl.SSLContext | None = None
+    ) -> None:
+        """Set up.
 
-    def close(self) -> None:
-        """Refuse further requests."""
-        self._client.close()
+        Args:
+            resolve: host and port -> IP addresses.
+            trusted: certificate authorities; None takes those that httpx takes, which
+                heeds SSL_CERT_FILE and SSL_CERT_DIR like every TLS program.
+        """
+        self._resolve = resolve
+        self._trusted = trusted or _usual_authorities()
 
     def send(
         self,
@@ -79,80 +96,123 @@ class HttpClient:
         max_bytes: int,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
-    ) -> Answer:
-        """Send one request and read its answer.
+        reads_refusals: bool = False,
+    ) -> Response:
+        """Send one request and read its response.
 
-        The deadline holds for all of it: the look-up of the name, the connection,
-        every piece of headers and body.
+        Args:
+            method: of HTTP, in capitals.
+            url: from `parse_url`. Its user and password are sent, unless `headers`
+                holds an Authorization.
+            scope: what every address of the host must lie in.
+            deadline: for all of it: the look-up of the name, the connection, every
+                piece of headers and body.
+            max_bytes: of the body.
+            headers: besides those of every request.
+            json: to send as the body; None sends none.
+            reads_refusals: whether to read the body of a status other than 2xx.
 
         Raises:
-            ImageRefused: if the host is out of scope.
-            ImageTooLarge: if the body is larger than `max_bytes`.
-            ImageTooSlow: if the deadline passes.
-            ImageError: if no whole answer came, for whatever other reason.
+            HostOutOfScope: if the host is out of scope.
+            HttpTimeout: if the deadline passes.
+            ResponseTooLarge: if the body is larger than `max_bytes`.
+            ResponseCompressed: if the body of a 2xx is not as it was asked for.
+            HttpError: if no whole response came, for whatever other reason.
+            ValueError: if `json` is no JSON.
         """
-        request = self._client.build_request(
-            method,
-            url,
-            headers=dict(headers or {}),
-            json=json,
-            extensions={SCOPE: scope, DEADLINE: deadline},
-        )
+        request = _request(method, url, headers or {}, json)
+        network = ScopedNetwork(resolve=self._resolve, scope=scope, deadline=deadline)
         try:
-            response = self._client.send(request, stream=True)
-            try:
-                body = b""
-                if response.is_success:
-                    body = _read_body(response, max_bytes)
-                return Answer(response.status_code, response.headers, body)
-            finally:
-                response.close()
-        except httpx.TimeoutException as e:
-            raise _too_slow(url, deadline) from e
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as e:
-            # UnicodeError: httpx looks into a redirect's host even without following.
+            with httpcore.HTTPConnection(
+                request.url.origin,
+                ssl_context=self._trusted,
+                network_backend=network,
+            ) as connection:
+                received = connection.handle_request(request)
+                head = Response(received.status, httpx.Headers(received.headers))
+                if not (head.is_success or reads_refusals):
+                    return head
+                body = _read_body(received, head, url, max_bytes)
+                return Response(head.status, head.headers, body)
+        except httpcore.TimeoutException as e:
+            raise HttpTimeout(
+                f"{shorten(str(url))} did not arrive within {deadline.limit_s:g} s."
+            ) from e
+        except (httpcore.NetworkError, httpcore.ProtocolError) as e:
             raise _unreadable(url, e) from e
 
 
-@functools.cache
-def _trusted_authorities() -> ssl.SSLContext:
-    """Certificate authorities; reading them takes a tenth of a second.
+def basic_auth(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
-    Like every TLS program, httpx heeds SSL_CERT_FILE and SSL_CERT_DIR here.
-    """
+
+@functools.cache
+def _usual_authorities() -> ssl.SSLContext:
+    """Kept, as reading them takes a tenth of a second."""
     return httpx.create_ssl_context()
 
 
-def _read_body(response: httpx.Response, max_bytes: int) -> bytes:
-    """Collect the body, giving up as soon as a limit is passed."""
-    encodings = response.headers.get("Content-Encoding", "").lower()
-    if _COMPRESSIONS & {name.strip() for name in encodings.split(",")}:
-        raise ImageError(
-            f"{shorten(str(response.request.url))} came with the content encoding "
-            f"{encodings[:40]!r}, which was not asked for. Switch compression off "
-            f"for images on that server."
-        )
-    announced_bytes = int(response.headers.get("Content-Length", "0"))
-    if announced_bytes > max_bytes:
-        raise _too_large(response.request.url, f"{announced_bytes:,}", max_bytes)
-    body = bytearray()
-    for piece in response.iter_raw():
-        body += piece
-        if len(body) > max_bytes:
-            raise _too_large(
-                response.request.url, f"more than {max_bytes:,}", max_bytes
-            )
-    return bytes(body)
-
-
-def _too_large(url: httpx.URL, size: str, max_bytes: int) -> ImageTooLarge:
-    return ImageTooLarge(
-        f"{shorten(str(url))} has {size} bytes; the limit is {max_bytes:,}. "
-        f"Use a smaller copy or raise IMAGE_MAX_BYTES."
+def _request(
+    method: str, url: httpx.URL, headers: Mapping[str, str], json: Any
+) -> httpcore.Request:
+    """What goes over the wire: host, port and target are those of the checked URL."""
+    fields = {"Host": url.netloc.decode("ascii"), **_HEADERS}
+    if url.username or url.password:
+        fields["Authorization"] = basic_auth(url.username, url.password)
+    body = b""
+    if json is not None:
+        body = json_format.dumps(
+            json, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode()
+        fields["Content-Type"] = "application/json"
+    if method != "GET":
+        fields["Content-Length"] = str(len(body))
+    return httpcore.Request(
+        method,
+        httpcore.URL(
+            scheme=url.raw_scheme,
+            host=url.raw_host,
+            port=url.port,
+            target=url.raw_path,
+        ),
+        headers=list({**fields, **headers}.items()),
+        content=body,
     )
 
 
-def _unreadable(url: httpx.URL, failure: Exception) -> ImageError:
+def _read_body(
+    received: httpcore.Response, head: Response, url: httpx.URL, max_bytes: int
+) -> bytes:
+    """Collect the body, giving up as soon as a limit is passed."""
+    encodings = head.headers.get("Content-Encoding", "").lower()
+    is_compressed = _COMPRESSIONS & {name.strip() for name in encodings.split(",")}
+    if head.is_success and is_compressed:
+        raise ResponseCompressed(
+            f"{shorten(str(url))} came with the content encoding "
+            f"{encodings[:40]!r}, which was not asked for."
+        )
+    announced_bytes = int(head.headers.get("Content-Length", "0"))
+    if announced_bytes > max_bytes:
+        raise _too_large(url, head, f"{announced_bytes:,}", max_bytes)
+    body = bytearray()
+    for piece in received.iter_stream():
+        body += piece
+        if len(body) > max_bytes:
+            raise _too_large(url, head, f"more than {max_bytes:,}", max_bytes)
+    return bytes(body)
+
+
+def _too_large(
+    url: httpx.URL, head: Response, size: str, max_bytes: int
+) -> ResponseTooLarge:
+    return ResponseTooLarge(
+        f"{shorten(str(url))} has {size} bytes; the limit is {max_bytes:,}.",
+        status=head.status,
+    )
+
+
+def _unreadable(url: httpx.URL, failure: Exception) -> HttpError:
     reason = str(failure)[:_LONGEST_REASON] or type(failure).__name__
     remedy = (
         f"Check that this backend reaches {url.host!r}; in a container, localhost is "
@@ -163,11 +223,4 @@ def _unreadable(url: httpx.URL, failure: Exception) -> ImageError:
             "Set SSL_CERT_FILE to a file with the certificate of the authority that "
             "signed the server's."
         )
-    return ImageError(f"{shorten(str(url))} cannot be read: {reason}. {remedy}")
-
-
-def _too_slow(url: httpx.URL, deadline: Deadline) -> ImageTooSlow:
-    return ImageTooSlow(
-        f"{shorten(str(url))} did not arrive within {deadline.limit_s:g} s. "
-        f"Check the server, or raise FETCH_TIMEOUT_S."
-    )
+    return HttpError(f"{shorten(str(url))} cannot be read: {reason}. {remedy}")

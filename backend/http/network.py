@@ -17,12 +17,13 @@ from typing import Any, Final
 import httpcore
 
 from backend.deadline import Deadline
-from backend.errors import ImageRefused
+from backend.errors import HostOutOfScope
 from backend.http.urls import NetworkScope
 
 Resolve = Callable[[str, int], list[str]]
 
 _SYSTEM: Final = httpcore.SyncBackend()
+_PIECE_BYTES: Final = 64 * 1024
 
 
 def resolve_host(host: str, port: int) -> list[str]:
@@ -66,7 +67,7 @@ class ScopedNetwork(httpcore.NetworkBackend):
         One address that is dead takes no more than its share of the time.
 
         Raises:
-            ImageRefused: if the host has an address outside of the scope.
+            HostOutOfScope: if the host has an address outside of the scope.
             httpcore.ConnectError: if the host cannot be resolved or reached.
             httpcore.ConnectTimeout: if it takes too long.
         """
@@ -131,7 +132,11 @@ class _TimedStream(httpcore.NetworkStream):
         return self._stream.read(max_bytes, self._left_s(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._left_s(httpcore.WriteTimeout))
+        # In pieces: httpcore grants the whole timeout to each part that a slow
+        # reader takes.
+        for start in range(0, len(buffer), _PIECE_BYTES):
+            piece = buffer[start : start + _PIECE_BYTES]
+            self._stream.write(piece, self._left_s(httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -153,14 +158,11 @@ class _TimedStream(httpcore.NetworkStream):
 
 def _out_of_scope(
     host: str, port: int, address: str, scope: NetworkScope
-) -> ImageRefused:
-    is_ipv6 = ":" in host
-    place = f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
+) -> HostOutOfScope:
     has = "is" if _is_ip(host) else f"has the address {address}, which is"
-    return ImageRefused(
-        f"Host {host!r} {has} outside of {scope.value}. If images may be read there, "
-        f"add {place} to IMAGE_HOSTS, which then lists every host besides Label Studio "
-        f"that is read from; if it is Label Studio, set LABEL_STUDIO_URL to it."
+    return HostOutOfScope(
+        f"Host {host!r} {has} outside of {scope.value}.",
+        place=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
     )
 
 

@@ -12,13 +12,8 @@ from typing import Final, Self
 
 import httpx
 
-from backend.errors import ImageRefused
+from backend.errors import InvalidUrl
 
-SUPPORTED: Final = (
-    "Supported are uploads to Label Studio and its local files (/data/...), cloud "
-    "storage (s3://, gs://, azure-blob://), http and https addresses, and data: URIs "
-    "of images"
-)
 _LONGEST_SHOWN: Final = 120
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -115,22 +110,21 @@ def parse_url(address: str) -> httpx.URL:
     """Read an absolute http(s) URL.
 
     Raises:
-        ImageRefused: if it has no host, an impossible port or another scheme.
+        InvalidUrl: if it has no host, an impossible port or another scheme.
     """
     try:
         url = httpx.URL(address)
         has_host = bool(url.host)
     except (httpx.InvalidURL, UnicodeError) as e:
-        raise ImageRefused(
-            f"{shorten(address)!r} cannot be read as a web address. {SUPPORTED}."
+        raise InvalidUrl(
+            f"{shorten(address)!r} cannot be read as a web address."
         ) from e
     if url.scheme not in {"http", "https"} or not has_host:
-        raise ImageRefused(
-            f"{shorten(address)!r} is not an http or https address with a host. "
-            f"{SUPPORTED}."
+        raise InvalidUrl(
+            f"{shorten(address)!r} is not an http or https address with a host."
         )
     if not 0 < origin(url)[2] < 65536:
-        raise ImageRefused(
+        raise InvalidUrl(
             f"{shorten(address)!r} has port {url.port}; ports go from 1 to 65535."
         )
     return url

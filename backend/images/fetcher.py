@@ -1,9 +1,9 @@
 """Addresses of a task's images in, upright RGB pixels out.
 
-Knows the order of the steps. What an address means is in `task_addresses.py`, one
-exchange in `web_client.py`, tokens in `tokens.py`, files of a shared folder in
-`local_files.py`, what a status means in `fetch_refusals.py`, file formats in
-`image_decoding.py`.
+Knows the order of the steps. What an address means and who gets a token is known to
+`backend.label_studio`, one exchange to `backend.http`; files of a shared folder are in
+`local_files.py`, what a status means in `status_errors.py`, file formats in
+`decoding.py`.
 """
 
 import base64
@@ -21,13 +21,11 @@ import httpx
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreadable
 from backend.http import (
-    SUPPORTED,
-    Answer,
     HostRule,
     HttpClient,
     NetworkScope,
     Resolve,
-    parse_url,
+    Response,
     resolve_host,
     shorten,
 )
@@ -36,11 +34,14 @@ from backend.images.local_files import LocalFiles
 from backend.images.slow_hosts import HostCircuitBreakers
 from backend.images.status_errors import explain_status, name_image
 from backend.label_studio import (
+    SUPPORTED,
     TokenProvider,
+    image_errors,
     is_untrusted_label_studio,
     local_file,
     locate,
     network_scope,
+    parse_image_url,
     takes_token,
 )
 from backend.types import IMAGE_FORMATS, FetchedImage, LabelStudioAccess
@@ -56,7 +57,7 @@ _HOW_TO_TRUST: Final = (
 
 
 class ImageFetcher:
-    """Thread-safe reader of images; close it when done."""
+    """Thread-safe reader of images."""
 
     def __init__(
         self,
@@ -104,13 +105,12 @@ class ImageFetcher:
             else None
         )
         self._clock = clock
-        self._web = HttpClient(resolve=resolve)
-        self._tokens = TokenProvider(self._web, clock, self._image_hosts)
+        self._http = HttpClient(resolve=resolve)
+        self._tokens = TokenProvider(self._http, clock, self._image_hosts)
         self._slow_hosts = HostCircuitBreakers(clock)
 
     def close(self) -> None:
-        """Refuse further requests."""
-        self._web.close()
+        """Nothing is open."""
 
     def fetch(
         self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
@@ -171,22 +171,22 @@ class ImageFetcher:
     ) -> bytes:
         urls = locate(address, access, task_id=task_id)
         for url in urls:
-            answer, end = self._follow(url, access, deadline)
-            if answer.status not in _NOT_HERE:
+            response, end = self._follow(url, access, deadline)
+            if response.status not in _NOT_HERE:
                 break
-        if not 200 <= answer.status < 300:
-            raise explain_status(answer.status, end, address=address, access=access)
-        return answer.body
+        if not response.is_success:
+            raise explain_status(response.status, end, address=address, access=access)
+        return response.body
 
     def _follow(
         self, url: httpx.URL, access: LabelStudioAccess, deadline: Deadline
-    ) -> tuple[Answer, httpx.URL]:
-        """Go where redirects lead; the last answer, and who gave it."""
+    ) -> tuple[Response, httpx.URL]:
+        """Go where redirects lead; the last response, and who gave it."""
         for _ in range(self._max_redirects + 1):
-            answer = self._ask(url, access, deadline)
-            if answer.status not in _REDIRECTS:
-                return answer, url
-            url = _redirect_target(answer, url)
+            response = self._ask(url, access, deadline)
+            if response.status not in _REDIRECTS:
+                return response, url
+            url = _redirect_target(response, url)
         raise ImageError(
             f"{shorten(str(url))} is the end of more than {self._max_redirects} "
             f"redirects. Import the address that they lead to, or raise "
@@ -195,11 +195,11 @@ class ImageFetcher:
 
     def _ask(
         self, url: httpx.URL, access: LabelStudioAccess, deadline: Deadline
-    ) -> Answer:
+    ) -> Response:
         """Send one GET, unless its host hangs."""
         scope = network_scope(url, access, self._image_hosts)
         try:
-            with self._slow_hosts.asking(url, deadline):
+            with self._slow_hosts.asking(url, deadline), image_errors():
                 return self._get(url, access, scope, deadline)
         except ImageRefused as e:
             if is_untrusted_label_studio(url, access):
@@ -212,15 +212,15 @@ class ImageFetcher:
         access: LabelStudioAccess,
         scope: NetworkScope,
         deadline: Deadline,
-    ) -> Answer:
+    ) -> Response:
         """Send one GET, with a token if it is for a file of Label Studio's."""
         with_token = takes_token(url, access)
-        if with_token:  # Else a user and password in the URL would displace the token.
+        if with_token:  # There, a user and password of the URL are of no use.
             url = url.copy_with(username="", password="")
 
-        def get(authorization: str | None) -> Answer:
+        def get(authorization: str | None) -> Response:
             headers = {"Authorization": authorization} if authorization else {}
-            return self._web.send(
+            return self._http.send(
                 "GET",
                 url,
                 headers=headers,
@@ -232,12 +232,12 @@ class ImageFetcher:
         if not with_token:
             return get(None)
         sent = self._tokens.header(access, deadline)
-        answer = get(sent)
-        if answer.status == 401:
+        response = get(sent)
+        if response.status == 401:
             renewed = self._tokens.header(access, deadline, refused=sent)
             if renewed != sent:
-                answer = get(renewed)
-        return answer
+                response = get(renewed)
+        return response
 
 
 def _drop_frames(error: BaseException | None) -> None:
@@ -266,7 +266,7 @@ def _decode_data_uri(address: str, max_bytes: int) -> bytes:
     media_type, *parameters = (part.strip().lower() for part in head[5:].split(";"))
     if not comma or not media_type.startswith("image/"):
         raise ImageRefused(
-            f"{shorten(address)!r} is not a data: URI of an image. {SUPPORTED}."
+            f"{shorten(address)!r} is not a data: URI of an image. {SUPPORTED}"
         )
     data = unquote_to_bytes(payload)
     if "base64" in parameters:
@@ -285,12 +285,12 @@ def _decode_data_uri(address: str, max_bytes: int) -> bytes:
     return data
 
 
-def _redirect_target(answer: Answer, url: httpx.URL) -> httpx.URL:
+def _redirect_target(response: Response, url: httpx.URL) -> httpx.URL:
     try:
-        target = url.join(answer.headers["Location"])
+        target = url.join(response.headers["Location"])
     except (KeyError, httpx.InvalidURL, UnicodeError) as e:
         raise ImageError(
-            f"{shorten(str(url))} answered {answer.status} without an address to go "
+            f"{shorten(str(url))} answered {response.status} without an address to go "
             f"on to. Import the address of the image itself."
         ) from e
-    return parse_url(str(target))
+    return parse_image_url(str(target))

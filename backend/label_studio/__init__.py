@@ -7,6 +7,11 @@ Refuses to know label configs, images and predictions' making.
 from backend.label_studio.auth import TokenProvider
 from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask, causes
 from backend.label_studio.connections import LabelStudioConnections
+from backend.label_studio.image_errors import (
+    SUPPORTED,
+    image_errors,
+    parse_image_url,
+)
 from backend.label_studio.project_tasks import (
     PAGE_SIZE,
     Page,
@@ -30,6 +35,7 @@ from backend.label_studio.urls import (
 
 __all__ = [
     "PAGE_SIZE",
+    "SUPPORTED",
     "LabelStudioClient",
     "LabelStudioConnections",
     "NoReply",
@@ -43,11 +49,13 @@ __all__ = [
     "ask",
     "causes",
     "cloud_bucket",
+    "image_errors",
     "is_label_studio",
     "is_untrusted_label_studio",
     "local_file",
     "locate",
     "network_scope",
+    "parse_image_url",
     "parse_new_tasks",
     "parse_predict",
     "parse_setup",

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageTooSlow, ImageUnauthorized
-from backend.http import HostRule, HttpClient, parse_url, shorten
+from backend.http import HostRule, HttpClient, shorten
+from backend.label_studio.image_errors import image_errors, parse_image_url
 from backend.label_studio.urls import network_scope
 from backend.types import LabelStudioAccess
 
@@ -25,7 +26,7 @@ from backend.types import LabelStudioAccess
 _MARGIN_S: Final = 60.0
 # Life of Label Studio's access tokens, when one does not say.
 _USUAL_LIFE_S: Final = 300.0
-_MAX_ANSWER_BYTES: Final = 64 * 1024
+_MAX_RESPONSE_BYTES: Final = 64 * 1024
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -46,15 +47,15 @@ class TokenProvider:
 
     def __init__(
         self,
-        web: HttpClient,
+        http: HttpClient,
         clock: Callable[[], float],
         image_hosts: tuple[HostRule, ...] = (),
     ) -> None:
-        """Exchange tokens through `web`; `clock` gives monotonic seconds.
+        """Exchange tokens through `http`; `clock` gives monotonic seconds.
 
         `image_hosts` are those of the fetcher: where it may read, it may exchange.
         """
-        self._web = web
+        self._http = http
         self._clock = clock
         self._image_hosts = image_hosts
         self._lock = threading.Lock()
@@ -138,22 +139,23 @@ class TokenProvider:
             del self._issued[key]
 
     def _exchange(self, url: str, access: LabelStudioAccess, deadline: Deadline) -> str:
-        endpoint = parse_url(f"{url.rstrip('/')}/api/token/refresh/")
-        answer = self._web.send(
-            "POST",
-            endpoint,
-            scope=network_scope(endpoint, access, self._image_hosts),
-            deadline=deadline,
-            max_bytes=_MAX_ANSWER_BYTES,
-            json={"refresh": access.token},
-        )
-        if answer.status in {400, 401, 403}:
+        endpoint = parse_image_url(f"{url.rstrip('/')}/api/token/refresh/")
+        with image_errors():
+            response = self._http.send(
+                "POST",
+                endpoint,
+                scope=network_scope(endpoint, access, self._image_hosts),
+                deadline=deadline,
+                max_bytes=_MAX_RESPONSE_BYTES,
+                json={"refresh": access.token},
+            )
+        if response.status in {400, 401, 403}:
             raise ImageUnauthorized(
-                f"{shorten(url)} answered {answer.status} when the personal access "
+                f"{shorten(url)} answered {response.status} when the personal access "
                 f"token was to be exchanged: it is revoked, expired, incomplete or of "
                 f"another Label Studio. Create a new one and set LABEL_STUDIO_API_KEY."
             )
-        if answer.status == 404:
+        if response.status == 404:
             raise ImageUnauthorized(
                 f"{shorten(url)} answered 404 when the personal access token was to be "
                 f"exchanged: no Label Studio with such tokens is there. Set "
@@ -161,14 +163,15 @@ class TokenProvider:
                 f"its sub-path if it has one."
             )
         try:
-            text = json.loads(answer.body)["access"]
+            text = json.loads(response.body)["access"]
             if not _SENDABLE.fullmatch(text):
                 raise ValueError("not a token")
         except (ValueError, KeyError, TypeError, RecursionError) as e:
             raise ImageError(
-                f"{shorten(url)} answered {answer.status} without an access token when "
-                f"the personal access token was to be exchanged. Set LABEL_STUDIO_URL "
-                f"to the address that Label Studio itself has, without redirects."
+                f"{shorten(url)} answered {response.status} without an access token "
+                f"when the personal access token was to be exchanged. Set "
+                f"LABEL_STUDIO_URL to the address that Label Studio itself has, "
+                f"without redirects."
             ) from e
         return str(text)
 

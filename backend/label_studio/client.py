@@ -1,11 +1,8 @@
 """Label Studio's API: a request in, a Reply or a NoReply out.
 
 Refusals come with their text, redirects are not followed, and nothing is raised.
-`web_client.py` is for images, and says less about what went wrong; like there, no
-proxy or password file of the environment is used.
 """
 
-import functools
 import json
 import socket
 import ssl
@@ -14,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import httpx
-
 from backend.deadline import Deadline
-from backend.errors import ImageError, ImageTooSlow
-from backend.http import HttpClient, resolve_host
+from backend.errors import (
+    HttpError,
+    HttpTimeout,
+    ImageError,
+    ImageTooSlow,
+    ResponseTooLarge,
+)
+from backend.http import HttpClient, NetworkScope, parse_url
 from backend.label_studio.auth import TokenProvider
 from backend.types import LabelStudioAccess
 
@@ -91,31 +92,31 @@ def ask(
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Reply | NoReply:
     """Send one request; `timeout_s` is for the whole answer to be here."""
-    deadline = Deadline.after(timeout_s, time.monotonic)
     try:
-        with (
-            httpx.Client(
-                verify=_trusted_authorities(),
-                trust_env=False,
-                timeout=timeout_s,
-                headers={"Accept-Encoding": "identity", "User-Agent": "diffsegmenter"},
-            ) as client,
-            client.stream(method, url, headers=headers, json=body) as response,
-        ):
-            text = _read(response, deadline)
-            return Reply(
-                status=response.status_code,
-                body=None if text is None else _json_of(text),
-                is_cut=text is None,
-                media_type=response.headers.get("Content-Type", "").partition(";")[0],
-                location=response.headers.get("Location"),
-            )
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
+        response = HttpClient().send(
+            method,
+            parse_url(url),
+            scope=NetworkScope.ANYWHERE,  # the operator named the host
+            deadline=Deadline.after(timeout_s, time.monotonic),
+            max_bytes=MAX_BODY_BYTES,
+            headers=headers,
+            json=body,
+            reads_refusals=True,
+        )
+    except ResponseTooLarge as error:
+        return Reply(status=error.status, is_cut=True)
+    except (HttpError, ValueError) as error:  # ValueError: the body is no JSON
         return _explain(error, timeout_s)
+    return Reply(
+        status=response.status,
+        body=_json_of(response.body),
+        media_type=response.headers.get("Content-Type", "").partition(";")[0],
+        location=response.headers.get("Location"),
+    )
 
 
 class LabelStudioClient:
-    """One Label Studio, asked as the owner of a token; close it when done."""
+    """One Label Studio, asked as the owner of a token."""
 
     def __init__(self, access: LabelStudioAccess) -> None:
         """Prepare; nothing is asked yet.
@@ -124,12 +125,10 @@ class LabelStudioClient:
             access: with an address and a token.
         """
         self.access = access
-        self._web = HttpClient(resolve=resolve_host)
-        self._tokens = TokenProvider(self._web, time.monotonic)
+        self._tokens = TokenProvider(HttpClient(), time.monotonic)
 
     def close(self) -> None:
-        """Close all connections."""
-        self._web.close()
+        """Nothing is open."""
 
     def get(
         self, path: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
@@ -179,23 +178,6 @@ class LabelStudioClient:
         return reply
 
 
-@functools.cache
-def _trusted_authorities() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
-def _read(response: httpx.Response, deadline: Deadline) -> bytes | None:
-    """The body, None if it is too large; in at most so many seconds."""
-    body = bytearray()
-    for piece in response.iter_raw():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            return None
-        if deadline.remaining_s() == 0:
-            raise httpx.ReadTimeout("the answer takes too long")
-    return bytes(body)
-
-
 def _json_of(text: bytes) -> Any:
     """What it says, None if it is no JSON."""
     try:
@@ -205,18 +187,18 @@ def _json_of(text: bytes) -> Any:
 
 
 def _explain(error: Exception, timeout_s: float) -> NoReply:
-    chain = tuple(causes(error))
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, HttpTimeout):
         return NoReply(cause="timeout", reason=f"no answer within {timeout_s:g} s")
-    for cause in chain:
+    for cause in causes(error):
         if isinstance(cause, socket.gaierror):
             return NoReply(cause="name", reason="its host name cannot be resolved here")
         if isinstance(cause, ssl.SSLError):
             return _explain_tls(cause)
         if isinstance(cause, ConnectionRefusedError):
             return NoReply(cause="refused", reason="nothing listens there")
-    first_line = (str(error).splitlines() or [""])[0]
-    return NoReply(cause="other", reason=first_line or type(error).__name__)
+    told = error.__cause__ or error
+    first_line = (str(told).splitlines() or [""])[0]
+    return NoReply(cause="other", reason=first_line or type(told).__name__)
 
 
 def _explain_tls(error: ssl.SSLError) -> NoReply:

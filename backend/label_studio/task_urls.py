@@ -2,7 +2,7 @@
 
 Pure: knows which addresses Label Studio writes into tasks, and how they change
 when it is served below a sub-path (`https://my.org/label-studio`). Whether an
-address may be asked is decided in `addresses.py`.
+address may be asked is decided in `urls.py`.
 """
 
 import base64
@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, quote
 import httpx
 
 from backend.errors import ImageNotFound, ImageRefused
-from backend.http import SUPPORTED, origin, parse_url, shorten
+from backend.http import origin, shorten
+from backend.label_studio.image_errors import SUPPORTED, parse_image_url
 from backend.label_studio.urls import is_external_url, is_label_studio, own_file
 from backend.types import LabelStudioAccess
 
@@ -63,9 +64,9 @@ def locate(
         return _on_label_studio(_presign_path(address, task_id), access)
     if not _is_web(address):
         raise ImageRefused(
-            f"{shorten(address)!r} is not an address this backend reads. {SUPPORTED}."
+            f"{shorten(address)!r} is not an address this backend reads. {SUPPORTED}"
         )
-    return (parse_url(address),)
+    return (parse_image_url(address),)
 
 
 def local_file(address: str, access: LabelStudioAccess) -> str | None:
@@ -84,7 +85,7 @@ def local_file(address: str, access: LabelStudioAccess) -> str | None:
     own_path = _path_on_label_studio(address, access)
     if own_path is None:
         return None
-    url = parse_url("http://label-studio" + own_path)
+    url = parse_image_url("http://label-studio" + own_path)
     own = own_file(url.path)
     if own is None or not re.match(r"/data/local-files(/|$)", own):
         return None
@@ -111,7 +112,7 @@ def _path_on_label_studio(address: str, access: LabelStudioAccess) -> str | None
         return address
     if not _is_web(address):
         return None
-    url = parse_url(address)
+    url = parse_image_url(address)
     is_own = is_label_studio(url, access) or (
         access.url is not None
         and own_file(url.path) is not None
@@ -136,7 +137,7 @@ def _on_label_studio(path: str, access: LabelStudioAccess) -> tuple[httpx.URL, .
             f"{shorten(path)!r} is on Label Studio, whose address is unknown. "
             f"Set LABEL_STUDIO_URL to the address at which this backend reaches it."
         )
-    home = parse_url(access.url)
+    home = parse_image_url(access.url)
     sub_path = home.path.rstrip("/")
     root = str(
         home.copy_with(raw_path=b"/", fragment=None, username="", password="")
@@ -147,4 +148,4 @@ def _on_label_studio(path: str, access: LabelStudioAccess) -> tuple[httpx.URL, .
     if not path.startswith(sub_path + "/"):
         path = sub_path + path
     paths = dict.fromkeys([path, sub_path + without_prefix])
-    return tuple(parse_url(root + path) for path in paths)
+    return tuple(parse_image_url(root + path) for path in paths)

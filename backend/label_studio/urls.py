@@ -10,7 +10,8 @@ from typing import Final
 import httpx
 
 from backend.errors import ImageRefused
-from backend.http import HostRule, NetworkScope, origin, parse_url, shorten
+from backend.http import HostRule, NetworkScope, origin, shorten
+from backend.label_studio.image_errors import parse_image_url
 from backend.types import LabelStudioAccess
 
 # Where a path that is a file of Label Studio begins, behind any sub-path.
@@ -51,7 +52,7 @@ def takes_token(url: httpx.URL, access: LabelStudioAccess) -> bool:
     """
     if access.url is None or not is_label_studio(url, access):
         return False
-    sub_path = parse_url(access.url).path.rstrip("/")
+    sub_path = parse_image_url(access.url).path.rstrip("/")
     return own_file(url.path[len(sub_path) :]) is not None
 
 
@@ -112,11 +113,11 @@ def network_scope(
 
 
 def _is_label_studio_origin(url: httpx.URL, access: LabelStudioAccess) -> bool:
-    return access.url is not None and origin(url) == origin(parse_url(access.url))
+    return access.url is not None and origin(url) == origin(parse_image_url(access.url))
 
 
 def _is_below(url: httpx.URL, place: str) -> bool:
-    home = parse_url(place)
+    home = parse_image_url(place)
     sub_path = home.path.rstrip("/")
     if origin(url) != origin(home) or not (url.path + "/").startswith(sub_path + "/"):
         return False

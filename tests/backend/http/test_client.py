@@ -1,261 +1,295 @@
-"""Limits of one exchange, seen through the fetcher: bytes, time, broken servers."""
-
-import itertools
-import threading
+import json
+import shutil
+import ssl
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backend.errors import ImageError, ImageTooLarge
-from backend.images import ImageFetcher
-from backend.types import LabelStudioAccess
-from tests.fetching import NOWHERE, PNG
-from tests.web_server import WebServer, running_web_server, send
-
-
-def test_fetch_stops_at_the_announced_length(
-    fetcher: ImageFetcher, foreign: WebServer
-) -> None:
-    url = foreign.serve("/a.png", headers={"Content-Length": "100001"})
-
-    with pytest.raises(ImageTooLarge, match=r"100,001 bytes.*100,000.*IMAGE_MAX_BYTES"):
-        fetcher.fetch(url, access=NOWHERE)
-
-
-def test_fetch_takes_exactly_the_limit_of_bytes(foreign: WebServer) -> None:
-    url = foreign.serve("/a.png", PNG)
-    hosts = ["127.0.0.1"]
-    enough = ImageFetcher(max_bytes=len(PNG), image_hosts=hosts)
-    short = ImageFetcher(max_bytes=len(PNG) - 1, image_hosts=hosts)
-
-    assert enough.fetch(url, access=NOWHERE).pixels.shape == (4, 6, 3)
-    with pytest.raises(ImageTooLarge):
-        short.fetch(url, access=NOWHERE)
-    enough.close()
-    short.close()
-
-
-def test_fetch_stops_a_stream_without_length_at_the_limit(
-    fetcher: ImageFetcher, foreign: WebServer
-) -> None:
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Connection", "close")
-        handler.end_headers()
-        while not foreign.stopped.is_set():
-            handler.wfile.write(bytes(10_000))
-
-    foreign.route("/a.png", endless)
-
-    with pytest.raises(ImageTooLarge, match="more than 100,000 bytes"):
-        fetcher.fetch(f"{foreign.url}/a.png", access=NOWHERE)
-
-
-@pytest.mark.parametrize("encoding", ["br", "GZIP", "aws-chunked, gzip"])
-def test_fetch_refuses_compression_that_it_did_not_ask_for(
-    fetcher: ImageFetcher, foreign: WebServer, encoding: str
-) -> None:
-    url = foreign.serve("/a.png", PNG, headers={"Content-Encoding": encoding})
-
-    with pytest.raises(ImageError, match=f"content encoding '{encoding.lower()}'"):
-        fetcher.fetch(url, access=NOWHERE)
-    assert foreign.seen[0].headers["accept-encoding"] == "identity"
-
-
-@pytest.mark.parametrize("encoding", ["identity", "aws-chunked", "utf-8", ""])
-def test_fetch_passes_over_content_encodings_that_browsers_pass_over(
-    fetcher: ImageFetcher, foreign: WebServer, encoding: str
-) -> None:
-    url = foreign.serve("/a.png", PNG, headers={"Content-Encoding": encoding})
-
-    assert fetcher.fetch(url, access=NOWHERE).pixels.shape == (4, 6, 3)
-
-
-@pytest.mark.parametrize(
-    "variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY", "all_proxy"]
+from backend.deadline import Deadline
+from backend.errors import (
+    HostOutOfScope,
+    HttpError,
+    HttpTimeout,
+    ResponseCompressed,
+    ResponseTooLarge,
 )
-def test_fetch_heeds_no_proxy_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-    foreign: WebServer,
-    label_studio: WebServer,
-    variable: str,
-) -> None:
-    monkeypatch.setenv(variable, label_studio.url)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
-    fetcher = ImageFetcher(timeout_s=5, image_hosts=["images.test"], resolve=here)
-    url = foreign.serve("/a.png", PNG).replace("127.0.0.1", "images.test")
+from backend.http import (
+    HttpClient,
+    NetworkScope,
+    Resolve,
+    Response,
+    basic_auth,
+    origin,
+    parse_url,
+    resolve_host,
+)
+from tests.web_server import WebServer, running_web_server
 
-    image = fetcher.fetch(url, access=NOWHERE)
-    with pytest.raises(ImageError):  # no TLS there
-        fetcher.fetch(url.replace("http", "https"), access=NOWHERE)
-    fetcher.close()
-
-    assert image.pixels.shape == (4, 6, 3)
-    assert foreign.seen[0].headers["host"] == f"images.test:{foreign.port}"
-    assert label_studio.seen == []
+pytestmark = pytest.mark.timeout(30)
 
 
 def here(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
+def send(
+    url: str,
+    *,
+    method: str = "GET",
+    resolve: Resolve = here,
+    trusted: ssl.SSLContext | None = None,
+    scope: NetworkScope = NetworkScope.PRIVATE,
+    limit_s: float = 5.0,
+    max_bytes: int = 1000,
+    **options: Any,
+) -> Response:
+    return HttpClient(resolve=resolve, trusted=trusted).send(
+        method,
+        parse_url(url),
+        scope=scope,
+        deadline=Deadline.after(limit_s, time.monotonic),
+        max_bytes=max_bytes,
+        **options,
+    )
+
+
 @pytest.fixture
-def hasty_fetcher() -> Iterator[ImageFetcher]:
-    fetcher = ImageFetcher(timeout_s=0.2, image_hosts=["127.0.0.1"])
-    yield fetcher
-    fetcher.close()
+def server() -> Iterator[WebServer]:
+    with running_web_server() as server:
+        yield server
 
 
-def test_fetch_gives_up_on_a_silent_server(
-    hasty_fetcher: ImageFetcher, foreign: WebServer
-) -> None:
-    foreign.route("/a.png", lambda handler: bool(foreign.stopped.wait(5)) and None)
+def test_send_takes_the_name_to_the_address_it_resolved(server: WebServer) -> None:
+    server.serve("/x%20y.png", b"body", headers={"X-One": "1"})
 
-    with pytest.raises(ImageError, match=r"within 0\.2 s.*FETCH_TIMEOUT_S"):
-        hasty_fetcher.fetch(f"{foreign.url}/a.png", access=NOWHERE)
+    response = send(f"http://a.org:{server.port}/x y.png?q=%2F")
 
-
-def drip(server: WebServer, head: bytes, endless: bytes) -> None:
-    """Let the server send `head` and then one byte after the other, for ever."""
-
-    def respond(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(head)
-        for byte in itertools.cycle(endless):
-            if server.stopped.wait(0.02):
-                return
-            handler.wfile.write(bytes([byte]))
-
-    server.route("/a.png", respond)
-
-
-HEADERS = b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.mark.timeout(30)
-@pytest.mark.parametrize(
-    ("head", "endless"),
-    [
-        pytest.param(b"", b"HTTP/1.1 200 OK", id="status-line"),
-        pytest.param(HEADERS, b"X-Filler: 1\r\n", id="headers"),
-        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="informational"),
-        pytest.param(HEADERS + b"Content-Length: 1000\r\n\r\n", b"x", id="body"),
-        pytest.param(
-            HEADERS + b"Transfer-Encoding: chunked\r\n\r\n",
-            b"1\r\nx\r\n",
-            id="chunks",
-        ),
-        pytest.param(
-            HEADERS + b"Transfer-Encoding: chunked\r\n\r\n",
-            b"0",
-            id="length-of-a-chunk",
-        ),
-        pytest.param(
-            HEADERS + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
-            b"X-Filler: 1\r\n",
-            id="trailers",
-        ),
-    ],
-)
-def test_fetch_gives_up_on_a_server_that_drips(
-    hasty_fetcher: ImageFetcher, foreign: WebServer, head: bytes, endless: bytes
-) -> None:
-    drip(foreign, head, endless)
-    started_s = time.monotonic()
-
-    with pytest.raises(ImageError):
-        hasty_fetcher.fetch(f"{foreign.url}/a.png", access=NOWHERE)
-    assert time.monotonic() - started_s < 2
+    assert (response.status, response.headers["x-one"]) == (200, "1")
+    assert response.body == b"body"
+    (seen,) = server.seen
+    assert seen.path == "/x%20y.png?q=%2F"
+    assert seen.headers["host"] == f"a.org:{server.port}"
 
 
 @pytest.mark.parametrize(
-    ("head", "endless"),
+    "address",
     [
-        pytest.param(HEADERS, b"X-Filler: 1\r\n", id="headers"),
-        pytest.param(HEADERS + b"Content-Length: 1000\r\n\r\n", b"x", id="body"),
+        "http://good.org:80@evil.org:{port}/",
+        "http://good.org\\@evil.org:{port}/",
+        "http://evil.org:{port}#@good.org/",
+        "http://evil.org:{port}?@good.org/",
+        "http://evil.org:{port}/\\@good.org",
+        "http://evil.org:{port}/http://good.org/",
+        "HTTP://EVIL.org:{port}/",
+        "http://bücher.de:{port}/",
+        "http://[::ffff:7f00:1]:{port}/",
+        "http://2130706433:{port}/",
+        "http://127.1:{port}/",
     ],
 )
-def test_fetch_names_the_time_limit_when_a_server_drips(
-    hasty_fetcher: ImageFetcher, foreign: WebServer, head: bytes, endless: bytes
+def test_send_connects_to_the_host_that_is_checked(
+    server: WebServer, address: str
 ) -> None:
-    drip(foreign, head, endless)
-
-    with pytest.raises(ImageError, match=r"within 0\.2 s.*FETCH_TIMEOUT_S"):
-        hasty_fetcher.fetch(f"{foreign.url}/a.png?sig=1", access=NOWHERE)
-
-
-def test_fetch_gives_up_on_a_name_that_is_looked_up_for_ever() -> None:
-    done = threading.Event()
+    url = address.format(port=server.port)
+    lookups: list[tuple[str, int]] = []
 
     def resolve(host: str, port: int) -> list[str]:
-        done.wait(20)
+        lookups.append((host, port))
         return ["127.0.0.1"]
 
-    fetcher = ImageFetcher(timeout_s=0.2, resolve=resolve)
-    started_s = time.monotonic()
-    try:
-        with pytest.raises(ImageError, match=r"within 0\.2 s.*FETCH_TIMEOUT_S"):
-            fetcher.fetch("http://slow.org/a.png", access=NOWHERE)
-    finally:
-        done.set()
-        fetcher.close()
+    send(url, resolve=resolve)
 
-    assert time.monotonic() - started_s < 2
+    (seen,) = server.seen
+    assert lookups == [origin(parse_url(url))[1:]]
+    assert seen.headers["host"] == parse_url(url).netloc.decode()
 
 
-def test_fetch_spends_one_time_limit_on_all_redirects(
-    hasty_fetcher: ImageFetcher, foreign: WebServer
+def test_send_refuses_before_it_connects(server: WebServer) -> None:
+    with pytest.raises(HostOutOfScope, match="outside of the public internet"):
+        send(f"http://a.org:{server.port}/x", scope=NetworkScope.PUBLIC)
+
+    assert server.seen == []
+
+
+def test_send_resolves_and_checks_every_request_anew(server: WebServer) -> None:
+    answers = iter([["127.0.0.1"], ["169.254.169.254"]])
+    client = HttpClient(resolve=lambda *_: next(answers))
+    url = parse_url(f"http://a.org:{server.port}/")
+
+    def ask() -> Response:
+        return client.send(
+            "GET",
+            url,
+            scope=NetworkScope.PRIVATE,
+            deadline=Deadline.after(5, time.monotonic),
+            max_bytes=0,
+        )
+
+    ask()
+    with pytest.raises(HostOutOfScope, match=r"169\.254\.169\.254"):
+        ask()
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("missing", ["scope", "deadline", "max_bytes"])
+def test_send_refuses_a_request_without_limits(server: WebServer, missing: str) -> None:
+    limits: dict[str, Any] = {
+        "scope": NetworkScope.PRIVATE,
+        "deadline": Deadline.after(5, time.monotonic),
+        "max_bytes": 0,
+    }
+    del limits[missing]
+
+    with pytest.raises(TypeError, match=missing):
+        HttpClient().send("GET", parse_url(server.url), **limits)
+    assert server.seen == []
+
+
+def test_send_asks_for_nothing_that_it_would_have_to_undo(server: WebServer) -> None:
+    send(server.serve("/a"))
+
+    headers = server.seen[0].headers
+    assert headers["accept-encoding"] == "identity"
+    assert headers["connection"] == "close"
+    assert not {"authorization", "cookie", "content-length"} & set(headers)
+
+
+def test_send_sends_json_as_utf8(server: WebServer) -> None:
+    send(server.serve("/a"), method="POST", json={"label": "Bär"})
+
+    (seen,) = server.seen
+    assert json.loads(seen.body) == {"label": "Bär"}
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["content-length"] == str(len('{"label":"Bär"}'.encode()))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_send_refuses_what_json_cannot_hold(server: WebServer, number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        send(server.url, method="POST", json=[number])
+    assert server.seen == []
+
+
+def test_send_sends_the_user_of_a_url_and_prefers_what_is_given(
+    server: WebServer,
 ) -> None:
-    def late(target: str) -> Callable[[BaseHTTPRequestHandler], None]:
-        def respond(handler: BaseHTTPRequestHandler) -> None:
-            foreign.stopped.wait(0.12)
-            send(handler, b"", status=302, headers={"Location": target})
+    url = server.serve("/a").replace("//", "//me:w%40rd@")
 
-        return respond
+    send(url)
+    send(url, headers={"Authorization": "Token t"})
 
-    foreign.route("/1", late("/2"))
-    foreign.route("/2", late("/3"))
-    foreign.serve("/3", PNG)
+    sent = [request.headers["authorization"] for request in server.seen]
+    assert sent == ["Basic bWU6d0ByZA==", "Token t"]
+    assert basic_auth("me", "w@rd") == sent[0]
 
-    with pytest.raises(ImageError, match=r"/2 did not arrive within 0\.2 s"):
-        hasty_fetcher.fetch(f"{foreign.url}/1", access=NOWHERE)
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_send_reads_the_body_of_a_refusal_only_when_told_to(
+    server: WebServer, status: int
+) -> None:
+    url = server.serve("/a", b"why not", status=status)
+
+    assert send(url, max_bytes=3).body == b""
+    assert send(url, reads_refusals=True).body == b"why not"
+
+
+def test_send_says_of_which_status_a_body_is_that_is_too_large(
+    server: WebServer,
+) -> None:
+    url = server.serve("/a", b"why not", status=404)
+
+    with pytest.raises(ResponseTooLarge, match="has 7 bytes; the limit is 6") as caught:
+        send(url, reads_refusals=True, max_bytes=6)
+    assert caught.value.status == 404
+
+
+def test_send_reads_no_body_that_is_compressed(server: WebServer) -> None:
+    url = server.serve("/a", b"x", headers={"Content-Encoding": "gzip"})
+
+    with pytest.raises(ResponseCompressed, match=r"'gzip', which was not asked for\.$"):
+        send(url)
+
+
+def test_send_names_the_time_that_was_granted(server: WebServer) -> None:
+    server.route("/a", lambda handler: bool(server.stopped.wait(5)) and None)
+
+    with pytest.raises(HttpTimeout, match=r"/a did not arrive within 0\.2 s\.$"):
+        send(f"{server.url}/a?sig=1", limit_s=0.2)
+
+
+def test_send_reports_a_refused_connection() -> None:
+    with running_web_server() as server:
+        url = server.url
+
+    with pytest.raises(HttpError, match=r"cannot be read: .*refused.*localhost is the"):
+        send(url)
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [
-        pytest.param(b"", id="hung-up"),
-        pytest.param(b"nonsense\r\n\r\n", id="not-http"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", id="bad-length"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
-            id="huge-length",
-        ),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", id="cut-body"),
-        pytest.param(b"HTTP/1.1 302 Go\r\nLocation: \xff\xfe\r\n\r\n", id="odd-bytes"),
-    ],
+    "raw", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"]
 )
-def test_fetch_turns_broken_http_into_an_image_error(
-    fetcher: ImageFetcher, foreign: WebServer, raw: bytes
-) -> None:
+def test_send_reports_broken_http(server: WebServer, raw: bytes) -> None:
     def respond(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(raw)
         handler.close_connection = True
 
-    foreign.route("/a.png", respond)
+    server.route("/", respond)
 
-    with pytest.raises(ImageError):
-        fetcher.fetch(f"{foreign.url}/a.png", access=NOWHERE)
+    with pytest.raises(HttpError, match="cannot be read"):
+        send(f"{server.url}/")
 
 
-def test_fetch_turns_a_refused_connection_into_an_image_error(
-    fetcher: ImageFetcher,
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificate and key of `a.test`, signed by itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path_factory.mktemp("tls") / "a.pem"
+    command = (
+        f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {file} -out {file}.crt"
+    )
+    names = ["-subj", "/CN=a.test", "-addext", "subjectAltName=DNS:a.test"]
+    subprocess.run([openssl, *command.split(), *names], check=True, capture_output=True)
+    with file.open("ab") as both:
+        both.write(Path(f"{file}.crt").read_bytes())
+    return file
+
+
+@pytest.fixture
+def tls_server(certificate: Path) -> Iterator[WebServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with running_web_server(context) as server:
+        server.serve("/a", b"secret")
+        yield server
+
+
+def test_send_checks_a_certificate_against_the_name(
+    tls_server: WebServer, certificate: Path
 ) -> None:
-    with running_web_server() as server:
-        url = server.url
-    access = LabelStudioAccess(url=url, from_environment=True)
+    trusting = ssl.create_default_context(cafile=str(certificate))
 
-    with pytest.raises(ImageError, match=r"cannot be read: .*localhost is the"):
-        fetcher.fetch("/data/a.png", access=access)
+    response = send(f"https://a.test:{tls_server.port}/a", trusted=trusting)
+    assert response.body == b"secret"
+    with pytest.raises(HttpError, match="Hostname mismatch"):
+        send(f"https://b.test:{tls_server.port}/a", trusted=trusting)
+
+
+def test_send_refuses_a_certificate_that_nobody_vouches_for(
+    tls_server: WebServer,
+) -> None:
+    with pytest.raises(HttpError, match=r"CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE"):
+        send(f"https://a.test:{tls_server.port}/a")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", [".a.test", "a" * 64 + ".test"])
+def test_send_reports_a_name_that_no_host_can_have(scheme: str, host: str) -> None:
+    with pytest.raises(HttpError, match="cannot be resolved"):
+        send(f"{scheme}://{host}/a", resolve=resolve_host)

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from backend.errors import ImageRefused
+from backend.errors import ImageRefused, InvalidUrl
 from backend.http.urls import HostRule, NetworkScope, parse_url, shorten
 from backend.label_studio import is_label_studio, network_scope, takes_token
 from backend.types import LabelStudioAccess
@@ -17,7 +17,7 @@ def rules(*texts: str) -> tuple[HostRule, ...]:
 
 @pytest.mark.parametrize("port", [0, 65536, 10**30])
 def test_parse_url_refuses_impossible_ports(port: int) -> None:
-    with pytest.raises(ImageRefused, match="ports go from 1 to 65535"):
+    with pytest.raises(InvalidUrl, match="ports go from 1 to 65535"):
         parse_url(f"http://host:{port}/a.png")
 
 

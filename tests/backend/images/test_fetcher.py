@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreadable
-from backend.http import Answer
+from backend.http import Response
 from backend.images.fetcher import ImageFetcher
 from backend.types import LabelStudioAccess
 from tests.fetching import NOWHERE, PNG, png
@@ -140,8 +140,8 @@ def bytes_held_by(error: BaseException | None) -> int:
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             for value in frame.f_locals.values():
-                if isinstance(value, bytes | bytearray | Answer):
-                    body = value.body if isinstance(value, Answer) else value
+                if isinstance(value, bytes | bytearray | Response):
+                    body = value.body if isinstance(value, Response) else value
                     largest = max(largest, len(body))
         error = error.__cause__ or error.__context__
     return largest

@@ -12,7 +12,7 @@ from PIL import Image
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageUnauthorized
-from backend.http import HttpClient, resolve_host
+from backend.http import HttpClient
 from backend.images import ImageFetcher
 from backend.label_studio.auth import TokenProvider
 from backend.types import LabelStudioAccess
@@ -304,8 +304,7 @@ def test_header_waits_for_the_exchange_of_another_thread_no_longer_than_it_may(
 
     label_studio.server.route(REFRESH, hold)
     access = label_studio.access(PERSONAL)
-    web = HttpClient(resolve=resolve_host)
-    desk = TokenProvider(web, time.monotonic)
+    desk = TokenProvider(HttpClient(), time.monotonic)
     patient, hasty = (Deadline.after(s, time.monotonic) for s in (20, 0.2))
     headers: list[str | None] = []
     thread = threading.Thread(
@@ -320,7 +319,6 @@ def test_header_waits_for_the_exchange_of_another_thread_no_longer_than_it_may(
     assert time.monotonic() - started_s < 2
     answered.set()
     thread.join()
-    web.close()
 
     assert headers == [f"Bearer {label_studio.issued[0]}"]
     assert label_studio.calls(REFRESH) == 1

@@ -65,6 +65,32 @@ def test_ask_follows_no_redirect(web: WebServer) -> None:
     assert len(web.seen) == 1
 
 
+def test_ask_says_that_an_answer_is_compressed(web: WebServer) -> None:
+    url = web.serve("/a", b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+    reply = ask("GET", url)
+
+    assert isinstance(reply, NoReply)
+    assert reply.cause == "other"
+    assert "encoding 'gzip', which was not asked for" in reply.reason
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_ask_heeds_no_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, web: WebServer, variable: str
+) -> None:
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
+
+    assert ask("GET", web.serve("/a", b"1")) == Reply(status=200, body=1)
+
+
+def test_ask_gives_no_reply_to_what_is_no_json(web: WebServer) -> None:
+    reply = ask("POST", web.url, body=[float("nan")])
+
+    assert isinstance(reply, NoReply)
+    assert web.seen == []
+
+
 def test_ask_names_a_port_where_nothing_listens() -> None:
     reply = ask("GET", f"http://127.0.0.1:{free_port()}/")
 
