@@ -52,21 +52,17 @@ def access(label_studio: WebServer) -> LabelStudioAccess:
 
 
 @pytest.fixture
-def fetcher(foreign: WebServer) -> Iterator[ImageFetcher]:
+def fetcher(foreign: WebServer) -> ImageFetcher:
     """A fetcher for which `foreign` is an allowed host, and no other is."""
-    fetcher = ImageFetcher(
+    return ImageFetcher(
         timeout_s=5, max_bytes=100_000, image_hosts=[f"127.0.0.1:{foreign.port}"]
     )
-    yield fetcher
-    fetcher.close()
 
 
 @pytest.fixture
-def open_fetcher() -> Iterator[ImageFetcher]:
+def open_fetcher() -> ImageFetcher:
     """A fetcher without IMAGE_HOSTS, as by default."""
-    fetcher = ImageFetcher(timeout_s=5)
-    yield fetcher
-    fetcher.close()
+    return ImageFetcher(timeout_s=5)
 
 
 @pytest.fixture

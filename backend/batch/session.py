@@ -2,10 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import redis
 from rich.console import Console
@@ -42,8 +42,7 @@ class Session:
     stop: threading.Event
 
     @classmethod
-    @contextmanager
-    def opened(cls, project_id: int) -> "Iterator[Session]":
+    def open(cls, project_id: int) -> Self:
         """Read the settings and the project.
 
         Raises:
@@ -55,20 +54,19 @@ class Session:
         _log_beside_the_bar()
         engine = build_engine(settings)
         stop = threading.Event()
-        with closing(LabelStudioClient(settings.label_studio)) as client:
-            tasks = ProjectTasks(client, project_id, retry_for_s=_PATIENCE_S, stop=stop)
-            # A Label Studio that is not there at the start is a mistake, mostly.
-            info = _facts(ProjectTasks(client, project_id, retry_for_s=0))
-            config = read_label_config(info.label_config, engine.predictor.defaults)
-            yield cls(
-                settings=settings,
-                engine=engine,
-                client=client,
-                tasks=tasks,
-                info=info,
-                version=engine.predictor.version_of(config.fingerprint),
-                stop=stop,
-            )
+        client = LabelStudioClient(settings.label_studio)
+        # A Label Studio that is not there at the start is a mistake, mostly.
+        info = _facts(ProjectTasks(client, project_id, retry_for_s=0))
+        config = read_label_config(info.label_config, engine.predictor.defaults)
+        return cls(
+            settings=settings,
+            engine=engine,
+            client=client,
+            tasks=ProjectTasks(client, project_id, retry_for_s=_PATIENCE_S, stop=stop),
+            info=info,
+            version=engine.predictor.version_of(config.fingerprint),
+            stop=stop,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +156,8 @@ def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> No
     Raises:
         WeightsNotFound: if the model cannot be loaded.
     """
-    with (
-        closing(LabelStudioClient(settings.label_studio)) as client,
-        closing(connect(settings)) as connection,
-    ):
+    client = LabelStudioClient(settings.label_studio)
+    with closing(connect(settings)) as connection:
         # Now, and not with the first job in hand: without Redis, or without a model,
         # there is none to take.
         connection.ping()

@@ -89,7 +89,8 @@ def command(
     it. Exit status: 0 all tasks have one, 1 some have none, 2 it cannot begin, 130 it
     was interrupted, or left to the workers.
     """
-    with explained(), Session.opened(project) as session:
+    with explained():
+        session = Session.open(project)
         if tab is not None and tasks is not None:
             raise SettingsError("--tab and --tasks cannot be given together.")
         if tab is not None:

@@ -60,11 +60,11 @@ def _all_checks(
     yield from _guard("listening", check_listening(settings))
     with contextlib.ExitStack() as opened:
         client = yield from _open_label_studio(
-            settings, opened, is_needed=project_id is not None
+            settings, is_needed=project_id is not None
         )
         project = yield from _guard("project", find_project(client, project_id))
         no_project = why_no_project(client, project_id)
-        fetcher = opened.enter_context(contextlib.closing(image_fetcher(settings)))
+        fetcher = image_fetcher(settings)
         build = functools.cache(
             lambda: _open_annotator(settings, opened, folder, fetcher)
         )
@@ -119,16 +119,13 @@ def _check_workers(settings: Settings, build: Callable[[], Predictor]) -> Check[
 
 
 def _open_label_studio(
-    settings: Settings, opened: contextlib.ExitStack, *, is_needed: bool
+    settings: Settings, *, is_needed: bool
 ) -> Check[LabelStudioClient | None]:
     """Check address and token; returns a client only if both are good."""
     is_there = yield from _guard(
         "Label Studio", check_address(settings, is_needed=is_needed)
     )
-    client = None
-    if is_there:
-        client = LabelStudioClient(settings.label_studio)
-        opened.enter_context(contextlib.closing(client))
+    client = LabelStudioClient(settings.label_studio) if is_there else None
     is_open = yield from _guard(
         "token", check_token(settings, client, is_needed=is_needed)
     )

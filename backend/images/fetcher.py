@@ -79,7 +79,7 @@ class ImageFetcher:
             max_pixels: largest rows times columns.
             timeout_s: for one image, its redirects and token included.
             max_redirects: how many are followed for one image.
-            formats: allowed kinds of files, some of `image_decoding.IMAGE_FORMATS`.
+            formats: allowed kinds of files, some of `IMAGE_FORMATS`.
             image_hosts: `host`, `host:port` or `*.suffix`: the only hosts to read
                 from besides Label Studio, private ones included. Empty: any
                 public host.
@@ -109,16 +109,13 @@ class ImageFetcher:
         self._tokens = TokenProvider(self._http, clock, self._image_hosts)
         self._slow_hosts = HostCircuitBreakers(clock)
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def fetch(
         self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
     ) -> FetchedImage:
         """Read one image.
 
         The token of `access` goes to files below `access.url` and nowhere else.
-        `access` also widens where images may be, see `addresses.network_scope`.
+        `access` also widens where images may be, see `network_scope`.
 
         Args:
             address: a path on Label Studio, an http(s) address, a data: URI, or,

@@ -127,9 +127,6 @@ class LabelStudioClient:
         self.access = access
         self._tokens = TokenProvider(HttpClient(), time.monotonic)
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def get(
         self, path: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> Reply | NoReply:

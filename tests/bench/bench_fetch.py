@@ -82,7 +82,6 @@ def _predict(n_tasks: int, latency_s: float, model_s: float) -> float:
         start = perf_counter()
         answers = predictor.predict(request, LabelStudioAccess(url=None))
         spent = perf_counter() - start
-        fetcher.close()
     if not all(answers):
         raise SystemExit("some tasks have no prediction")
     return spent

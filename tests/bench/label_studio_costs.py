@@ -7,7 +7,6 @@ on there.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -115,24 +114,24 @@ def _costs(
     access = LabelStudioAccess(
         url=server.url, token=server.legacy_token, from_environment=True
     )
-    with closing(LabelStudioClient(access)) as client:
-        tasks = ProjectTasks(client, project_id, retry_for_s=0)
-        version = "diffsegmenter-bench"
-        page = tasks.tasks_without(version)
-        ids = iter(page.task_ids)
-        bulks = [[next(ids) for _ in range(BULK)] for _ in range(_ROUNDS)]
-        result = _result()
-        rows = iter(
-            [{**result, "task": task_id, "model_version": version} for task_id in bulk]
-            for bulk in bulks
-        )
-        return Costs(
-            n_tasks=n_tasks,
-            has_flag=has_flag,
-            page_s=_median_s(lambda: tasks.tasks_without(version)),
-            store_s=_median_s(lambda: tasks.store(next(rows))),
-            look_s=_median_s(lambda: tasks.prediction_summaries(bulks[0], version)),
-        )
+    client = LabelStudioClient(access)
+    tasks = ProjectTasks(client, project_id, retry_for_s=0)
+    version = "diffsegmenter-bench"
+    page = tasks.tasks_without(version)
+    ids = iter(page.task_ids)
+    bulks = [[next(ids) for _ in range(BULK)] for _ in range(_ROUNDS)]
+    result = _result()
+    rows = iter(
+        [{**result, "task": task_id, "model_version": version} for task_id in bulk]
+        for bulk in bulks
+    )
+    return Costs(
+        n_tasks=n_tasks,
+        has_flag=has_flag,
+        page_s=_median_s(lambda: tasks.tasks_without(version)),
+        store_s=_median_s(lambda: tasks.store(next(rows))),
+        look_s=_median_s(lambda: tasks.prediction_summaries(bulks[0], version)),
+    )
 
 
 def _median_s(use: Callable[[], Any]) -> float:

@@ -66,8 +66,7 @@ def _parts(batch: Batch) -> Iterator[tuple[Settings, Engine, LabelStudioClient]]
     """What a worker is made of, here."""
     settings = Settings.from_env(batch.environment)
     engine = build_engine(settings, load=ColourSegmenter)
-    with closing(LabelStudioClient(settings.label_studio)) as client:
-        yield settings, engine, client
+    yield settings, engine, LabelStudioClient(settings.label_studio)
     engine.cache.close()
 
 

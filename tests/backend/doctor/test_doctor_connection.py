@@ -66,7 +66,6 @@ def check(
             expected_version=lambda: expected_version,
         )
     )
-    client.close()
     by_subject: dict[str, list[Finding]] = {}
     for finding in found:
         by_subject.setdefault(finding.subject, []).append(finding)
@@ -194,7 +193,6 @@ def test_the_address_to_enter_is_not_localhost_for_a_label_studio_elsewhere(
     )
 
     found, _ = outcome(check_connection(elsewhere, client, PROJECT))
-    client.close()
 
     assert found[-1].remedy is not None
     assert "http://ADDRESS:9999" in found[-1].remedy

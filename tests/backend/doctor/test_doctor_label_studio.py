@@ -46,7 +46,6 @@ def check_with_token(web: WebServer, token: str = TOKEN) -> tuple[Finding, bool]
     given = settings(LABEL_STUDIO_URL=web.url, LABEL_STUDIO_API_KEY=token)
     client = LabelStudioClient(given.label_studio)
     (finding,), is_open = outcome(check_token(given, client, is_needed=True))
-    client.close()
     return finding, is_open
 
 
@@ -290,6 +289,5 @@ def test_check_token_never_takes_a_strange_answer_for_consent(
 def test_client_of_speaks_for_the_token(web: WebServer) -> None:
     client = client_of(web)
     client.get(WHO_AM_I)
-    client.close()
 
     assert web.seen[0].headers["authorization"] == f"Token {TOKEN}"

@@ -36,7 +36,6 @@ def web() -> Iterator[WebServer]:
 def find(web: WebServer, project_id: int | None) -> tuple[Finding, Project | None]:
     client = client_of(web)
     (finding,), project = outcome(find_project(client, project_id))
-    client.close()
     return finding, project
 
 
@@ -44,9 +43,7 @@ def ask_for_task(
     web: WebServer, project: Project = PROJECT, task_id: int | None = None
 ) -> Any:
     client = client_of(web)
-    found = first_task(client, project, task_id)
-    client.close()
-    return found
+    return first_task(client, project, task_id)
 
 
 def test_find_project_reads_what_later_checks_need(web: WebServer) -> None:
@@ -189,7 +186,6 @@ def test_why_no_project_tells_apart_what_was_not_asked_and_not_found(
         why_no_project(client, 77),
         why_no_project(None, 77),
     ]
-    client.close()
 
     assert reasons == [
         "no project is chosen with --project",

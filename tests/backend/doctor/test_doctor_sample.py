@@ -54,12 +54,9 @@ def read(
 ) -> tuple[list[Finding], Task | None]:
     serve_json(web, "/api/tasks", {"tasks": [{"id": 3, "data": data}]})
     client, fetcher = client_of(web), ImageFetcher(timeout_s=5)
-    result = outcome(
+    return outcome(
         check_sample(client, project, config_of(project), fetcher, task_id=None)
     )
-    fetcher.close()
-    client.close()
-    return result
 
 
 def predict(
@@ -154,8 +151,6 @@ def test_check_sample_reports_a_project_without_tasks(web: WebServer) -> None:
     (finding,), task = outcome(
         check_sample(client, PROJECT, config_of(PROJECT), fetcher, task_id=9)
     )
-    fetcher.close()
-    client.close()
 
     assert task is None
     assert finding.seen == "project 7 cannot be tried: it has no task 9"
@@ -165,8 +160,6 @@ def test_check_sample_is_skipped_without_a_config(web: WebServer) -> None:
     client, fetcher = client_of(web), ImageFetcher()
 
     (finding,), _ = outcome(check_sample(client, PROJECT, None, fetcher, task_id=None))
-    fetcher.close()
-    client.close()
 
     assert finding.level == "skipped"
     assert web.seen == []

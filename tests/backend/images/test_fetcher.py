@@ -50,7 +50,6 @@ def test_fetch_refuses_too_many_pixels_and_names_the_address(
 
     with pytest.raises(ImageTooLarge, match=r"/data/a\.png: .*6 x 4; the limit is 23"):
         fetcher.fetch("/data/a.png?x=secret", access=access)
-    fetcher.close()
 
 
 def test_fetch_refuses_a_format_that_is_not_allowed_and_names_the_address(
@@ -64,7 +63,6 @@ def test_fetch_refuses_a_format_that_is_not_allowed_and_names_the_address(
         match=r"^/data/a\.png: The image is a PNG file; IMAGE_FORMATS allows JPEG, WE",
     ):
         fetcher.fetch("/data/a.png?x=secret", access=access)
-    fetcher.close()
 
 
 def test_fetcher_refuses_formats_that_nobody_can_read() -> None:

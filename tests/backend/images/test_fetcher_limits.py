@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -33,8 +33,6 @@ def test_fetch_takes_exactly_the_limit_of_bytes(foreign: WebServer) -> None:
     assert enough.fetch(url, access=NOWHERE).pixels.shape == (4, 6, 3)
     with pytest.raises(ImageTooLarge):
         short.fetch(url, access=NOWHERE)
-    enough.close()
-    short.close()
 
 
 def test_fetch_stops_a_stream_without_length_at_the_limit(
@@ -91,7 +89,6 @@ def test_fetch_heeds_no_proxy_of_the_environment(
     image = fetcher.fetch(url, access=NOWHERE)
     with pytest.raises(ImageError):  # no TLS there
         fetcher.fetch(url.replace("http", "https"), access=NOWHERE)
-    fetcher.close()
 
     assert image.pixels.shape == (4, 6, 3)
     assert foreign.seen[0].headers["host"] == f"images.test:{foreign.port}"
@@ -103,10 +100,8 @@ def here(host: str, port: int) -> list[str]:
 
 
 @pytest.fixture
-def hasty_fetcher() -> Iterator[ImageFetcher]:
-    fetcher = ImageFetcher(timeout_s=0.2, image_hosts=["127.0.0.1"])
-    yield fetcher
-    fetcher.close()
+def hasty_fetcher() -> ImageFetcher:
+    return ImageFetcher(timeout_s=0.2, image_hosts=["127.0.0.1"])
 
 
 def test_fetch_gives_up_on_a_silent_server(
@@ -200,7 +195,6 @@ def test_fetch_gives_up_on_a_name_that_is_looked_up_for_ever() -> None:
             fetcher.fetch("http://slow.org/a.png", access=NOWHERE)
     finally:
         done.set()
-        fetcher.close()
 
     assert time.monotonic() - started_s < 2
 

@@ -88,7 +88,6 @@ def test_fetch_reads_no_shared_file_for_another_host(
     url = f"http://images.test:{foreign.port}/data/local-files/?d=set%201/a%20b.png"
 
     assert sharing.fetch(url, access=access).pixels.shape == (4, 9, 3)
-    sharing.close()
 
 
 def test_fetch_reads_no_shared_file_unless_told_to(

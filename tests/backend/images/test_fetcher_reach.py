@@ -61,7 +61,6 @@ def test_fetch_reads_a_learned_label_studio_with_its_own_token_at_the_checked_ad
     )
 
     fetcher.fetch("/data/upload/1/a.png", access=access)
-    fetcher.close()
 
     (request,) = label_studio.seen
     assert request.headers["host"] == f"ls.test:{label_studio.port}"
@@ -78,7 +77,6 @@ def test_fetch_refuses_a_metadata_service_whoever_sends_setup(address: str) -> N
 
     with pytest.raises(ImageRefused, match=address):
         fetcher.fetch("/data/upload/1/a.png", access=access)
-    fetcher.close()
 
 
 PERSONAL = "a." + base64.urlsafe_b64encode(b'{"token_type": "refresh"}').decode() + ".b"
@@ -98,7 +96,6 @@ def test_fetch_refuses_a_private_label_studio_of_an_untrusted_setup(
         r"(?=.*BASIC_AUTH_USER and BASIC_AUTH_PASS)",
     ):
         fetcher.fetch("/data/upload/1/a.png", access=access)
-    fetcher.close()
 
     assert label_studio.seen == []
 
@@ -112,7 +109,6 @@ def test_fetch_reads_a_learned_label_studio_that_image_hosts_names(
     access = LabelStudioAccess(url=label_studio.url, token=PERSONAL)
 
     fetcher.fetch("/data/upload/1/a.png", access=access)
-    fetcher.close()
 
     assert label_studio.seen[1].headers["authorization"] == "Bearer fresh"
 
@@ -133,7 +129,6 @@ def test_fetch_refuses_a_redirect_to_a_name_that_resolves_to_a_private_address(
         ImageRefused, match=r"'innocent\.org' has the address 10\.1\.2\.3"
     ) as caught:
         fetcher.fetch("/a.png", access=access)
-    fetcher.close()
 
     assert "s3cret" not in str(caught.value)
 
@@ -161,7 +156,6 @@ def test_fetch_says_which_host_of_signed_addresses_to_allow(
 
     with pytest.raises(ImageRefused, match=f"(?i)add {entry} (there|to IMAGE_HOSTS)"):
         fetcher.fetch("s3://b/a.png", access=access, task_id=7)
-    fetcher.close()
 
 
 def test_fetch_follows_a_signed_address_to_a_private_host_that_is_named(
@@ -177,7 +171,6 @@ def test_fetch_follows_a_signed_address_to_a_private_host_that_is_named(
     label_studio.redirect("/tasks/7/presign/", signed, 303)
 
     image = fetcher.fetch("s3://b/a.png", access=access, task_id=7)
-    fetcher.close()
 
     assert image.pixels.shape == (4, 6, 3)
     assert foreign.seen[0].headers["host"] == f"minio:{foreign.port}"

@@ -150,7 +150,6 @@ def test_fetch_follows_as_many_redirects_as_it_may_and_no_more(
     ):
         fetcher.fetch(f"/{most + 1}", access=access)
     assert len(label_studio.seen) == 2 * (most + 1)
-    fetcher.close()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import httpx
@@ -160,10 +159,8 @@ def test_hosts_that_timed_out_longest_ago_are_forgotten_when_they_are_many(
 
 
 @pytest.fixture
-def hasty(foreign: WebServer) -> Iterator[ImageFetcher]:
-    fetcher = ImageFetcher(timeout_s=0.3, image_hosts=["127.0.0.1"])
-    yield fetcher
-    fetcher.close()
+def hasty(foreign: WebServer) -> ImageFetcher:
+    return ImageFetcher(timeout_s=0.3, image_hosts=["127.0.0.1"])
 
 
 def hang(server: WebServer, *paths: str) -> None:

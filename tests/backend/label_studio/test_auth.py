@@ -83,10 +83,8 @@ def label_studio(server: WebServer) -> LabelStudio:
 
 
 @pytest.fixture
-def fetcher(clock: Clock) -> Iterator[ImageFetcher]:
-    fetcher = ImageFetcher(timeout_s=5, clock=clock)
-    yield fetcher
-    fetcher.close()
+def fetcher(clock: Clock) -> ImageFetcher:
+    return ImageFetcher(timeout_s=5, clock=clock)
 
 
 def test_fetch_sends_a_legacy_token_as_it_is(

@@ -173,7 +173,6 @@ def test_client_sends_a_legacy_token_as_it_is(web: WebServer) -> None:
     )
 
     reply = client.get("/api/x")
-    client.close()
 
     assert reply == Reply(status=200, body=[1])
     assert web.seen[0].headers["authorization"] == f"Token {TOKEN}"
@@ -188,7 +187,6 @@ def test_client_exchanges_a_personal_access_token_once(web: WebServer) -> None:
 
     client.get("/api/x")
     client.post("/api/x", {"a": 1})
-    client.close()
 
     paths = [request.path for request in web.seen]
     assert paths == ["/api/token/refresh/", "/api/x", "/api/x"]
@@ -203,7 +201,6 @@ def test_client_says_that_a_personal_access_token_is_refused(web: WebServer) -> 
     )
 
     reply = client.get("/api/x")
-    client.close()
 
     assert isinstance(reply, NoReply)
     assert reply.cause == "token"
@@ -220,7 +217,6 @@ def test_client_waits_as_long_as_a_call_may_take(web: WebServer) -> None:
 
     assert isinstance(client.get("/api/x", timeout_s=0.2), NoReply)
     assert isinstance(client.get("/api/x", timeout_s=5), Reply)
-    client.close()
 
 
 def test_client_deletes_with_its_token() -> None:
@@ -229,7 +225,6 @@ def test_client_deletes_with_its_token() -> None:
         client = studio.client()
 
         replies = [client.delete(f"/api/predictions/{prediction_id}") for _ in range(2)]
-        client.close()
 
     assert [reply.status for reply in replies if isinstance(reply, Reply)] == [204, 404]
     assert studio.predictions == {}
@@ -245,7 +240,6 @@ def test_client_asks_once_more_with_a_new_access_token_and_not_again(
     )
 
     reply = client.post("/api/x", {})
-    client.close()
 
     assert isinstance(reply, Reply)
     assert reply.reason == "status 401: Given token not valid"
@@ -264,7 +258,6 @@ def test_client_does_not_repeat_what_is_refused_to_a_legacy_token(
     client = client_of(web)
 
     client.post("/api/x", {})
-    client.close()
 
     assert len(web.seen) == 1
 

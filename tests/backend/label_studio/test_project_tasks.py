@@ -1,7 +1,6 @@
 import itertools
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -32,10 +31,8 @@ def project_id(studio: LabelStudioStandIn) -> int:
 
 
 @pytest.fixture
-def tasks(studio: LabelStudioStandIn, project_id: int) -> Iterator[ProjectTasks]:
-    client = studio.client()
-    yield ProjectTasks(client, project_id, retry_for_s=20)
-    client.close()
+def tasks(studio: LabelStudioStandIn, project_id: int) -> ProjectTasks:
+    return ProjectTasks(studio.client(), project_id, retry_for_s=20)
 
 
 def impatient(studio: LabelStudioStandIn, project_id: int) -> ProjectTasks:
@@ -381,7 +378,6 @@ def test_a_personal_access_token_is_exchanged_anew_when_its_access_ends(
     tasks.store([row(task_id)])
     studio.end_access_tokens()
     tasks.remove(prediction_id)
-    client.close()
 
     assert len(studio.versions_of(task_id)) == 1
     assert studio.n_requests("POST", "/api/token/refresh/") == 3
@@ -397,7 +393,6 @@ def test_a_personal_access_token_is_exchanged_when_label_studio_is_back(
     studio.lose_requests(path_part="/api/token/")
 
     assert tasks.info().title == "pictures"
-    client.close()
 
 
 def test_a_revoked_personal_access_token_is_refused_at_once(
@@ -409,7 +404,6 @@ def test_a_revoked_personal_access_token_is_refused_at_once(
 
     with pytest.raises(LabelStudioRefusal, match="revoked") as caught:
         tasks.info()
-    client.close()
 
     assert caught.value.status == 401
     assert len(studio.seen) == 1
