@@ -77,13 +77,11 @@ def server() -> Iterator[WebServer]:
 
 
 @pytest.fixture
-def server_fetcher(server: WebServer) -> Iterator[ImageFetcher]:
+def server_fetcher(server: WebServer) -> ImageFetcher:
     """A fetcher that may read from `server`."""
-    reader = ImageFetcher(
+    return ImageFetcher(
         timeout_s=5, max_bytes=200_000, image_hosts=[f"127.0.0.1:{server.port}"]
     )
-    yield reader
-    reader.close()
 
 
 @pytest.fixture

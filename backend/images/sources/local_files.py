@@ -14,6 +14,11 @@ from typing import Final
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused, ImageTooLarge
+from backend.images.source import ImageRequest, SourceLimits
+from backend.label_studio import local_file
+
+# What is not in the folder is asked from Label Studio.
+ORDER: Final = 2
 
 _PIECE_BYTES: Final = 1024 * 1024
 _LONGEST_SHOWN: Final = 120
@@ -22,6 +27,13 @@ _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOE
 # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+
+
+def open_source(limits: SourceLimits) -> "LocalFiles | None":
+    """See `open_sources`."""
+    if limits.local_files_root is None:
+        return None
+    return LocalFiles(limits.local_files_root, max_bytes=limits.max_bytes)
 
 
 class LocalFiles:
@@ -41,7 +53,12 @@ class LocalFiles:
                 f"holds images only"
             )
 
-    def read(self, path: str, deadline: Deadline) -> bytes | None:
+    def read(self, request: ImageRequest) -> bytes | None:
+        """See `Source`; None for a file that is not in the folder, as well."""
+        path = local_file(request.address, request.access)
+        return None if path is None else self.read_file(path, request.deadline)
+
+    def read_file(self, path: str, deadline: Deadline) -> bytes | None:
         """Read one file.
 
         Args:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused, ImageTooLarge
-from backend.images.local_files import LocalFiles
+from backend.images.sources.local_files import LocalFiles
 from tests.clock import Clock
 from tests.fetching import PNG, SECRET
 
@@ -46,7 +46,7 @@ def deadline(clock: Clock) -> Deadline:
 def test_read_finds_a_file_by_every_spelling_that_label_studio_takes(
     files: LocalFiles, deadline: Deadline, path: str
 ) -> None:
-    assert files.read(path, deadline) == PNG
+    assert files.read_file(path, deadline) == PNG
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_read_finds_a_file_by_every_spelling_that_label_studio_takes(
 def test_read_answers_none_for_what_is_not_there(
     files: LocalFiles, deadline: Deadline, path: str
 ) -> None:
-    assert files.read(path, deadline) is None
+    assert files.read_file(path, deadline) is None
 
 
 def test_read_answers_none_while_the_root_is_not_mounted(
@@ -63,12 +63,12 @@ def test_read_answers_none_while_the_root_is_not_mounted(
 ) -> None:
     files = LocalFiles(tmp_path / "later", max_bytes=100)
 
-    before = files.read("a.png", deadline)
+    before = files.read_file("a.png", deadline)
     (tmp_path / "later").mkdir()
     (tmp_path / "later" / "a.png").write_bytes(b"x")
 
     assert before is None
-    assert files.read("a.png", deadline) == b"x"
+    assert files.read_file("a.png", deadline) == b"x"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_read_refuses_every_way_out_of_the_root(
     (root / "set 1" / "to-nothing.png").symlink_to("../../gone")
 
     with pytest.raises(ImageRefused, match="leads out") as caught:
-        files.read(path, deadline)
+        files.read_file(path, deadline)
 
     message = str(caught.value)
     assert repr(path) in message
@@ -111,8 +111,8 @@ def test_read_follows_links_within_the_root_and_a_root_that_is_a_link(
     (root.parent / "mount").symlink_to(root)
     files = LocalFiles(root.parent / "mount", max_bytes=100_000)
 
-    assert files.read("link.png", deadline) == PNG
-    assert files.read("set 2/a b.png", deadline) == PNG
+    assert files.read_file("link.png", deadline) == PNG
+    assert files.read_file("set 2/a b.png", deadline) == PNG
 
 
 def test_read_reads_what_the_users_own_folders_let_pass_but_not_list(
@@ -120,7 +120,7 @@ def test_read_reads_what_the_users_own_folders_let_pass_but_not_list(
 ) -> None:
     (root / "set 1").chmod(0o311)
 
-    assert files.read("set 1/a b.png", deadline) == PNG
+    assert files.read_file("set 1/a b.png", deadline) == PNG
 
 
 def bind_socket(path: Path) -> None:
@@ -145,12 +145,12 @@ def test_read_refuses_what_is_no_regular_file_without_waiting_for_it(
     make(root / "odd.png")
 
     with pytest.raises(ImageRefused, match=r"'odd\.png'.* is a folder, pipe or device"):
-        files.read("odd.png", deadline)
+        files.read_file("odd.png", deadline)
 
 
 def test_read_refuses_the_root_itself(files: LocalFiles, deadline: Deadline) -> None:
     with pytest.raises(ImageRefused, match="is a folder"):
-        files.read(".", deadline)
+        files.read_file(".", deadline)
 
 
 def test_read_refuses_a_link_that_leads_to_itself(
@@ -159,21 +159,21 @@ def test_read_refuses_a_link_that_leads_to_itself(
     (root / "loop.png").symlink_to("loop.png")
 
     with pytest.raises(ImageError, match=r"loop\.png.*cannot be read: Too many levels"):
-        files.read("loop.png", deadline)
+        files.read_file("loop.png", deadline)
 
 
 def test_read_refuses_a_zero_byte(files: LocalFiles, deadline: Deadline) -> None:
     with pytest.raises(ImageRefused, match="zero byte"):
-        files.read("a\0.png", deadline)
+        files.read_file("a\0.png", deadline)
 
 
 def test_read_takes_exactly_the_limit_of_bytes(root: Path, deadline: Deadline) -> None:
     enough = LocalFiles(root, max_bytes=len(PNG))
     short = LocalFiles(root, max_bytes=len(PNG) - 1)
 
-    assert enough.read("set 1/a b.png", deadline) == PNG
+    assert enough.read_file("set 1/a b.png", deadline) == PNG
     with pytest.raises(ImageTooLarge, match=f"{len(PNG)} bytes.*IMAGE_MAX_BYTES"):
-        short.read("set 1/a b.png", deadline)
+        short.read_file("set 1/a b.png", deadline)
 
 
 def test_read_stops_at_the_limit_in_a_file_that_grows_or_hides_its_size(
@@ -183,7 +183,7 @@ def test_read_stops_at_the_limit_in_a_file_that_grows_or_hides_its_size(
     files = LocalFiles(Path("/proc/self"), max_bytes=10)
 
     with pytest.raises(ImageTooLarge, match="more than 10 bytes"):
-        files.read("status", deadline)
+        files.read_file("status", deadline)
 
 
 def test_read_gives_up_at_the_deadline(
@@ -194,7 +194,7 @@ def test_read_gives_up_at_the_deadline(
     clock.now += 6
 
     with pytest.raises(ImageError, match=r"large\.png.*within 5 s.*FETCH_TIMEOUT_S"):
-        files.read("large.png", deadline)
+        files.read_file("large.png", deadline)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
@@ -202,7 +202,7 @@ def test_read_explains_a_file_that_cannot_be_read(deadline: Deadline) -> None:
     files = LocalFiles(Path("/proc/self"), max_bytes=100_000)
 
     with pytest.raises(ImageError, match=r"'mem'.*cannot be read: Input/output error"):
-        files.read("mem", deadline)
+        files.read_file("mem", deadline)
 
 
 @contextlib.contextmanager
@@ -230,7 +230,7 @@ def test_read_explains_a_file_without_permission(deadline: Deadline) -> None:
             without_the_powers_of_root(),
             pytest.raises(ImageError, match=r"'a b.png'.*Permission denied.*Let the"),
         ):
-            files.read("a b.png", deadline)
+            files.read_file("a b.png", deadline)
 
 
 def test_read_opens_no_file_outside_while_links_are_swapped_in(
@@ -253,7 +253,7 @@ def test_read_opens_no_file_outside_while_links_are_swapped_in(
     found = set()
     for _ in range(3000):
         try:
-            found.add(files.read("set 1/a b.png", deadline))
+            found.add(files.read_file("set 1/a b.png", deadline))
         except ImageError:
             found.add(None)
     stop.set()
@@ -282,7 +282,7 @@ def test_read_gives_the_secret_for_no_path(
     files: LocalFiles, deadline: Deadline, parts: list[str]
 ) -> None:
     with contextlib.suppress(ImageRefused):
-        assert files.read("/".join(parts), deadline) != SECRET
+        assert files.read_file("/".join(parts), deadline) != SECRET
 
 
 # With the fetcher before it.
