@@ -32,7 +32,7 @@ _MOST_WAITING: Final = 20_000
 # New tasks that may wait here, as their numbers alone; who sends webhooks is not known.
 _MOST_NEW_WAITING: Final = 200_000
 # Nobody asks for results that come later than that.
-_AHEAD_LIMIT_S: Final = 3600.0
+_PRECOMPUTE_LIMIT_S: Final = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ class Backlog:
         with self._lock:
             return len(self._waiting) + len(self._new)
 
-    def compute_ahead(
+    def precompute(
         self,
         tasks: Sequence[Task],
         request: PredictRequest,
@@ -99,7 +99,7 @@ class Backlog:
             with self._lock:
                 self._waiting.discard(name(task))
 
-        self._pieces.put(lambda: self._compute_ahead(new, request, access, done))
+        self._pieces.put(lambda: self._precompute(new, request, access, done))
 
     def pre_annotate(self, project_id: int, task_ids: Sequence[int]) -> None:
         """Have predictions of these tasks stored; nothing without `work`."""
@@ -143,7 +143,7 @@ class Backlog:
             except Exception:
                 logger.exception("Unexpected error in background work.")
 
-    def _compute_ahead(
+    def _precompute(
         self,
         tasks: Sequence[Task],
         request: PredictRequest,
@@ -156,10 +156,10 @@ class Backlog:
             if access.from_environment and project_id and self._has_workers():
                 version = self.predictor.model_version(request.label_config)
                 ids = [task.id for task in tasks if task.id is not None]
-                self._hand_out(project_id, ids, version, stores=False)
+                self._enqueue(project_id, ids, version, stores=False)
                 return
             outcomes = self.predictor.predict_in_background(
-                tasks, request.label_config, access, limit_s=_AHEAD_LIMIT_S
+                tasks, request.label_config, access, limit_s=_PRECOMPUTE_LIMIT_S
             )
             for outcome in outcomes:
                 done(tasks[outcome.index])
@@ -182,7 +182,7 @@ class Backlog:
         )
         version = self.predictor.model_version(tasks.info().label_config)
         if self._has_workers():
-            self._hand_out(project_id, ids, version, stores=True)
+            self._enqueue(project_id, ids, version, stores=True)
             return
         run = LocalRun(
             work=self.work,
@@ -214,7 +214,7 @@ class Backlog:
         except redis.RedisError:
             return False
 
-    def _hand_out(
+    def _enqueue(
         self, project_id: int, ids: Sequence[int], version: str, *, stores: bool
     ) -> None:
         assert self.queue is not None

@@ -19,7 +19,7 @@ from queue import Empty, Full, Queue
 from typing import Any, Final
 
 from backend.batch.chunks import Chunk
-from backend.batch.duplicates import keep_one
+from backend.batch.duplicates import deduplicate
 from backend.errors import (
     BackendError,
     BadLabelConfig,
@@ -50,7 +50,7 @@ _AHEAD: Final = 2 * _BULK
 # A day: nothing here is in a hurry, and waiting needs a number.
 _NO_LIMIT_S: Final = 86_400.0
 # One prediction is at fault, or their sum is: each is tried alone.
-_ABOUT_CONTENT: Final = frozenset({400, 413, 422})
+_CONTENT_STATUSES: Final = frozenset({400, 413, 422})
 _GONE: Final = "The task is not in the project any more."
 _UNDRAWABLE: Final = "None of its regions is one that Label Studio takes."
 
@@ -239,7 +239,7 @@ class _Work:
         if not ids:
             return set()
         holding = self._tasks.prediction_summaries(list(ids), self._chunk.version)
-        keep_one(
+        deduplicate(
             self._tasks, self._chunk.version, holding, replaces=self._chunk.replaces
         )
         self.report(done=[task_id for task_id in ids if task_id in holding])
@@ -260,7 +260,7 @@ class _Work:
             self.report(done=[task.id])
             return None
         reason = "; ".join(map(_text_of, outcome.failures)) or _UNDRAWABLE
-        if any(map(_may_pass, outcome.failures)):
+        if any(map(_is_transient, outcome.failures)):
             self._retry[task.id] = reason
         else:
             self.report(failures={task.id: reason})
@@ -319,7 +319,7 @@ class _Work:
         try:
             self._tasks.store(list(rows.values()))
         except LabelStudioRefusal as refusal:
-            if refusal.status not in _ABOUT_CONTENT:
+            if refusal.status not in _CONTENT_STATUSES:
                 raise
             if len(rows) == 1:
                 self.report(failures=dict.fromkeys(rows, str(refusal)))
@@ -361,7 +361,7 @@ def _weight_bytes(row: Row) -> int:
     )
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether trying again may help: a slow or broken network, a full GPU, a bug."""
     if isinstance(error, ImageError):
         return isinstance(error, ImageTooSlow) or type(error) is ImageError

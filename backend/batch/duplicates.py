@@ -11,7 +11,7 @@ from backend.label_studio import PredictionSummary, ProjectTasks
 VERSION_PREFIX: Final = "diffsegmenter-"
 
 
-def keep_one(
+def deduplicate(
     tasks: ProjectTasks,
     version: str,
     prediction_summaries: Mapping[int, PredictionSummary],
@@ -42,7 +42,7 @@ def keep_one(
     return n_removed
 
 
-def remove_duplicates(tasks: ProjectTasks, version: str) -> int:
+def deduplicate_project(tasks: ProjectTasks, version: str) -> int:
     """Leave one prediction of the version per task of the project.
 
     Workers see to that as they store. What is left for the end is what was stored by a
@@ -56,7 +56,7 @@ def remove_duplicates(tasks: ProjectTasks, version: str) -> int:
         page = tasks.tasks_with_several(version, after_id=after_id)
         if not page.task_ids:
             return n_removed
-        n_removed += keep_one(
+        n_removed += deduplicate(
             tasks, version, tasks.prediction_summaries(page.task_ids, version)
         )
         after_id = page.task_ids[-1]

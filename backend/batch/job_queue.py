@@ -38,7 +38,7 @@ _READ_TIMEOUT_S: Final = 30.0
 _MOST_DEATHS: Final = 2
 _FAILED_KEPT_S: Final = 7 * 24 * 3600
 # Jobs that compute ahead for a request are worth nothing when nobody asks any more.
-_AHEAD_KEPT_S: Final = 3600
+_PRECOMPUTE_KEPT_S: Final = 3600
 _LOCK_S: Final = 10
 _JOBS_AT_ONCE: Final = 1000
 _ENDED: Final = frozenset(
@@ -204,7 +204,7 @@ class JobQueue:
             timeout=-1,
             result_ttl=0,
             failure_ttl=_FAILED_KEPT_S,
-            ttl=None if chunk.stores else _AHEAD_KEPT_S,
+            ttl=None if chunk.stores else _PRECOMPUTE_KEPT_S,
             retry=Retry(max=_MOST_DEATHS if len(chunk.task_ids) > 1 else 1),
             on_failure=Callback(_ABANDONED),
             description=what,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from backend.batch.duplicates import VERSION_PREFIX, remove_duplicates
+from backend.batch.duplicates import VERSION_PREFIX, deduplicate_project
 from backend.batch.progress_bar import print_failures
 from backend.batch.runs import RunSpec, find_tasks
 from backend.batch.session import ERRORS, OUTPUT, RunOutcome, Session
@@ -21,7 +21,7 @@ def print_summary(
         write_failures(failures_file, outcome.failures)
     if outcome.is_detached:
         return True
-    n_duplicates = remove_duplicates(
+    n_duplicates = deduplicate_project(
         ProjectTasks(session.client, session.tasks.project_id, retry_for_s=60),
         session.version,
     )

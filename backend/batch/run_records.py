@@ -79,7 +79,7 @@ class RunRecords:
             )
             pipeline.set(_current_key(project_id), run_id)
             if before is not None:
-                _let_go(pipeline, before)
+                _expire(pipeline, before)
             pipeline.execute()
         return run_id
 
@@ -164,7 +164,7 @@ class RunRecords:
     def forget(self, run_id: str) -> None:
         """Keep a run that is over for a week only."""
         with self._client.pipeline() as pipeline:
-            _let_go(pipeline, run_id)
+            _expire(pipeline, run_id)
             pipeline.execute()
 
 
@@ -173,7 +173,7 @@ def jobs_key(run_id: str) -> str:
     return _key(run_id, "jobs")
 
 
-def _let_go(pipeline: Any, run_id: str) -> None:
+def _expire(pipeline: Any, run_id: str) -> None:
     for part in ("", "done", "failures", "jobs"):
         pipeline.expire(_key(run_id, part), _KEPT_S)
 

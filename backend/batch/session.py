@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 OUTPUT: Final = Console()
 ERRORS: Final = Console(stderr=True)
 
-_PATIENCE_S: Final = 180.0
+_RETRY_FOR_S: Final = 180.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +62,7 @@ class Session:
             settings=settings,
             engine=engine,
             client=client,
-            tasks=ProjectTasks(client, project_id, retry_for_s=_PATIENCE_S, stop=stop),
+            tasks=ProjectTasks(client, project_id, retry_for_s=_RETRY_FOR_S, stop=stop),
             info=info,
             version=engine.predictor.version_of(config.fingerprint),
             stop=stop,

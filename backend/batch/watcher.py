@@ -75,7 +75,7 @@ class RunWatcher:
         if self._broken is not None:
             raise self._broken
         if is_detached:
-            self._say_left()
+            self._print_detached()
         return RunOutcome(
             progress=self._progress,
             failures=self._run.records.failures(run_id),
@@ -163,7 +163,7 @@ class RunWatcher:
                     )
         return self._note
 
-    def _say_left(self) -> None:
+    def _print_detached(self) -> None:
         command = f"diffsegmenter preannotate --project {self._run.spec.project_id}"
         has_workers = self._noted_workers > 0
         ERRORS.print(

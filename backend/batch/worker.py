@@ -75,15 +75,15 @@ class WorkerContext:
                 by RQ's means, which finds its predictions stored.
         """
         started = self.clock()
-        run = _RunLasts(self.records, chunk.run_id, self.clock)
+        run = _RunIsActive(self.records, chunk.run_id, self.clock)
         if not run():
             self.queue.close(job_id, chunk.run_id)
             return
         reporter = _ProgressReporter(self.records, chunk)
         unfinished = self.work.run(chunk, reporter, run)
         if run():
-            self._put_back(chunk, unfinished, reporter)
-        reporter.tell_the_rest()
+            self._requeue(chunk, unfinished, reporter)
+        reporter.flush()
         self.queue.close(job_id, chunk.run_id)
         logger.info(
             "Project %s: %d of %d tasks in %.1f s.",
@@ -93,7 +93,7 @@ class WorkerContext:
             self.clock() - started,
         )
 
-    def _put_back(
+    def _requeue(
         self, chunk: Chunk, unfinished: Unfinished, reporter: "_ProgressReporter"
     ) -> None:
         if not chunk.stores:
@@ -116,7 +116,7 @@ class WorkerContext:
         )
 
 
-class _RunLasts:
+class _RunIsActive:
     """Whether a run has not been called off; asks Redis every few seconds."""
 
     def __init__(
@@ -158,7 +158,7 @@ class _ProgressReporter:
             )
             self._untold.append(report)
 
-    def tell_the_rest(self) -> None:
+    def flush(self) -> None:
         for report in self._untold:
             self._tell(report)
 
@@ -280,7 +280,7 @@ class ChunkWorker(SimpleWorker):
         # which it takes for a failure of this job (rq 3.0, `Execution.refresh`).
         self.connection.delete(job.execution_registry.key)
         execution = self.prepare_execution(job)
-        with _beating(lambda: self.maintain_heartbeats(job, execution)):
+        with _sending_heartbeats(lambda: self.maintain_heartbeats(job, execution)):
             self.perform_job(job, queue, execution)
         self.set_state(WorkerStatus.IDLE)
 
@@ -350,18 +350,18 @@ class _BriefOutages(logging.Filter):
 
 
 @contextmanager
-def _beating(beat: Callable[[], None]) -> Iterator[None]:
+def _sending_heartbeats(beat: Callable[[], None]) -> Iterator[None]:
     """Beat every few seconds, in another thread, while the block lasts."""
     ended = threading.Event()
 
-    def keep_beating() -> None:
+    def send_heartbeats() -> None:
         while not ended.wait(_HEARTBEAT_S):
             try:
                 beat()
             except redis.RedisError as error:
                 logger.warning("Heartbeat failed: %s", type(error).__name__)
 
-    thread = threading.Thread(target=keep_beating, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=send_heartbeats, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

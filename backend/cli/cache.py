@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from backend.cache import Cache, MemoryUsage
-from backend.cli.refusals import explained
+from backend.cli.refusals import exit_on_refusal
 from backend.engine import configure_logging, settings_cache
 from backend.settings import Settings
 
@@ -64,7 +64,7 @@ def _open_cache() -> Iterator[Cache]:
     """The cache of the environment's settings."""
     # What the store logs is meant for a backend, which goes on without it.
     configure_logging("CRITICAL")
-    with explained():
+    with exit_on_refusal():
         store = settings_cache(Settings.from_env())
     with closing(store):
         yield store

@@ -29,7 +29,7 @@ from backend.batch import (
     queue_of,
     write_failures,
 )
-from backend.cli.refusals import explained
+from backend.cli.refusals import exit_on_refusal
 from backend.errors import LabelStudioRefusal, SettingsError
 from backend.signals import shutdown_on_signals
 
@@ -89,7 +89,7 @@ def command(
     it. Exit status: 0 all tasks have one, 1 some have none, 2 it cannot begin, 130 it
     was interrupted, or left to the workers.
     """
-    with explained():
+    with exit_on_refusal():
         session = Session.open(project)
         if tab is not None and tasks is not None:
             raise SettingsError("--tab and --tasks cannot be given together.")

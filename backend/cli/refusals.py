@@ -12,7 +12,7 @@ from segmenter import SegmenterError
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def exit_on_refusal() -> Iterator[None]:
     """Turn what is refused into one red paragraph and an exit status."""
     try:
         yield

@@ -5,7 +5,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from rich.console import Console
 
-from backend.cli.refusals import explained
+from backend.cli.refusals import exit_on_refusal
 from backend.engine import configure_logging, settings_cache
 from backend.server import build_app, server_options
 from backend.settings import Settings
@@ -33,7 +33,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 def command() -> None:
     """Serve Label Studio. Everything is set by environment variables."""
-    with explained():
+    with exit_on_refusal():
         settings = Settings.from_env()
         # Asked here as well, so that a misspelt model stops the start, and so does
         # a REDIS_URL that redis-py alone can judge.

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from backend.batch import require, run_worker
-from backend.cli.refusals import explained
+from backend.cli.refusals import exit_on_refusal
 from backend.engine import build_engine, configure_logging
 from backend.settings import Settings
 
@@ -21,7 +21,7 @@ def command(
     LABEL_STUDIO_API_KEY must be set. SIGTERM or Ctrl-C ends it after the images at
     hand; what it had not begun goes back into the queue.
     """
-    with explained():
+    with exit_on_refusal():
         settings = Settings.from_env()
         require(settings, "REDIS_URL", "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
         configure_logging(settings.log_level)

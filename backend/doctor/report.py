@@ -25,7 +25,7 @@ _LEVEL_WIDTH: Final = max(map(len, _STYLES))
 def print_findings(findings: Iterable[Finding], console: Console) -> bool:
     """Print each finding as it comes; return whether none is a problem."""
     levels: Counter[Level] = Counter()
-    with _sign_of_life(console):
+    with _spinner(console):
         for finding in findings:
             levels[finding.level] += 1
             _print_finding(finding, console)
@@ -50,7 +50,7 @@ def print_json(findings: Iterable[Finding], console: Console) -> bool:
     return levels["problem"] == 0
 
 
-def _sign_of_life(console: Console) -> AbstractContextManager[Any]:
+def _spinner(console: Console) -> AbstractContextManager[Any]:
     """Something that moves meanwhile: a model takes its time to load."""
     return console.status("looking ...") if console.is_terminal else nullcontext()
 

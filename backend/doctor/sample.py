@@ -31,7 +31,7 @@ from backend.types import FetchedImage, LabelStudioAccess, Task
 from segmenter import SegmenterError
 
 _IMAGES_SHOWN: Final = 5
-_PATIENCE_S: Final = 5.0
+_RETRY_FOR_S: Final = 5.0
 
 
 def check_sample(
@@ -111,7 +111,7 @@ def _read_images(
         while not intake.is_empty:
             for broken in intake.take_failed():
                 yield from (problem_of("image", error) for error in broken.failures)
-            for result in intake.take_results(_PATIENCE_S):
+            for result in intake.take_results(_RETRY_FOR_S):
                 if isinstance(result.image, Exception):
                     yield problem_of("image", result.image)
                 else:

@@ -195,7 +195,7 @@ class Predictor:
             if answer is None
         ]
         if left:
-            self._count_left(len(left), len(answers))
+            self._count_timed_out(len(left), len(answers))
             self.on_timeout(left, request, access)
         if request.is_interactive:
             empty = prediction([], model_version=version, score=0)
@@ -277,10 +277,10 @@ class Predictor:
                 if left_s <= 0:
                     return
                 results = intake.take_results(left_s)
-                for task in self._work_off(results, run):
+                for task in self._score_and_paint(results, run):
                     yield from self._finish(task, run)
 
-    def _work_off(
+    def _score_and_paint(
         self, results: Sequence[FetchResult], run: _Run
     ) -> Iterator[PendingTask]:
         """Score and paint what has arrived; tasks whose last image that was."""
@@ -375,7 +375,7 @@ class Predictor:
         self.metrics.invalid_regions.inc(n_invalid)
         return answer
 
-    def _count_left(self, left: int, total: int) -> None:
+    def _count_timed_out(self, left: int, total: int) -> None:
         self.metrics.tasks.labels("out_of_time").inc(left)
         logger.warning(
             "Timed out after %.0f s: %d of %d tasks are not predicted yet. Send the "

@@ -225,7 +225,7 @@ class _Reader:
                 **self._read_attributes(tag, drawing),
             )
             if control.cut.overlap == "exclusive":
-                self._note_twins(tag, labels)
+                self._note_same_prompts(tag, labels)
             yield control
 
     def _labels_value(self, tag: Any) -> str | None:
@@ -286,7 +286,7 @@ class _Reader:
             else:
                 yield merged
 
-    def _note_twins(self, tag: Any, labels: Sequence[Label]) -> None:
+    def _note_same_prompts(self, tag: Any, labels: Sequence[Label]) -> None:
         """Labels that can never win a pixel, because another one is asked the same."""
         first: dict[frozenset[str], str] = {}
         for label in labels:

@@ -31,7 +31,7 @@ _READ_TIMEOUT_S: Final = 120.0
 _WRITE_TIMEOUT_S: Final = 300.0
 _LONGEST_PAUSE_S: Final = 15.0
 # What Label Studio, or a proxy before it, answers while it is not itself.
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_REASON: Final = 300
 
 
@@ -53,7 +53,7 @@ class RetryingClient:
             stop: ends the waiting when it is set.
         """
         self._client = client
-        self._patience_s = retry_for_s
+        self._retry_for_s = retry_for_s
         self._stop = stop
 
     def retrying(self) -> Retrying:
@@ -61,7 +61,7 @@ class RetryingClient:
         return Retrying(
             retry=retry_if_exception_type(LabelStudioUnavailable),
             wait=wait_random_exponential(0.5, _LONGEST_PAUSE_S),
-            stop=stop_after_delay(self._patience_s) | stop_when_event_set(self._stop),
+            stop=stop_after_delay(self._retry_for_s) | stop_when_event_set(self._stop),
             sleep=sleep_using_event(self._stop),
             before_sleep=_tell,
             reraise=True,
@@ -100,7 +100,7 @@ class RetryingClient:
                 f"Label Studio does not answer: {reply.reason.rstrip('.')}."
             )
         why = reply.reason[:_LONGEST_REASON].rstrip(".")
-        if reply.status in _PASSING:
+        if reply.status in _TRANSIENT_STATUSES:
             raise LabelStudioUnavailable(f"Label Studio answers {where} with {why}.")
         if reply.is_cut:
             raise AnswerTooLarge(

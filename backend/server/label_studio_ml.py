@@ -150,7 +150,7 @@ def _make_backend() -> _Backend:
     )
     backlog = build_backlog(settings, engine)
     backlog.start()
-    predictor = replace(engine.predictor, on_timeout=backlog.compute_ahead)
+    predictor = replace(engine.predictor, on_timeout=backlog.precompute)
     return _Backend(predictor=predictor, connections=connections)
 
 

@@ -82,7 +82,7 @@ def build_app(
     backlog.start()
     app = create_app(
         Services(
-            predictor=replace(engine.predictor, on_timeout=backlog.compute_ahead),
+            predictor=replace(engine.predictor, on_timeout=backlog.precompute),
             backlog=backlog if settings.preannotate_new_tasks else None,
             connections=LabelStudioConnections(
                 settings.label_studio, trusts_setup=settings.trusts_setup

@@ -66,7 +66,7 @@ def request_of(*addresses: str, project: str | None = "7.123") -> PredictRequest
 def on_timeout(
     backlog: Backlog, request: PredictRequest, access: LabelStudioAccess = NOWHERE
 ) -> None:
-    backlog.compute_ahead(request.tasks, request, access)
+    backlog.precompute(request.tasks, request, access)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -103,7 +103,7 @@ def test_what_a_request_left_is_in_the_cache_when_it_is_asked_for_again(
     segmenter = ColourSegmenter()
     backlog = started(Backlog(predictor=make_predictor(segmenter, cache=cache)))
     hurried = make_predictor(
-        segmenter, cache=cache, budget_s=0, on_timeout=backlog.compute_ahead
+        segmenter, cache=cache, budget_s=0, on_timeout=backlog.precompute
     )
     patient = make_predictor(segmenter, cache=cache)
     request = request_of(picture("red"), picture("blue"))

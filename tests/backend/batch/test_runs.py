@@ -7,7 +7,7 @@ import redis
 
 from backend.batch.chunk_runner import MAX_ATTEMPTS
 from backend.batch.chunks import Chunk
-from backend.batch.duplicates import remove_duplicates
+from backend.batch.duplicates import deduplicate_project
 from backend.batch.job_queue import JobQueue, queue_connection
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import (
@@ -538,8 +538,8 @@ def test_remove_doubles_leaves_the_oldest_of_the_version_and_all_of_others(
         studio.store(task_id, MODEL_VERSION)
     studio.most_per_page = 2
 
-    n_removed = remove_duplicates(tasks, MODEL_VERSION)
+    n_removed = deduplicate_project(tasks, MODEL_VERSION)
 
     assert n_removed == 5
     assert {task: list(studio.predictions_of(task)) for task in ids} == kept
-    assert remove_duplicates(tasks, MODEL_VERSION) == 0
+    assert deduplicate_project(tasks, MODEL_VERSION) == 0
