@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from backend.cache import encode_score_maps, hold_leases, score_key
-from backend.cache.redis_store import RedisCache
+from backend.cache import Cache, encode_score_maps, hold_leases, score_key
+from backend.cache.redis_store import RedisStore
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.redis_faults import FAULTS, Fault
 from tests.redis_server import running_redis
@@ -56,7 +56,7 @@ def _outages(lookups: int) -> Table:
         with running_redis(extra_args=fault.extra_args) as server:
             cells = []
             for use in (_look_up, _compute):
-                with closing(RedisCache(server.url, ttl_s=600)) as cache:
+                with closing(Cache(RedisStore(server.url, ttl_s=600))) as cache:
                     use(cache)
                     fault.bring(server)
                     cells += _first_and_later(lambda: use(cache), lookups)  # noqa: B023
@@ -75,11 +75,11 @@ def _first_and_later(use: Callable[[], None], times: int) -> list[str]:
     return [f"{spent_s[0] * 1e3:.1f}", f"{median(spent_s[1:]) * 1e6:.1f}"]
 
 
-def _look_up(cache: RedisCache) -> None:
+def _look_up(cache: Cache) -> None:
     cache.get("key")
 
 
-def _compute(cache: RedisCache) -> None:
+def _compute(cache: Cache) -> None:
     """All that a scorer does about one image that was missing."""
     cache.get("key")
     with hold_leases(cache, ["key"], ttl_s=10):
@@ -95,10 +95,10 @@ def _traffic(times: int) -> Table:
         table.add_column(name, justify="right" if "Redis" in name else "left")
     value = _packed(5, 0)
 
-    def hit(cache: RedisCache, number: int) -> None:
+    def hit(cache: Cache, number: int) -> None:
         cache.get(_key(0))
 
-    def miss(cache: RedisCache, number: int) -> None:
+    def miss(cache: Cache, number: int) -> None:
         cache.get(_key(number + 1))
         with hold_leases(cache, [_key(number + 1)], ttl_s=10):
             cache.put(_key(number + 1), value)
@@ -106,7 +106,7 @@ def _traffic(times: int) -> Table:
     for name, use in (("hit, 5 labels", hit), ("miss, 5 labels", miss)):
         with (
             running_redis() as server,
-            closing(RedisCache(server.url, ttl_s=600)) as cache,
+            closing(Cache(RedisStore(server.url, ttl_s=600))) as cache,
             server.client() as client,
         ):
             cache.put(_key(0), value)
@@ -136,7 +136,7 @@ def _memory(entries: int) -> Table:
         values = [_packed(n_labels, seed, noise) for seed in range(50)]
         with (
             running_redis() as server,
-            closing(RedisCache(server.url, ttl_s=3600)) as cache,
+            closing(Cache(RedisStore(server.url, ttl_s=3600))) as cache,
             server.client() as client,
         ):
             before = used_bytes(client)
