@@ -254,9 +254,7 @@ def _sentinels(client: RedisClient) -> list[redis.Redis]:
 
 def _address(client: redis.Redis) -> str:
     options = client.connection_pool.connection_kwargs
-    return (
-        f"{options.get('host', 'localhost')}:{options.get('port', _REDIS_PORT)}"
-    )
+    return f"{options.get('host', 'localhost')}:{options.get('port', _REDIS_PORT)}"
 
 
 def _passwords(options: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the cache costs: when Redis fails, per image, and per image stored.
+"""What the cache costs: when Redis fails, per image, per image stored, and in a file.
 
     python -m tests.bench.bench_cache [--entries 10000] [--lookups 1000]
 
@@ -10,14 +10,22 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from itertools import product
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from backend.cache import Cache, encode_score_maps, hold_leases, score_key
+from backend.cache import (
+    Cache,
+    encode_score_maps,
+    hold_leases,
+    open_cache,
+    score_key,
+)
 from backend.cache.redis_store import RedisStore
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.redis_faults import FAULTS, Fault
@@ -39,6 +47,7 @@ def main() -> None:
     console.print(_outages(asked.lookups))
     console.print(_traffic(asked.lookups))
     console.print(_memory(asked.entries))
+    console.print(_embedded(asked.entries, asked.lookups))
 
 
 def _outages(lookups: int) -> Table:
@@ -151,6 +160,38 @@ def _memory(entries: int) -> Table:
             f"{used:.0f} B",
             f"{used * 1e6 / 1e9:.1f} GB",
         )
+    return table
+
+
+def _embedded(entries: int, lookups: int) -> Table:
+    table = Table(title=f"The embedded cache, {entries} images of 5 labels, medians")
+    for name in ("operation", "us"):
+        table.add_column(name, justify="right" if name == "us" else "left")
+    values = [_packed(5, seed, NOISES[-1]) for seed in range(50)]
+    token = "token"
+    with (
+        TemporaryDirectory() as folder,
+        closing(open_cache(None, Path(folder), ttl_s=600)) as cache,
+    ):
+        operations: dict[str, Callable[[int], object]] = {
+            "put": lambda n: cache.put(_key(n), values[n % len(values)]),
+            "hit": lambda n: cache.get(_key(n * 7919 % entries)),
+            "32 hits": lambda n: cache.get_many([_key(n + i) for i in range(32)]),
+            "miss": lambda n: cache.get(_key(-1 - n)),
+            "lease": lambda n: cache.acquire([_key(n)], token, 600),
+            "release": lambda n: cache.release([_key(n)], token),
+        }
+        for name, use in operations.items():
+            spent_s = []
+            for number in range(entries if name == "put" else lookups):
+                start = perf_counter()
+                use(number)
+                spent_s.append(perf_counter() - start)
+            table.add_row(name, f"{median(spent_s) * 1e6:.0f}")
+        assert cache.stats.faults == 0
+        size = cache.measure()
+    assert size is not None
+    table.add_row("file, bytes an image", f"{size.bytes / size.entries:.0f}")
     return table
 
 
