@@ -6,29 +6,83 @@ stored.
 """
 
 import re
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.cluster import ClusterNode
+from redis.connection import parse_url, to_bool
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from backend.errors import SettingsError
-from backend.redis_cluster import ClusterClient
 
 # What any command may raise. RedisClusterException is no RedisError, and redis-py's
 # parser raises ValueError on an answer that is not Redis's.
 REDIS_FAULTS: Final = (redis.RedisError, RedisClusterException, OSError, ValueError)
 
 _REDIS_PORT: Final = 6379
-_SENTINEL_PORT: Final = 26379
+_PORTS: Final = {"cluster": _REDIS_PORT, "sentinel": 26379}
+# What redis-py has no URL for: scheme, kind, login and hosts, path, options.
+_SEVERAL_HOSTS: Final = re.compile(
+    r"(rediss?)\+(cluster|sentinel)://([^/?#]*)([^?#]*)\??([^#]*)"
+)
 # What a connection to a Sentinel has in common with one to its Redis.
 _SHARED_WITH_SENTINELS: Final = ("protocol", "retry", "socket_", "ssl")
+
+
+class ClusterClient:
+    """A `redis.RedisCluster` that looks for its cluster with the first command.
+
+    That one connects when it is made, which is too early: a backend starts while
+    its Redis is away.
+    """
+
+    def __init__(self, nodes: list[tuple[str, int]], options: dict[str, Any]) -> None:
+        self.nodes = nodes
+        self.options = options
+        self._lock = threading.Lock()
+        self._found: redis.RedisCluster | None = None
+        self._failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster(), name)
+
+    def close(self) -> None:
+        """Drop the connections."""
+        if self._found is not None:
+            self._found.close()
+
+    def _cluster(self) -> redis.RedisCluster:
+        seen = self._failures
+        with self._lock:
+            if self._found is None:
+                if self._failures != seen:
+                    # Who waited for a search that failed does not search again.
+                    raise redis.ConnectionError("no node of the cluster answers")
+                try:
+                    self._found = self._search()
+                except BaseException:
+                    self._failures += 1
+                    raise
+            return self._found
+
+    def _search(self) -> redis.RedisCluster:
+        return redis.RedisCluster(
+            startup_nodes=[
+                ClusterNode(host, port)  # type: ignore[no-untyped-call]
+                for host, port in self.nodes
+            ],
+            # Half a cluster is half a cache.
+            require_full_coverage=False,
+            # Names are asked for again after the nodes behind them have changed.
+            dynamic_startup_nodes=False,
+            **self.options,
+        )
 
 
 RedisClient = redis.Redis | ClusterClient
@@ -64,11 +118,8 @@ def redis_client(
         "retry": Retry(NoBackoff(), 0),
     }
     try:
-        scheme = url.partition("://")[0]
-        if scheme in {"redis+sentinel", "rediss+sentinel"}:
-            return _sentinel_client(_Parts.of(url, _SENTINEL_PORT), ours)
-        if scheme in {"redis+cluster", "rediss+cluster"}:
-            return _cluster_client(_Parts.of(url, _REDIS_PORT), ours)
+        if parts := _SEVERAL_HOSTS.fullmatch(url):
+            return _client_of_several_hosts(*parts.groups(), ours=ours)
         client = redis.Redis.from_url(url, **ours)
         _check_options(client.connection_pool)
     except (ValueError, TypeError, redis.RedisError):
@@ -121,32 +172,28 @@ def redis_secrets(client: RedisClient) -> list[str]:
     return sorted({text for each in options for text in _passwords(each)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """A URL with several hosts, taken apart."""
-
-    hosts: list[tuple[str, int]]
-    path: list[str]
-    options: dict[str, Any]
-
-    @classmethod
-    def of(cls, url: str, default_port: int) -> "_Parts":
-        parts = re.fullmatch(r"(rediss?)\+\w+://([^/?#]*)([^?#]*)\??([^#]*)", url)
-        if parts is None:
-            raise ValueError("it is no URL")
-        scheme, authority, path, query = parts.groups()
-        login, at, hosts = authority.rpartition("@")
-        # redis-py reads one host; for all but the hosts, its reading counts.
-        one_host = f"{scheme}://{login}{at}host?{query}"
-        options = dict(parse_url(one_host))  # type: ignore[no-untyped-call]
-        del options["host"]
-        # Asked for by name: both clients choose their own classes of connections.
-        options.pop("connection_class", None)
-        return cls(
-            hosts=[_host_and_port(host, default_port) for host in hosts.split(",")],
-            path=[unquote(name) for name in path.split("/") if name],
-            options={**options, **({"ssl": True} if scheme == "rediss" else {})},
-        )
+def _client_of_several_hosts(
+    scheme: str,
+    kind: str,
+    authority: str,
+    path: str,
+    query: str,
+    *,
+    ours: Mapping[str, Any],
+) -> RedisClient:
+    login, at, hosts = authority.rpartition("@")
+    # redis-py reads one host; for all but the hosts, its reading counts.
+    options = dict(parse_url(f"{scheme}://{login}{at}host?{query}"))  # type: ignore[no-untyped-call]
+    del options["host"]
+    # Asked for by name: both clients choose their own classes of connections.
+    if options.pop("connection_class", None) is not None:
+        options["ssl"] = True
+    make = _cluster_client if kind == "cluster" else _sentinel_client
+    return make(
+        [_host_and_port(host, _PORTS[kind]) for host in hosts.split(",")],
+        [unquote(name) for name in path.split("/") if name],
+        {**ours, **options},
+    )
 
 
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
@@ -156,9 +203,10 @@ def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
     return parts.hostname, parts.port or default_port
 
 
-def _sentinel_client(parts: _Parts, ours: Mapping[str, Any]) -> redis.Redis:
-    service, *database = parts.path
-    options = {**ours, **parts.options}
+def _sentinel_client(
+    hosts: list[tuple[str, int]], path: list[str], options: dict[str, Any]
+) -> redis.Redis:
+    service, *database = path
     if database:
         (number,) = database
         options["db"] = int(number)
@@ -168,13 +216,11 @@ def _sentinel_client(parts: _Parts, ours: Mapping[str, Any]) -> redis.Redis:
         if name.startswith(_SHARED_WITH_SENTINELS)
     }
     for name in ("username", "password", "ssl"):
-        own = options.pop(f"sentinel_{name}", None)
-        if own is not None:
-            sentinel_options[name] = own
-    if "ssl" in sentinel_options:
-        sentinel_options["ssl"] = _is_true(sentinel_options["ssl"])
+        if f"sentinel_{name}" in options:
+            sentinel_options[name] = options.pop(f"sentinel_{name}")
+    sentinel_options["ssl"] = to_bool(sentinel_options.get("ssl", False))  # type: ignore[no-untyped-call]
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        parts.hosts, sentinel_kwargs=sentinel_options
+        hosts, sentinel_kwargs=sentinel_options
     )
     client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
         service, **options
@@ -183,15 +229,14 @@ def _sentinel_client(parts: _Parts, ours: Mapping[str, Any]) -> redis.Redis:
     return client
 
 
-def _cluster_client(parts: _Parts, ours: Mapping[str, Any]) -> ClusterClient:
-    if parts.path not in ([], ["0"]):
-        raise ValueError("a cluster has one database")
-    options = {**ours, **parts.options}
-    if options.pop("db", 0) != 0:
+def _cluster_client(
+    hosts: list[tuple[str, int]], path: list[str], options: dict[str, Any]
+) -> ClusterClient:
+    if path not in ([], ["0"]) or options.pop("db", 0) != 0:
         raise ValueError("a cluster has one database")
     # A cluster's client drops options that it does not know.
     _check_options(redis.Redis(**options).connection_pool)
-    return ClusterClient(parts.hosts, options)
+    return ClusterClient(hosts, options)
 
 
 def _check_options(pool: redis.ConnectionPool) -> None:
@@ -216,7 +261,3 @@ def _passwords(options: Mapping[str, Any]) -> list[str]:
     return [
         str(value) for name, value in options.items() if value and "password" in name
     ]
-
-
-def _is_true(value: Any) -> bool:
-    return str(value).lower() in {"true", "yes", "1"}

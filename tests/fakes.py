@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.cache import CacheStats
-from backend.cache.fault_guard import CacheSize, LeaseState
+from backend.cache import Cache
+from backend.cache.store import CacheSize, LeaseState
 from backend.images import ImageFetcher
 from backend.inference import Metrics, Predictor, Scorer
 from backend.types import ControlDefaults, CutOptions
@@ -100,22 +100,17 @@ def colour_map(pixels: Pixels, label: str) -> NDArray[np.float16]:
     return (1 - away / 255).astype(np.float16)
 
 
-class MemoryCache:
-    """`backend.cache.store.Cache` in a dict that a test can look into."""
+class MemoryStore:
+    """`backend.cache.store.LeasingStore` in a dict that cannot fail."""
+
+    unreachable = refused = secrets = ()
 
     def __init__(self) -> None:
-        self.stats = CacheStats()
         self.values: dict[str, bytes] = {}
         self.leases: dict[str, str] = {}
 
-    def get(self, key: str) -> bytes | None:
-        return self.get_many([key])[0]
-
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        values = [self.values.get(key) for key in keys]
-        hits = sum(value is not None for value in values)
-        self.stats.add(hits=hits, misses=len(keys) - hits)
-        return values
+        return [self.values.get(key) for key in keys]
 
     def put(self, key: str, value: bytes) -> None:
         self.values[key] = value
@@ -142,14 +137,11 @@ class MemoryCache:
     def peek(self, key: str) -> LeaseState:
         return LeaseState(value=self.values.get(key), is_leased=key in self.leases)
 
-    def ping(self) -> bool:
-        return True
-
-    def measure(self) -> CacheSize | None:
+    def measure(self) -> CacheSize:
         sizes = [len(value) for value in self.values.values()]
         return CacheSize(entries=len(sizes), bytes=sum(sizes))
 
-    def clear(self) -> int | None:
+    def clear(self) -> int:
         n_values = len(self.values)
         self.values.clear()
         return n_values
@@ -159,6 +151,15 @@ class MemoryCache:
 
     def close(self) -> None:
         pass
+
+
+class MemoryCache(Cache):
+    """A cache that a test can look into."""
+
+    def __init__(self) -> None:
+        store = MemoryStore()
+        super().__init__(store)
+        self.values, self.leases = store.values, store.leases
 
 
 def make_predictor(segmenter: ColourSegmenter, /, **parts: Any) -> Predictor:

@@ -4,18 +4,23 @@ In: keys, maps and tokens. Out: bytes, maps, or a miss. A store that fails is a 
 never an exception. Refuses to know images, tasks and models.
 """
 
+from backend.cache.cache import Cache, open_cache, score_key
 from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
-from backend.cache.embedded_store import SIZE_LIMIT_BYTES
-from backend.cache.fault_guard import CacheStats, MemoryUsage
+from backend.cache.fault_guard import CacheStats
 from backend.cache.leases import (
     LEASE_TTL_S,
     LeasedElsewhere,
     hold_leases,
     poll_intervals_s,
 )
-from backend.cache.redis_memory import redis_memory_usage
-from backend.cache.redis_store import CONNECT_TIMEOUT_S, KEY_PREFIX, READ_TIMEOUT_S
-from backend.cache.store import Cache, open_cache, score_key
+from backend.cache.redis_store import (
+    CONNECT_TIMEOUT_S,
+    KEY_PREFIX,
+    READ_TIMEOUT_S,
+    redis_memory_usage,
+)
+from backend.cache.sqlite_store import SIZE_LIMIT_BYTES
+from backend.cache.store import MemoryUsage
 
 __all__ = [
     "CONNECT_TIMEOUT_S",

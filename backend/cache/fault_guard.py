@@ -7,7 +7,6 @@ no store: which exceptions are faults is told to it.
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from backend.circuit_breaker import CircuitBreaker
@@ -39,49 +38,6 @@ class CacheStats:
             self.hits += hits
             self.misses += misses
             self.faults += faults
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeaseState:
-    """How far the value of one key has come, wherever it is being computed.
-
-    Attributes:
-        value: what the store holds, None while there is nothing.
-        is_leased: somebody is computing it; in the answer to a lease, somebody else.
-    """
-
-    value: bytes | None
-    is_leased: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryUsage:
-    """How much a store that is shared with others may take.
-
-    Attributes:
-        used_bytes: of all that is in it.
-        limit_bytes: 0 for no limit.
-        policy: what happens at the limit, in the store's own words.
-    """
-
-    used_bytes: int
-    limit_bytes: int
-    policy: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheSize:
-    """What a store holds.
-
-    Attributes:
-        entries: values of ours.
-        bytes: of the values; of the whole file where it is all ours.
-        room: of a store that is not ours alone, if it says.
-    """
-
-    entries: int
-    bytes: int
-    room: MemoryUsage | None = None
 
 
 class FaultGuard:

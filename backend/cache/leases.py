@@ -11,8 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from backend.cache.fault_guard import LeaseState
-from backend.cache.store import Cache
+from backend.cache.store import Leases, LeaseState
 
 LEASE_TTL_S = 10.0
 # Three renewals may go astray before a lease ends.
@@ -26,12 +25,12 @@ class LeasedElsewhere(Exception):
 
 @contextmanager
 def hold_leases(
-    cache: Cache, keys: Sequence[str], *, ttl_s: float
+    leases: Leases, keys: Sequence[str], *, ttl_s: float
 ) -> Iterator[list[LeaseState]]:
     """Lease keys, keep the leases while the block runs, and release them.
 
     Args:
-        cache: where leases are visible to others.
+        leases: of a cache that others look into as well.
         keys: each once.
         ttl_s: how long a lease outlives a holder that was killed.
 
@@ -40,7 +39,7 @@ def hold_leases(
         nor has a value.
     """
     token = secrets.token_hex(16)
-    states = cache.acquire(keys, token, ttl_s)
+    states = leases.acquire(keys, token, ttl_s)
     ours = [key for key, it in zip(keys, states, strict=True) if not it.is_leased]
     if not ours:
         yield states
@@ -49,7 +48,7 @@ def hold_leases(
 
     def renew() -> None:
         while not is_done.wait(ttl_s / _RENEWALS_PER_LEASE):
-            cache.renew(ours, token, ttl_s)
+            leases.renew(ours, token, ttl_s)
 
     renewer = threading.Thread(target=renew, name="renew-leases", daemon=True)
     renewer.start()
@@ -59,7 +58,7 @@ def hold_leases(
         is_done.set()
         # A renewal that is under way must not come after the release.
         renewer.join()
-        cache.release(ours, token)
+        leases.release(ours, token)
 
 
 def poll_intervals_s() -> Iterator[float]:

@@ -1,20 +1,18 @@
-"""Keys and bytes in, bytes or a miss out; the store is Redis 6 or newer.
+"""Keys and bytes in, bytes out; the store is Redis 6 or newer.
 
-Knows nothing of what the bytes mean. Any fault of Redis is a miss or a skipped
-put: the request that met it goes on, only slower.
+Knows nothing of what the bytes mean.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import redis
 
-from backend.cache.fault_guard import CacheSize, CacheStats, FaultGuard, LeaseState
-from backend.cache.redis_memory import redis_memory_usage
+from backend.cache.store import CacheSize, LeaseState, MemoryUsage
 from backend.redis_client import (
     REDIS_FAULTS,
+    RedisClient,
     close_redis,
     describe_redis,
     is_cluster,
@@ -44,12 +42,8 @@ end
 """
 
 
-class RedisCache:
-    """`backend.cache.store.Cache` on a Redis server.
-
-    Making one does not connect. After a fault Redis is left alone for
-    `cooldown_s`, and longer after each further one, so that a dead one costs
-    microseconds per call, not a timeout.
+class RedisStore:
+    """`backend.cache.store.LeasingStore` on a Redis server; connects when used.
 
     What it costs, in round trips (and commands): all lookups of a request are 1
     (one MGET). A pass over n images that were missing adds 2 + n: to lease them
@@ -65,106 +59,67 @@ class RedisCache:
     Args:
         url: see `redis_client`.
         ttl_s: seconds until a value is forgotten, at least 1.
-        cooldown_s: pause after the first fault.
-        clock: seconds that never go back.
 
     Raises:
         SettingsError: if the URL cannot be read; the message does not show it.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        ttl_s: int,
-        cooldown_s: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    unreachable = REDIS_FAULTS
+    refused = (redis.ResponseError,)
+
+    def __init__(self, url: str, *, ttl_s: int) -> None:
         self._client = redis_client(
             url, connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S
         )
         self._ttl_s = ttl_s
-        self.stats = CacheStats()
-        self._guard = FaultGuard(
-            self.describe(),
-            unreachable=REDIS_FAULTS,
-            refused=(redis.ResponseError,),
-            secrets=redis_secrets(self._client),
-            stats=self.stats,
-            cooldown_s=cooldown_s,
-            clock=clock,
-        )
-
-    def __repr__(self) -> str:
-        return f"<RedisCache: {self.describe()}>"
-
-    def get(self, key: str) -> bytes | None:
-        """The value of `key`, None when there is none or Redis cannot say."""
-        return self.get_many([key])[0]
+        self.secrets = redis_secrets(self._client)
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """One value or None per key, in the order of `keys`, in one round trip."""
-        if not keys:
-            return []
-        names = [KEY_PREFIX + key for key in keys]
-        values = self._guard.read(lambda: self._mget(names)) or [None] * len(keys)
-        hits = sum(value is not None for value in values)
-        self.stats.add(hits=hits, misses=len(keys) - hits)
-        return values
+        return self._mget([KEY_PREFIX + key for key in keys])
 
     def put(self, key: str, value: bytes) -> None:
-        """Store `value` for `ttl_s`, or skip it when Redis will not have it."""
-        self._guard.write(
-            lambda: self._client.set(KEY_PREFIX + key, value, ex=self._ttl_s)
-        )
+        """Store `value` for `ttl_s`."""
+        self._client.set(KEY_PREFIX + key, value, ex=self._ttl_s)
 
     def acquire(
         self, keys: Sequence[str], token: str, ttl_s: float
     ) -> list[LeaseState]:
-        """See `Cache`."""
-        nobody = LeaseState(value=None, is_leased=False)
-        found = self._guard.acquire(lambda: self._acquire(keys, token, _ms(ttl_s)))
-        return found or [nobody] * len(keys)
+        """See `Leases`."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(_lease_name(key), token, nx=True, px=_ms(ttl_s))
+        for key in keys:
+            pipeline.get(KEY_PREFIX + key)
+        answers = pipeline.execute(raise_on_error=False)
+        granted, values = answers[: len(keys)], answers[len(keys) :]
+        for answer in granted:
+            if isinstance(answer, Exception):
+                raise answer
+        return [
+            LeaseState(
+                # What cannot be read, such as a key of another type, is no value.
+                value=value if isinstance(value, bytes) else None,
+                is_leased=not is_granted,
+            )
+            for is_granted, value in zip(granted, values, strict=True)
+        ]
 
     def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
-        """See `Cache`."""
-        self._guard.acquire(lambda: self._run(_RENEW, keys, token, _ms(ttl_s)))
+        """See `Leases`."""
+        self._run(_RENEW, keys, token, _ms(ttl_s))
 
     def release(self, keys: Sequence[str], token: str) -> None:
-        """See `Cache`."""
-        self._guard.acquire(lambda: self._run(_RELEASE, keys, token))
+        """See `Leases`."""
+        self._run(_RELEASE, keys, token)
 
     def peek(self, key: str) -> LeaseState:
-        """See `Cache`."""
-        names = [KEY_PREFIX + key, _lease_name(key)]
-        found = self._guard.read(lambda: self._mget(names))
-        value, token = found or (None, None)
+        """See `Leases`."""
+        value, token = self._mget([KEY_PREFIX + key, _lease_name(key)])
         return LeaseState(value=value, is_leased=token is not None)
 
-    def ping(self) -> bool:
-        """Whether Redis answers a read now; False at once during an outage.
-
-        A read, not PING: an access list may allow the one and refuse the other.
-        """
-        return self._guard.read(lambda: self._mget([KEY_PREFIX + "ping"])) is not None
-
-    def measure(self) -> CacheSize | None:
+    def measure(self) -> CacheSize:
         """How many values of ours Redis holds, and their bytes."""
-        return self._guard.read(self._measure)
-
-    def clear(self) -> int | None:
-        """Remove all keys of ours, none of anybody else's."""
-        return self._guard.read(self._clear)
-
-    def describe(self) -> str:
-        """Where the cache is, for logs and `/health`; never shows a password."""
-        return describe_redis(self._client)
-
-    def close(self) -> None:
-        """Drop the connections."""
-        close_redis(self._client)
-
-    def _measure(self) -> CacheSize:
         entries = n_bytes = 0
         for keys in self._all_keys():
             # No transaction, and a key of another type is an error in its place.
@@ -177,7 +132,8 @@ class RedisCache:
         room = redis_memory_usage(self._client)
         return CacheSize(entries=entries, bytes=n_bytes, room=room)
 
-    def _clear(self) -> int:
+    def clear(self) -> int:
+        """Remove all keys of ours, none of anybody else's."""
         removed = 0
         for keys in self._all_keys():
             pipeline = self._client.pipeline(transaction=False)
@@ -186,6 +142,14 @@ class RedisCache:
                 pipeline.unlink(key)
             removed += sum(pipeline.execute())
         return removed
+
+    def describe(self) -> str:
+        """Where the cache is, for logs and `/health`; never shows a password."""
+        return describe_redis(self._client)
+
+    def close(self) -> None:
+        """Drop the connections."""
+        close_redis(self._client)
 
     def _all_keys(self) -> Iterator[list[bytes]]:
         """Keys of ours, some hundreds at a time: Redis serves others in between."""
@@ -204,28 +168,6 @@ class RedisCache:
             raise redis.InvalidResponse(f"MGET of {len(names)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
 
-    def _acquire(
-        self, keys: Sequence[str], token: str, ttl_ms: int
-    ) -> list[LeaseState]:
-        pipeline = self._client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.set(_lease_name(key), token, nx=True, px=ttl_ms)
-        for key in keys:
-            pipeline.get(KEY_PREFIX + key)
-        answers = pipeline.execute(raise_on_error=False)
-        granted, values = answers[: len(keys)], answers[len(keys) :]
-        for answer in granted:
-            if isinstance(answer, Exception):
-                raise answer
-        return [
-            LeaseState(
-                # What cannot be read, such as a key of another type, is no value.
-                value=value if isinstance(value, bytes) else None,
-                is_leased=not is_granted,
-            )
-            for is_granted, value in zip(granted, values, strict=True)
-        ]
-
     def _run(self, script: str, keys: Sequence[str], *arguments: str | int) -> None:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
@@ -241,3 +183,30 @@ def _lease_name(key: str) -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
+
+
+def redis_memory_usage(client: RedisClient) -> MemoryUsage | None:
+    """Memory and eviction policy, of all masters of a cluster together.
+
+    Returns:
+        None where an access list or a service refuses to say.
+
+    Raises:
+        redis.RedisError: if Redis does not answer.
+    """
+    try:
+        found: Any = (
+            client.info("memory", target_nodes="primaries")
+            if is_cluster(client)
+            else client.info("memory")
+        )
+    except redis.ResponseError:
+        return None
+    # Several nodes answer by their names, and one alone does not.
+    is_one = "used_memory" in found
+    nodes: list[Mapping[str, Any]] = [found] if is_one else list(found.values())
+    return MemoryUsage(
+        used_bytes=sum(int(node["used_memory"]) for node in nodes),
+        limit_bytes=sum(int(node.get("maxmemory", 0)) for node in nodes),
+        policy=str(nodes[0].get("maxmemory_policy", "")),
+    )

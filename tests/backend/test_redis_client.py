@@ -6,12 +6,12 @@ import redis
 from backend.errors import SettingsError
 from backend.redis_client import (
     REDIS_FAULTS,
+    ClusterClient,
     describe_redis,
     is_cluster,
     redis_client,
     redis_secrets,
 )
-from backend.redis_cluster import ClusterClient
 from tests.redis_server import free_port
 
 

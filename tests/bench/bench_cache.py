@@ -1,4 +1,4 @@
-"""What the cache costs: when Redis fails, per image, and per image stored.
+"""What the cache costs: when Redis fails, per image, per image stored, and in a file.
 
     python -m tests.bench.bench_cache [--entries 10000] [--lookups 1000]
 
@@ -10,15 +10,23 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from itertools import product
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from backend.cache import encode_score_maps, hold_leases, score_key
-from backend.cache.redis_store import RedisCache
+from backend.cache import (
+    Cache,
+    encode_score_maps,
+    hold_leases,
+    open_cache,
+    score_key,
+)
+from backend.cache.redis_store import RedisStore
 from tests.bench.redis_usage import redis_counters, used_bytes
 from tests.redis_faults import FAULTS, Fault
 from tests.redis_server import running_redis
@@ -39,6 +47,7 @@ def main() -> None:
     console.print(_outages(asked.lookups))
     console.print(_traffic(asked.lookups))
     console.print(_memory(asked.entries))
+    console.print(_embedded(asked.entries, asked.lookups))
 
 
 def _outages(lookups: int) -> Table:
@@ -56,7 +65,7 @@ def _outages(lookups: int) -> Table:
         with running_redis(extra_args=fault.extra_args) as server:
             cells = []
             for use in (_look_up, _compute):
-                with closing(RedisCache(server.url, ttl_s=600)) as cache:
+                with closing(Cache(RedisStore(server.url, ttl_s=600))) as cache:
                     use(cache)
                     fault.bring(server)
                     cells += _first_and_later(lambda: use(cache), lookups)  # noqa: B023
@@ -75,11 +84,11 @@ def _first_and_later(use: Callable[[], None], times: int) -> list[str]:
     return [f"{spent_s[0] * 1e3:.1f}", f"{median(spent_s[1:]) * 1e6:.1f}"]
 
 
-def _look_up(cache: RedisCache) -> None:
+def _look_up(cache: Cache) -> None:
     cache.get("key")
 
 
-def _compute(cache: RedisCache) -> None:
+def _compute(cache: Cache) -> None:
     """All that a scorer does about one image that was missing."""
     cache.get("key")
     with hold_leases(cache, ["key"], ttl_s=10):
@@ -95,10 +104,10 @@ def _traffic(times: int) -> Table:
         table.add_column(name, justify="right" if "Redis" in name else "left")
     value = _packed(5, 0)
 
-    def hit(cache: RedisCache, number: int) -> None:
+    def hit(cache: Cache, number: int) -> None:
         cache.get(_key(0))
 
-    def miss(cache: RedisCache, number: int) -> None:
+    def miss(cache: Cache, number: int) -> None:
         cache.get(_key(number + 1))
         with hold_leases(cache, [_key(number + 1)], ttl_s=10):
             cache.put(_key(number + 1), value)
@@ -106,7 +115,7 @@ def _traffic(times: int) -> Table:
     for name, use in (("hit, 5 labels", hit), ("miss, 5 labels", miss)):
         with (
             running_redis() as server,
-            closing(RedisCache(server.url, ttl_s=600)) as cache,
+            closing(Cache(RedisStore(server.url, ttl_s=600))) as cache,
             server.client() as client,
         ):
             cache.put(_key(0), value)
@@ -136,7 +145,7 @@ def _memory(entries: int) -> Table:
         values = [_packed(n_labels, seed, noise) for seed in range(50)]
         with (
             running_redis() as server,
-            closing(RedisCache(server.url, ttl_s=3600)) as cache,
+            closing(Cache(RedisStore(server.url, ttl_s=3600))) as cache,
             server.client() as client,
         ):
             before = used_bytes(client)
@@ -151,6 +160,38 @@ def _memory(entries: int) -> Table:
             f"{used:.0f} B",
             f"{used * 1e6 / 1e9:.1f} GB",
         )
+    return table
+
+
+def _embedded(entries: int, lookups: int) -> Table:
+    table = Table(title=f"The embedded cache, {entries} images of 5 labels, medians")
+    for name in ("operation", "us"):
+        table.add_column(name, justify="right" if name == "us" else "left")
+    values = [_packed(5, seed, NOISES[-1]) for seed in range(50)]
+    token = "token"
+    with (
+        TemporaryDirectory() as folder,
+        closing(open_cache(None, Path(folder), ttl_s=600)) as cache,
+    ):
+        operations: dict[str, Callable[[int], object]] = {
+            "put": lambda n: cache.put(_key(n), values[n % len(values)]),
+            "hit": lambda n: cache.get(_key(n * 7919 % entries)),
+            "32 hits": lambda n: cache.get_many([_key(n + i) for i in range(32)]),
+            "miss": lambda n: cache.get(_key(-1 - n)),
+            "lease": lambda n: cache.acquire([_key(n)], token, 600),
+            "release": lambda n: cache.release([_key(n)], token),
+        }
+        for name, use in operations.items():
+            spent_s = []
+            for number in range(entries if name == "put" else lookups):
+                start = perf_counter()
+                use(number)
+                spent_s.append(perf_counter() - start)
+            table.add_row(name, f"{median(spent_s) * 1e6:.0f}")
+        assert cache.stats.faults == 0
+        size = cache.measure()
+    assert size is not None
+    table.add_row("file, bytes an image", f"{size.bytes / size.entries:.0f}")
     return table
 
 

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from backend.batch import JobQueue, RunRecords, queue_connection
 from backend.batch.chunks import Chunk
-from backend.cache.redis_store import RedisCache
+from backend.cache import Cache
+from backend.cache.redis_store import RedisStore
 from backend.engine import build_engine
 from backend.settings import Settings
 from tests.bench.queue_rig import Rig
@@ -61,7 +62,7 @@ def _traffic_of(rig: Rig, n_tasks: int, job_size: int) -> list[str]:
                 time.sleep(0.5)
             after = redis_counters(client)
         batch.assert_each_once()
-        with closing(RedisCache(redis.url, ttl_s=60)) as cache:
+        with closing(Cache(RedisStore(redis.url, ttl_s=60))) as cache:
             size = cache.measure()
     assert size is not None
     spent = {key: (after[key] - before.get(key, 0)) / n_tasks for key in after}

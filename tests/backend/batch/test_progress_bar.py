@@ -12,7 +12,9 @@ LISTED = Progress(version="v", is_listed=True)
 
 
 def console(*, is_terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=is_terminal, width=160)
+    return Console(
+        file=io.StringIO(), force_terminal=is_terminal, width=160, color_system=None
+    )
 
 
 def text_of(console: Console) -> str:
@@ -59,8 +61,9 @@ def test_a_line_tells_failures_and_that_tasks_are_still_listed(clock: Clock) -> 
     assert text_of(log) == "3 of 9 tasks (1 failed; still listing)\n"
 
 
-def test_a_line_does_not_read_notes_as_markup(clock: Clock) -> None:
-    log = console(is_terminal=False)
+@pytest.mark.parametrize("is_terminal", [False, True], ids=["log", "terminal"])
+def test_a_line_does_not_read_notes_as_markup(is_terminal: bool, clock: Clock) -> None:
+    log = console(is_terminal=is_terminal)
 
     with ProgressBar(log, clock) as bar:
         clock.now += 31
@@ -78,7 +81,7 @@ def test_a_terminal_gets_a_bar_with_the_rate_and_the_time_left(clock: Clock) -> 
         bar.show(progress(total=7300, done=100))
 
     assert "100/7300" in text_of(terminal)
-    assert "2.0/s, 1:00:00 left" in text_of(terminal)
+    assert "2.0/s 1:00:00 left 0:00:50" in text_of(terminal)
 
 
 def test_the_rate_is_of_the_last_minute(clock: Clock) -> None:
@@ -92,6 +95,34 @@ def test_the_rate_is_of_the_last_minute(clock: Clock) -> None:
 
     assert text_of(log).splitlines()[0].endswith(", 1.0/s")
     assert text_of(log).splitlines()[-1].endswith("/min")
+
+
+def test_the_rate_of_a_run_that_stands_still_falls(clock: Clock) -> None:
+    log = console(is_terminal=False)
+
+    with ProgressBar(log, clock) as bar:
+        for second in range(70):
+            bar.show(progress(total=1000, done=min(second, 35)))
+            clock.now += 1
+
+    assert text_of(log).splitlines() == [
+        "4 of 1000 tasks, 1.0/s",
+        "35 of 1000 tasks, 1.0/s",
+        "35 of 1000 tasks, 29.0/min",
+    ]
+
+
+def test_a_run_that_lost_results_has_no_rate_below_zero(clock: Clock) -> None:
+    log, terminal = console(is_terminal=False), console(is_terminal=True)
+
+    for output in (log, terminal):
+        with ProgressBar(output, clock) as bar:
+            for done in (50, 50, 10):
+                bar.show(progress(total=100, done=done))
+                clock.now += 31
+
+    assert text_of(log) == "50 of 100 tasks\n10 of 100 tasks\n"
+    assert "10/100 -:--:-- left" in " ".join(text_of(terminal).split())
 
 
 @pytest.mark.parametrize("is_terminal", [False, True], ids=["log", "terminal"])

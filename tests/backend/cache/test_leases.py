@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.cache.cache import Cache, open_cache
 from backend.cache.leases import hold_leases
-from backend.cache.redis_store import RedisCache
-from backend.cache.store import Cache, open_cache
+from backend.cache.redis_store import RedisStore
 from backend.inference import Metrics, Scorer
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.scorer import Query
@@ -255,7 +255,7 @@ def test_everybody_is_answered_when_redis_dies_in_the_middle() -> None:
     with running_redis() as server, contextlib.ExitStack() as stack:
         scorers = [
             scorer_on(stack.enter_context(contextlib.closing(cache)))
-            for cache in (RedisCache(server.url, ttl_s=60) for _ in range(2))
+            for cache in (Cache(RedisStore(server.url, ttl_s=60)) for _ in range(2))
         ]
         with held_up() as (segmenter, has_begun, go_on), ThreadPoolExecutor(8) as pool:
             found = [pool.submit(ask, scorers[n % 2], segmenter) for n in range(8)]
@@ -273,7 +273,7 @@ def test_everybody_is_answered_when_redis_dies_in_the_middle() -> None:
 WORKER = """
 import sys, time
 from pathlib import Path
-from backend.cache.store import open_cache
+from backend.cache.cache import open_cache
 from tests.backend.cache.test_leases import ask, labels_of, scorer_on
 from tests.fakes import ColourSegmenter
 

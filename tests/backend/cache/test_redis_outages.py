@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from backend.cache.cache import Cache
 from backend.cache.fault_guard import LONGEST_COOLDOWN_S
-from backend.cache.redis_store import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, RedisCache
+from backend.cache.redis_store import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, RedisStore
 from tests.clock import Clock
 from tests.redis_faults import FAULTS, Fault
 from tests.redis_server import running_redis
@@ -14,7 +15,7 @@ from tests.redis_server import running_redis
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 
 
-def use(cache: RedisCache) -> bytes | None:
+def use(cache: Cache) -> bytes | None:
     """All that one image costs."""
     found = cache.get("key")
     cache.acquire(["key"], "mine", 10)
@@ -31,7 +32,9 @@ def test_redis_that_fails_is_tried_once_by_each_kind_of_command(
 ) -> None:
     with (
         running_redis(extra_args=fault.extra_args) as server,
-        contextlib.closing(RedisCache(server.url, ttl_s=60, clock=clock)) as cache,
+        contextlib.closing(
+            Cache(RedisStore(server.url, ttl_s=60), clock=clock)
+        ) as cache,
     ):
         cache.put("old", b"kept")
         fault.bring(server)
@@ -55,7 +58,9 @@ def test_redis_that_fails_is_tried_once_by_each_kind_of_command(
 def test_redis_that_fails_grants_every_claim(fault: Fault, clock: Clock) -> None:
     with (
         running_redis(extra_args=fault.extra_args) as server,
-        contextlib.closing(RedisCache(server.url, ttl_s=60, clock=clock)) as cache,
+        contextlib.closing(
+            Cache(RedisStore(server.url, ttl_s=60), clock=clock)
+        ) as cache,
     ):
         fault.bring(server)
 
@@ -72,7 +77,9 @@ def test_redis_that_failed_is_used_again_when_it_is_back(
 ) -> None:
     with (
         running_redis(extra_args=fault.extra_args) as server,
-        contextlib.closing(RedisCache(server.url, ttl_s=60, clock=clock)) as cache,
+        contextlib.closing(
+            Cache(RedisStore(server.url, ttl_s=60), clock=clock)
+        ) as cache,
     ):
         fault.bring(server)
         for _ in range(4):
@@ -94,7 +101,9 @@ def test_redis_that_hangs_is_tried_ever_less_often(clock: Clock) -> None:
     (hanging,) = (fault for fault in FAULTS if fault.name == "hanging")
     with (
         running_redis() as server,
-        contextlib.closing(RedisCache(server.url, ttl_s=60, clock=clock)) as cache,
+        contextlib.closing(
+            Cache(RedisStore(server.url, ttl_s=60), clock=clock)
+        ) as cache,
     ):
         hanging.bring(server)
         for _ in range(600):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.cache.redis_store import KEY_PREFIX, RedisCache
-from backend.cache.store import open_cache
+from backend.cache.cache import Cache, open_cache
+from backend.cache.redis_store import KEY_PREFIX, RedisStore
 from backend.errors import SettingsError
 from tests.clock import Clock
 from tests.redis_server import RedisServer, free_port, running_redis
@@ -25,8 +25,8 @@ def _log_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 def redis_cache(
     url: str, clock: Clock, *, ttl_s: int = 60
-) -> contextlib.closing[RedisCache]:
-    return contextlib.closing(RedisCache(url, ttl_s=ttl_s, clock=clock))
+) -> contextlib.closing[Cache]:
+    return contextlib.closing(Cache(RedisStore(url, ttl_s=ttl_s), clock=clock))
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.cache.redis_store import RedisCache
+from backend.cache.cache import Cache
+from backend.cache.redis_store import RedisStore
 from backend.doctor.cache import check_cache
 from tests.backend.doctor.checks import only, settings
 from tests.clock import Clock
@@ -21,7 +22,7 @@ PASSWORD = "p@ss/w:rd 100%"
 QUOTED = "p%40ss%2Fw%3Ard%20100%25"
 SENTINEL_PASSWORD = "s3ntinel"
 KEYS = [f"key {number}" for number in range(60)]
-# What the docstring of `RedisCache` says; the first is enough for a backend.
+# What the docstring of `RedisStore` says; the first is enough for a backend.
 SERVING = "~diffsegmenter:* +get +mget +set +eval +del"
 IN_A_CLUSTER = "+cluster|slots +command"
 LOOKING = "+scan +strlen +unlink +info +ping"
@@ -32,11 +33,11 @@ def tls(tmp_path: Path) -> TlsFiles:
     return TlsFiles.make(tmp_path)
 
 
-def cache_on(url: str, **parts: Clock) -> contextlib.closing[RedisCache]:
-    return contextlib.closing(RedisCache(url, ttl_s=60, **parts))
+def cache_on(url: str, **parts: Clock) -> contextlib.closing[Cache]:
+    return contextlib.closing(Cache(RedisStore(url, ttl_s=60), **parts))
 
 
-def use_everything(cache: RedisCache) -> None:
+def use_everything(cache: Cache) -> None:
     """Every command of the cache, and what it has to say."""
     for key in KEYS:
         cache.put(key, key.encode())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backend.cache import Cache, encode_score_maps, open_cache
-from backend.cache.redis_store import RedisCache
+from backend.cache.redis_store import RedisStore
 from backend.inference.predictor import Predictor
 from tests.asking import FADING, PICTURE, ask
 from tests.fakes import (
@@ -159,7 +159,7 @@ def test_predict_takes_garbage_in_the_cache_for_a_miss(
 def test_predict_goes_on_when_redis_dies_in_the_middle() -> None:
     with running_redis() as redis:
         segmenter = ColourSegmenter(lambda pixels: redis.stop())
-        cache = RedisCache(redis.url, ttl_s=60)
+        cache = Cache(RedisStore(redis.url, ttl_s=60))
         predictor = make_predictor(segmenter, cache=cache)
         addresses = [picture("red", "blue", size_yx=(4, 6 + n)) for n in range(11)]
 

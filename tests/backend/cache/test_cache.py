@@ -4,14 +4,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.cache.cache import Cache, open_cache, score_key
 from backend.cache.codec import UnreadableScores, decode_score_maps
-from backend.cache.store import Cache, open_cache, score_key
+from backend.cache.store import LeaseState
 from backend.errors import SettingsError
+from tests.fakes import MemoryStore
 from tests.redis_server import free_port
 
 
@@ -169,6 +172,45 @@ def test_clear_forgets_everything_and_says_how_much(cache: Cache) -> None:
     assert cache.get("key 7") is None
     cache.put("key 7", b"again")
     assert cache.get("key 7") == b"again"
+
+
+def test_clear_leaves_claims_alone(cache: Cache) -> None:
+    cache.acquire(["a"], "mine", 10)
+
+    cache.clear()
+
+    assert cache.peek("a").is_leased
+
+
+class BrokenStore(MemoryStore):
+    """Fails in whatever is asked of it, and quotes its password."""
+
+    unreachable = (OSError,)
+    secrets = ("hunter2",)
+
+    def fail(self, *arguments: object) -> Any:
+        raise OSError("no store at hunter2")
+
+    get_many = put = acquire = renew = release = peek = measure = clear = fail
+
+
+def test_store_that_always_fails_is_misses_and_grants(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = Cache(BrokenStore(), cooldown_s=0)
+
+    cache.put("a", b"1")
+    cache.renew(["a"], "mine", 10)
+    cache.release(["a"], "mine")
+
+    assert cache.get_many(["a", "b"]) == [None, None]
+    assert cache.acquire(["a", "b"], "mine", 10) == [LeaseState(), LeaseState()]
+    assert cache.peek("a") == LeaseState()
+    assert cache.ping() is False
+    assert cache.measure() is None
+    assert cache.clear() is None
+    assert (cache.stats.hits, cache.stats.misses, cache.stats.faults) == (0, 2, 9)
+    assert "no store at ***" in caplog.text
 
 
 def test_many_threads_read_what_they_wrote(cache: Cache) -> None:
