@@ -23,7 +23,7 @@ from backend.wsgi import (
     settings_cache,
 )
 from segmenter import ModelSource
-from segmenter.commands import segment_picture
+from segmenter.cli import segment_picture
 from segmenter.evaluation.command import evaluate_folder
 
 app = typer.Typer(

@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segmenter.calibration import Calibration, load_calibration
-from segmenter.companions import Companions
+from segmenter.backbones.unet.layers import scan_layers
 from segmenter.errors import BadImage
-from segmenter.fast import FastMode, Request
-from segmenter.layers import scan_layers
-from segmenter.masks import cut_masks
+from segmenter.masks.cutting import cut_masks
+from segmenter.modes.fast import FastMode, Request
+from segmenter.modes.paper import paper_maps
+from segmenter.modes.passes import Passes, size_yx
 from segmenter.options import SegmenterOptions
-from segmenter.paper import paper_maps
-from segmenter.passes import Passes, size_yx
-from segmenter.presence import competition_weights
-from segmenter.prompts import check_label
+from segmenter.presence.auxiliary import Companions
+from segmenter.presence.calibration import Calibration, load_calibration
+from segmenter.presence.scorer import competition_weights
 from segmenter.source import ModelSource
-from segmenter.text_encoding import added_conditions
-from segmenter.values import ScoreMaps, Segmentation
+from segmenter.text.encoders import added_conditions
+from segmenter.text.prompts import check_label
+from segmenter.types import ScoreMaps, Segmentation
 from segmenter.weights import (
     Captioner,
     DiffusionParts,
@@ -285,7 +285,7 @@ def load_segmenter(
     diffusion = load_diffusion(source, device=place, dtype=precision)
     if compiles:
         # Brings a compiler along, which few need.
-        from segmenter.compilation import compile_parts
+        from segmenter.backbones.unet.compilation import compile_parts
 
         compile_parts(diffusion)
     segmenter = Segmenter(

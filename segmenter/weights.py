@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from segmenter.errors import UnsupportedModel, WeightsNotFound
 from segmenter.source import ModelSource
-from segmenter.text_encoding import TextEncoders
+from segmenter.text.encoders import TextEncoders
 
 CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
 IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"

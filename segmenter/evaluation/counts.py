@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.values import Segmentation
+from segmenter.types import Segmentation
 
 IGNORED: Final = 255
 """Truth value of pixels that do not count (VOC's object outlines)."""

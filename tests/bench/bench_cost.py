@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segmenter import SegmenterOptions
-from segmenter.diffusion import noised_latents, to_model_input
+from segmenter.backbones.unet.inputs import noised_latents, to_model_input
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES, DiffusionParts
 from tests.bench.sd15 import (

@@ -20,8 +20,8 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmenter import SegmenterOptions
-from segmenter.compilation import compile_parts
-from segmenter.diffusion import noised_latents
+from segmenter.backbones.unet.compilation import compile_parts
+from segmenter.backbones.unet.inputs import noised_latents
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES, DiffusionParts
 from tests.bench.sd15 import SIDE_PX, label_names, stable_diffusion_15

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from segmenter import SegmenterOptions
-from segmenter.compilation import compile_parts
+from segmenter.backbones.unet.compilation import compile_parts
 from segmenter.predictor import Segmenter
 from tests.bench.bench_cost import Subjects, measure, scoring
 from tests.bench.sd15 import SIDE_PX, stable_diffusion_15

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from segmenter import ScoreMaps, SegmenterOptions, cut_masks
-from segmenter.calibration import Calibration, load_calibration
 from segmenter.evaluation.boundaries import BoundaryCounts
 from segmenter.evaluation.counts import (
     THRESHOLDS,
@@ -16,10 +15,11 @@ from segmenter.evaluation.counts import (
     SweepCounts,
     to_class_map,
 )
-from segmenter.masks import find_winners
+from segmenter.masks.cutting import find_winners
 from segmenter.pocket.scenes import Scene
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter
+from segmenter.presence.calibration import Calibration, load_calibration
 from segmenter.source import ModelSource
 from segmenter.weights import (
     Captioner,

@@ -18,7 +18,7 @@ from transformers import (
 
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.pocket.words import WORDS
-from segmenter.text_encoding import TextEncoders
+from segmenter.text.encoders import TextEncoders
 from segmenter.weights import DiffusionParts, ImageText, prepare
 
 SIDE_PX: Final = 512

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter import BadImage, BadLabel, SegmenterOptions, cut_masks
-from segmenter.captions import continue_texts
 from segmenter.predictor import Segmenter
-from segmenter.presence import embed_image, embed_texts
+from segmenter.presence.captions import continue_texts
+from segmenter.presence.scorer import embed_image, embed_texts
 from segmenter.weights import Captioner, DiffusionParts, ImageText
 from tests.segmenter.asking import LABELS, calls_of, score_one
 from tests.segmenter.tiny_models import LATENT_SIDE, THREE_LEVELS, make_parts

@@ -18,20 +18,20 @@ from transformers import (
     CLIPTextModelWithProjection,
 )
 
-from segmenter.layers import LayerPlan, plan_layers, scan_layers
-from segmenter.maps import fuse_levels, spread_over_windows, stretch
-from segmenter.pocket.train import blip, clip
-from segmenter.pocket.train.text import build_tokenizer
-from segmenter.reading import (
+from segmenter.backbones.unet.layers import LayerPlan, plan_layers, scan_layers
+from segmenter.backbones.unet.reading import (
     OwnRows,
     Sample,
     SampleReading,
     grid_at,
     read_samples,
 )
-from segmenter.text_encoding import TextEncoders, TextEncoding
+from segmenter.modes.maps import fuse_levels, spread_over_windows, stretch
+from segmenter.modes.windows import Layout
+from segmenter.pocket.train import blip, clip
+from segmenter.pocket.train.text import build_tokenizer
+from segmenter.text.encoders import TextEncoders, TextEncoding
 from segmenter.weights import Captioner, DiffusionParts, ImageText, prepare
-from segmenter.windows import Layout
 
 CPU = torch.device("cpu")
 TEXT_WIDTH = 16

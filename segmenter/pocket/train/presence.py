@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from segmenter.calibration import Calibration
-from segmenter.fast import FastMode, Request
-from segmenter.layers import scan_layers
+from segmenter.backbones.unet.layers import scan_layers
+from segmenter.modes.fast import FastMode, Request
+from segmenter.modes.passes import Passes
 from segmenter.options import SegmenterOptions
-from segmenter.passes import Passes
 from segmenter.pocket.scenes import Scene, render_scene
 from segmenter.pocket.words import WORDS
-from segmenter.presence import PresenceJudge, log_odds
+from segmenter.presence.calibration import Calibration
+from segmenter.presence.scorer import PresenceJudge, log_odds
 from segmenter.source import ModelSource
 from segmenter.weights import load_diffusion, load_image_text
 

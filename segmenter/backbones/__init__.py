@@ -1,0 +1,1 @@
+"""Diffusion models and how their attention is read."""

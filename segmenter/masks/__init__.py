@@ -1,0 +1,1 @@
+"""Score maps in, masks out."""

@@ -1,0 +1,1 @@
+"""How labels are read: fast mode and paper mode."""
