@@ -24,7 +24,7 @@ from backend.wsgi import (
 )
 from segmenter import ModelSource
 from segmenter.cli import segment_picture
-from segmenter.evaluation.command import evaluate_folder
+from segmenter.evaluation import evaluate_folder
 
 app = typer.Typer(
     help="Open-vocabulary masks for Label Studio.",

@@ -13,7 +13,7 @@ from segmenter.errors import (
     UnsupportedModel,
     WeightsNotFound,
 )
-from segmenter.masks.cutting import cut_masks, iter_masks, merge_prompts
+from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, Mode, SegmenterOptions
 from segmenter.source import ModelSource
 from segmenter.types import (
@@ -21,7 +21,7 @@ from segmenter.types import (
     LabelMask,
     ScoreMaps,
     Segmentation,
-    Whereabouts,
+    WeightsLocation,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ __all__ = [
     "SegmenterError",
     "SegmenterOptions",
     "UnsupportedModel",
+    "WeightsLocation",
     "WeightsNotFound",
-    "Whereabouts",
     "cut_masks",
     "find_devices",
     "find_weights",
@@ -72,7 +72,7 @@ def find_devices() -> Devices:
     return find()
 
 
-def find_weights(source: ModelSource) -> Whereabouts:
+def find_weights(source: ModelSource) -> WeightsLocation:
     """Where weights are; see `segmenter.locate`."""
     from segmenter.locate import find_weights as find
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segmenter import Mode, SegmenterError, SegmenterOptions, load_segmenter
-from segmenter.masks.overlay import label_colour, paint_overlay
+from segmenter.masks import label_colour, paint_overlay
 from segmenter.types import Segmentation
 
 _console = Console()

@@ -8,39 +8,45 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from segmenter.source import POCKET_DIR, ModelSource
-from segmenter.types import Devices, Whereabouts
+from segmenter.source import DENOISER_FOLDERS, POCKET_DIR, ModelSource
+from segmenter.types import Devices, WeightsLocation
 
-# Without which no part of a model in diffusers layout loads.
-_FIRST_FILE = "unet/config.json"
 _HUB_TIMEOUT_S = 10.0
 
 
-def find_weights(source: ModelSource) -> Whereabouts:
+def find_weights(source: ModelSource) -> WeightsLocation:
     """Look for weights on this machine, then ask the hub; nothing is downloaded."""
     if source.is_directory:
         is_pocket = source.location == str(POCKET_DIR)
-        return Whereabouts.BUNDLED if is_pocket else Whereabouts.FOLDER
-    found = try_to_load_from_cache(
-        source.location, _FIRST_FILE, revision=source.revision
-    )
-    if isinstance(found, str):
-        return Whereabouts.DOWNLOADED
+        return WeightsLocation.BUNDLED if is_pocket else WeightsLocation.FOLDER
+    if _is_cached(source):
+        return WeightsLocation.DOWNLOADED
     if constants.HF_HUB_OFFLINE:
-        return Whereabouts.FORBIDDEN
+        return WeightsLocation.OFFLINE
     try:
         HfApi().model_info(
             source.location, revision=source.revision, timeout=_HUB_TIMEOUT_S
         )
     except GatedRepoError:
-        return Whereabouts.GATED
+        return WeightsLocation.GATED
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        return Whereabouts.NOWHERE
+        return WeightsLocation.NOT_FOUND
     # For a network that fails the hub's library raises what its HTTP client does, and
     # that client has changed from release to release.
     except Exception:
-        return Whereabouts.OUT_OF_REACH
-    return Whereabouts.ON_HUB
+        return WeightsLocation.HUB_UNREACHABLE
+    return WeightsLocation.ON_HUB
+
+
+def _is_cached(source: ModelSource) -> bool:
+    """Whether the denoiser's configuration was downloaded before."""
+    files = (f"{folder}/config.json" for folder in DENOISER_FOLDERS)
+    return any(
+        isinstance(
+            try_to_load_from_cache(source.location, file, revision=source.revision), str
+        )
+        for file in files
+    )
 
 
 def find_devices() -> Devices:

@@ -88,25 +88,25 @@ class Segmentation:
         return counts / self.label_map.size
 
 
-class Whereabouts(enum.Enum):
+class WeightsLocation(enum.Enum):
     """Where the weights of a model are."""
 
     BUNDLED = "in this package"
     FOLDER = "in a folder"
     DOWNLOADED = "downloaded from the hub before"
     ON_HUB = "on the hub"
-    GATED = "on the hub, which wants its terms to be accepted"
-    NOWHERE = "not on the hub, or for its members alone"
-    OUT_OF_REACH = "not on this machine, and the hub does not answer"
-    FORBIDDEN = "not on this machine, and HF_HUB_OFFLINE forbids to fetch them"
+    GATED = "in a gated repository of the hub, which wants its terms to be accepted"
+    NOT_FOUND = "not on the hub, or in a private repository"
+    HUB_UNREACHABLE = "not on this machine, and the hub does not answer"
+    OFFLINE = "not on this machine, and HF_HUB_OFFLINE forbids the download"
 
     @property
     def is_here(self) -> bool:
         """Whether they are on this machine."""
         return self in {
-            Whereabouts.BUNDLED,
-            Whereabouts.FOLDER,
-            Whereabouts.DOWNLOADED,
+            WeightsLocation.BUNDLED,
+            WeightsLocation.FOLDER,
+            WeightsLocation.DOWNLOADED,
         }
 
 

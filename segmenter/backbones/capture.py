@@ -1,13 +1,16 @@
-"""Read a U-Net's attention while it runs, and leave no trace behind.
+"""Read a denoiser's attention while it runs, and leave no trace behind.
 
-`capture` wraps every attention processor of a U-Net. A wrapped processor hands
-the layer's queries and keys to a reader, then delegates to the original, so the
-U-Net's output is bit-identical and foreign processors (LoRA, fused, sliced)
-keep working. What to do with queries and keys is the reader's affair: no N x N
-matrix exists unless the reader makes one. A reader that has seen enough raises
-`SeenEnough`, and the U-Net stops there.
+`capture` wraps every attention processor of a model. A wrapped processor hands the
+layer's queries and keys to a hook, then delegates to the original, so the model's
+output is bit-identical and foreign processors (LoRA, fused, sliced) keep working.
+What to do with queries and keys is the hook's affair: no N x N matrix exists unless
+the hook makes one. A hook that needs no more raises `StopForward`, and the model
+stops there.
 
-Axis letters, here and in `maps.py`:
+For models whose layers attend to the image or to the text, with processors that take
+`encoder_hidden_states` (U-Nets, PixArt); joint attention has other processors.
+
+Axis letters:
 
     B  samples (labels of an image)     H  heads
     Q  query cells   K  key cells (self) or tokens (cross)     d  head width
@@ -24,8 +27,8 @@ from torch import Tensor
 AttentionKind = Literal["cross", "self"]
 
 
-class SeenEnough(Exception):
-    """Raised by a reader: nothing that the U-Net would still compute is read."""
+class StopForward(Exception):
+    """Raised by a hook: nothing that the model would still compute is read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +36,7 @@ class AttentionCall:
     """One attention layer's inputs to softmax, as the layer itself computes them.
 
     Attributes:
-        layer: dotted module name inside the U-Net.
+        layer: dotted module name inside the model.
         kind: "cross" (keys are text tokens) or "self" (keys are cells).
         query: float (B, H, Q, d), cells in row-major order.
         key: float (B, H, K, d).
@@ -73,18 +76,18 @@ def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
     return scores.softmax(dim=-1, dtype=torch.float32)
 
 
-Reader = Callable[[AttentionCall], None]
+AttentionHook = Callable[[AttentionCall], None]
 
 
 @contextmanager
 def capture(
-    unet: Any, reader: Reader, *, layers: Collection[str] | None = None
+    denoiser: Any, hook: AttentionHook, *, layers: Collection[str] | None = None
 ) -> Iterator[None]:
-    """Hand attention layers' queries and keys to `reader` inside the block.
+    """Hand attention layers' queries and keys to `hook` inside the block.
 
     Args:
-        unet: a diffusers `UNet2DConditionModel`.
-        reader: called once per attention layer and forward pass, in the order
+        denoiser: a diffusers model with `attn_processors`.
+        hook: called once per attention layer and forward pass, in the order
             of execution. An exception it raises leaves through the forward.
         layers: dotted module names of those to read, None for all. The others run
             as ever.
@@ -92,26 +95,26 @@ def capture(
     The original processors are back in place when the block ends, however it
     ends.
     """
-    originals = dict(unet.attn_processors)
+    originals = dict(denoiser.attn_processors)
     processors: dict[str, Any] = dict(originals)
     for name, original in originals.items():
         layer = name.removesuffix(".processor")
         if layers is None or layer in layers:
-            processors[name] = _ReadingProcessor(layer, original, reader)
-    unet.set_attn_processor(processors)
+            processors[name] = _HookedProcessor(layer, original, hook)
+    denoiser.set_attn_processor(processors)
     try:
         yield
     finally:
-        unet.set_attn_processor(dict(originals))
+        denoiser.set_attn_processor(dict(originals))
 
 
-class _ReadingProcessor:
-    """Shows queries and keys to the reader, then lets the original do its work."""
+class _HookedProcessor:
+    """Shows queries and keys to the hook, then lets the original do its work."""
 
-    def __init__(self, layer: str, original: Any, reader: Reader) -> None:
+    def __init__(self, layer: str, original: Any, hook: AttentionHook) -> None:
         self._layer = layer
         self._original = original
-        self._reader = reader
+        self._hook = hook
 
     def __call__(
         self,
@@ -122,7 +125,7 @@ class _ReadingProcessor:
         temb: Tensor | None = None,
         **rest: Any,
     ) -> Any:
-        self._reader(self._call(attn, hidden_states, encoder_hidden_states))
+        self._hook(self._call(attn, hidden_states, encoder_hidden_states))
         return self._original(
             attn, hidden_states, encoder_hidden_states, attention_mask, temb, **rest
         )

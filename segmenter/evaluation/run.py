@@ -19,7 +19,7 @@ from segmenter.evaluation.counts import IGNORED, IouCounts, SweepCounts
 from segmenter.evaluation.errors import BadSample, EvaluationError
 from segmenter.evaluation.records import Failure, ImageRecord, Record
 from segmenter.evaluation.voc_folder import VocFolder
-from segmenter.masks.cutting import find_winners, merge_prompts
+from segmenter.masks import find_winners, merge_prompts
 from segmenter.options import SegmenterOptions
 from segmenter.types import ScoreMaps
 

@@ -1,9 +1,9 @@
-"""Fast mode: one U-Net pass for any number of labels.
+"""Fast mode: one pass of the model for any number of labels.
 
 All labels stand in the text that drives the pass, compete for every cell, and are
-spread by the same self-attention. What no map needs is not computed: there is no
-unconditional half, the U-Net stops after the last layer that is read, and the words
-of a label set are encoded and projected once for all images.
+refined by the same self-attention. What no map needs is not computed: there is no
+unconditional half, the model stops after the last layer that is read, and the words of
+a label set are encoded once for all images.
 """
 
 from collections import OrderedDict
@@ -16,19 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segmenter.backbones.unet.reading import ReadOutRows, Sample, SampleReading
+from segmenter.backbones import Sample, SampleReading, VocabularyTokens
 from segmenter.modes.maps import (
     compete,
     fuse_levels,
     keep_off_background,
+    level_on_canvas,
+    refine_over_windows,
     resize,
-    spread_over_windows,
     stretch,
 )
 from segmenter.modes.passes import Passes, size_yx
 from segmenter.modes.windows import Layout
-from segmenter.text.encoders import TextEncoding
-from segmenter.text.vocabulary import build_vocabulary
+from segmenter.text import TextEncoding, build_vocabulary
 
 # Label sets whose embeddings and keys are kept: 5 to 20 MB each for Stable Diffusion.
 _KEPT_LABEL_SETS: Final = 16
@@ -94,12 +94,12 @@ class _Words:
     """A label set, encoded."""
 
     text: TextEncoding
-    rows: ReadOutRows
+    tokens: VocabularyTokens
     n_labels: int
 
 
 class FastMode:
-    """Reads many images in few passes. Not thread-safe, as the U-Net is not."""
+    """Reads many images in few passes. Not thread-safe, as its passes are not."""
 
     def __init__(self, passes: Passes) -> None:
         """Read by these passes, which are under fast mode's options."""
@@ -126,7 +126,7 @@ class FastMode:
         self, views: Iterable[tuple[Request, Layout]]
     ) -> Iterator[FastReading]:
         """Read views of images, those of one size in common passes."""
-        limit = self._passes.most_at_once
+        limit = self._passes.max_batch
         batch: list[tuple[Request, Layout]] = []
         for request, cells in views:
             n_windows = sum(len(layout.origins_yx) for _, layout in batch)
@@ -148,11 +148,11 @@ class FastMode:
             weights: float (L,) in [0, 1], how much each label counts against the
                 others; see `maps.compete`.
         """
-        words = self._spread(reading, weights)
+        words = self._refined(reading, weights)
         if reading.whole is not None:
             # A window sees small things that the whole image does not show, and the
             # whole image what large ones are.
-            whole = self._spread(reading.whole, weights)
+            whole = self._refined(reading.whole, weights)
             words = words.lerp(
                 resize(whole, reading.layout.canvas_yx), _SHARE_OF_WHOLE_01
             )
@@ -162,7 +162,7 @@ class FastMode:
         )
         return labels.to("cpu", torch.float16).numpy()
 
-    def _spread(self, reading: FastReading, weights: Tensor) -> Tensor:
+    def _refined(self, reading: FastReading, weights: Tensor) -> Tensor:
         """Labels and background words after competition and self-attention."""
         options = self._passes.options
         words = reading.rows[:-1]
@@ -171,7 +171,7 @@ class FastMode:
             counts = torch.cat([weights.to(words), words.new_ones(n_words)])
             words = compete(reading.rows, counts)
         for _ in range(options.self_attention_products):
-            words = spread_over_windows(words, reading.windows, reading.layout)
+            words = refine_over_windows(words, reading.windows, reading.layout)
         return words
 
     def _read_batch(
@@ -188,12 +188,12 @@ class FastMode:
             for _ in cells.origins_yx
         ]
         readings: list[SampleReading] = []
-        for start in range(0, len(pixels), passes.most_at_once):
-            some = slice(start, start + passes.most_at_once)
+        for start in range(0, len(pixels), passes.max_batch):
+            some = slice(start, start + passes.max_batch)
             latents = passes.latents(pixels[some], noise[:, some])
             readings += passes.read(
                 [
-                    Sample(latent=latent, text=own.text, rows=own.rows)
+                    Sample(latent=latent, text=own.text, tokens=own.tokens)
                     for latent, own in zip(latents, owners[some], strict=True)
                 ]
             )
@@ -206,25 +206,21 @@ class FastMode:
         self, windows: list[SampleReading], cells: Layout, n_labels: int
     ) -> FastReading:
         layout = self._passes.map_layout(cells)
-        weights = self._passes.plan.weights
-        coarsest = max(weights)
         return FastReading(
-            rows=fuse_levels(windows, layout, weights=weights, stretches=False),
-            coarsest=fuse_levels(
-                windows, layout, weights={coarsest: 1.0}, stretches=False
-            ),
+            rows=fuse_levels(windows, layout, stretches=False),
+            coarsest=level_on_canvas(windows, layout, 0),
             windows=windows,
             layout=layout,
             n_labels=n_labels,
         )
 
     def _encode(self, request: Request) -> _Words:
-        """Embeddings and keys of a label set, from the last time if there was one."""
+        """A label set's embeddings, and what the model keeps of them, if met before."""
         key = (request.labels, request.caption)
         if key in self._words:
             self._words.move_to_end(key)
             return self._words[key]
-        text = self._passes.parts.text
+        text = self._passes.text
         vocabulary = build_vocabulary(
             text.tokenizer,
             request.labels,
@@ -234,9 +230,8 @@ class FastMode:
         encoded = text.encode(vocabulary.token_ids)
         words = _Words(
             text=encoded.sample(0),
-            rows=ReadOutRows(
-                encoded.context[vocabulary.kept.to(encoded.context.device)],
-                vocabulary.read,
+            tokens=VocabularyTokens(
+                texts=encoded, kept=vocabulary.kept, weights=vocabulary.read
             ),
             n_labels=vocabulary.n_labels,
         )

@@ -2,9 +2,9 @@
 
 A model reads one window at a time, of about the size it was trained on. The canvas
 is the image brought to the size that all windows together cover; one window that
-covers it all is the published way. A block is what the U-Net's coarsest level makes
-one cell of: windows are whole blocks, so that every level has whole cells. Pure; axis
-letters:
+covers it all is the published way. A block is what the model's coarsest grid
+makes one cell of: windows are whole blocks, so that every grid has whole cells. Pure;
+axis letters:
 
     n  windows     R  maps     h, w  cells of a window     H, W  cells of the canvas
 """
@@ -43,7 +43,7 @@ class Layout:
     window_yx: tuple[int, int]
     origins_yx: tuple[tuple[int, int], ...]
 
-    def places(self) -> Iterator[tuple[slice, slice]]:
+    def slices(self) -> Iterator[tuple[slice, slice]]:
         """Rows and columns of each window."""
         for top, left in self.origins_yx:
             yield (
@@ -68,7 +68,7 @@ class Layout:
                     ),
                 ]
             )
-            for rows, columns in self.places()
+            for rows, columns in self.slices()
         ]
 
     def divided(self, factor: int) -> "Layout":
@@ -125,7 +125,7 @@ def lay_out(
 
 def cut_windows(maps: Tensor, layout: Layout) -> Tensor:
     """Cut a canvas into its windows: (R, H, W) to (n, R, h, w)."""
-    return torch.stack([maps[..., rows, columns] for rows, columns in layout.places()])
+    return torch.stack([maps[..., rows, columns] for rows, columns in layout.slices()])
 
 
 def merge_windows(pieces: Tensor, layout: Layout) -> Tensor:
@@ -139,7 +139,7 @@ def merge_windows(pieces: Tensor, layout: Layout) -> Tensor:
     weight = _tent(layout.window_yx, pieces)
     total = pieces.new_zeros((pieces.shape[1], *layout.canvas_yx))
     norm = pieces.new_zeros(layout.canvas_yx)
-    for piece, (rows, columns) in zip(pieces, layout.places(), strict=True):
+    for piece, (rows, columns) in zip(pieces, layout.slices(), strict=True):
         total[:, rows, columns] += piece * weight
         norm[rows, columns] += weight
     return total / norm

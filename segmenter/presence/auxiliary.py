@@ -1,4 +1,4 @@
-"""The models beside the diffusion model: who captions, and who says what is there.
+"""The auxiliary models beside the diffusion model: a captioner and an image-text model.
 
 Loaded when options first need them, kept from then on.
 """
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from segmenter.options import SegmenterOptions
 from segmenter.presence.calibration import Calibration
 from segmenter.presence.captions import continue_texts
-from segmenter.presence.scorer import PresenceJudge
-from segmenter.text.prompts import Prompt, build_prompt
-from segmenter.weights import Captioner, ImageText
+from segmenter.presence.models import Captioner, ImageText
+from segmenter.presence.scorer import PresenceScorer
+from segmenter.text import Prompt, build_prompt
 
 
-class Companions:
+class AuxiliaryModels:
     """BLIP and CLIP, as far as anybody asks for them."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Companions:
         self._load_image_text = image_text
         self._calibration = calibration
         self._captioner: Captioner | None = None
-        self._judge: PresenceJudge | None = None
+        self._scorer: PresenceScorer | None = None
 
     def load_for(self, options: SegmenterOptions) -> None:
         """Load what these options need.
@@ -53,7 +53,7 @@ class Companions:
                     f"presence={options.presence!r} compares image and text and no "
                     f"image-text model was given; pass one, or set presence='off'."
                 )
-            self._judge = self._judge or PresenceJudge(
+            self._scorer = self._scorer or PresenceScorer(
                 self._load_image_text(), self._calibration
             )
 
@@ -72,17 +72,17 @@ class Companions:
             image: uint8 (Y, X, 3).
             labels: L of them.
             options: that `load_for` has seen.
-            evidence: what the maps say, see `fast.FastReading.evidence`.
+            evidence: what the maps say, see `modes.FastReading.evidence`.
             parts: of the image, which the calibrated filter looks at as well.
         """
         if options.presence == "off" or not labels:
             return np.ones(len(labels), np.float32)
-        assert self._judge is not None
+        assert self._scorer is not None
         if options.presence == "calibrated":
-            return self._judge.by_calibration(
+            return self._scorer.by_calibration(
                 image, labels, evidence=evidence, parts=parts
             )
-        return self._judge.by_paper(
+        return self._scorer.by_paper(
             image,
             labels,
             caption=self.caption(image),

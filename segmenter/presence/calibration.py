@@ -44,7 +44,7 @@ class Calibration:
             model's own softmax: how far a label is behind the best of all labels
             and negatives.
         by_text_and_maps: bias, weight of the margin, and weight of the log-odds of
-            `fast.FastReading.evidence`; None where the maps of a model were not
+            `modes.FastReading.evidence`; None where the maps of a model were not
             calibrated, and say nothing then.
     """
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmenter.weights import Captioner
+from segmenter.presence.models import Captioner
 
 # transformers' own default for BLIP; the published code leaves it untouched.
 _NEW_TOKENS: Final = 20

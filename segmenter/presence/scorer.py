@@ -33,9 +33,9 @@ from torch.nn import functional as F
 
 from segmenter.options import PresenceFilter
 from segmenter.presence.calibration import Calibration
-from segmenter.weights import ImageText
+from segmenter.presence.models import ImageText
 
-PAPER_LINE: Final = 0.5
+PAPER_THRESHOLD: Final = 0.5
 """Where `by_paper` puts the limits of its sources."""
 
 _WORD = re.compile(r"\w+")
@@ -48,11 +48,11 @@ _NEARLY_SQUARE: Final = 1.25
 _MOST_PARTS: Final = 8
 
 
-class PresenceJudge:
-    """Judges labels by an image-text model; remembers the texts it has encoded."""
+class PresenceScorer:
+    """Scores labels by an image-text model; remembers the texts it has encoded."""
 
     def __init__(self, image_text: ImageText, calibration: Calibration) -> None:
-        """Judge with CLIP, by this calibration."""
+        """Score with CLIP, by this calibration."""
         self._image_text = image_text
         self._calibration = calibration
         self._embedded: OrderedDict[str, Tensor] = OrderedDict()
@@ -105,7 +105,7 @@ class PresenceJudge:
         Args:
             pixels: uint8 (Y, X, 3).
             labels: L of them, at least one.
-            evidence: float32 (L,) in [0, 1], `fast.FastReading.evidence`; None
+            evidence: float32 (L,) in [0, 1], `modes.FastReading.evidence`; None
                 judges by the image-text model alone.
             parts: of the picture, to be looked at by themselves as well.
         """
@@ -171,7 +171,7 @@ def competition_weights(
     """
     if presence_filter != "paper":
         return presence
-    return (presence >= PAPER_LINE).astype(np.float32)
+    return (presence >= PAPER_THRESHOLD).astype(np.float32)
 
 
 def log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,15 +1,15 @@
-"""Token ids in, what a U-Net is conditioned on out, for one text encoder or two.
+"""Token ids in, what a model is conditioned on out, for one text encoder or two.
 
 Stable Diffusion 1 and 2 read the last hidden state of one encoder. SDXL reads the
-last but one of two, side by side, and beside them a summary of the text and the
-picture's size (arXiv 2307.01952, section 2). Axis letters:
+last but one of two, side by side, and beside them a summary of the text (arXiv
+2307.01952, section 2). Axis letters:
 
     B  texts   K  tokens of the window   D  width of the context   P  of the summary
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,27 +17,41 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextEncoding:
-    """Texts as a U-Net takes them.
+    """Texts as a diffusion model takes them.
 
     Attributes:
         context: float (B, K, D), one embedding per token.
-        pooled: float (B, P), a summary of each text; None where the U-Net takes none.
+        pooled: float (B, P), a summary of each text; None where the model takes none.
     """
 
     context: Tensor
     pooled: Tensor | None = None
 
-    def sample(self, place: int) -> "TextEncoding":
+    def sample(self, index: int) -> "TextEncoding":
         """One of the texts, a batch of one."""
-        own = slice(place, place + 1)
+        own = slice(index, index + 1)
         return TextEncoding(
             context=self.context[own],
             pooled=None if self.pooled is None else self.pooled[own],
         )
 
 
+class TextEncoder(Protocol):
+    """The text side of a model."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """A fast tokenizer: it knows offsets, and its window (`model_max_length`)."""
+
+    def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
+        """Tokenize and encode whole texts; what the window does not hold is cut."""
+
+    def encode(self, token_ids: Tensor) -> TextEncoding:
+        """Encode token ids: int64 (B, K), padded by the tokenizer."""
+
+
 class TextEncoders:
-    """The text side of a model: a tokenizer and one encoder, or two."""
+    """CLIP's text encoders: a tokenizer and one encoder, or two."""
 
     def __init__(
         self,
@@ -128,23 +142,3 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         split_special_tokens=True,
     )
     return encoded["input_ids"], encoded["offset_mapping"]
-
-
-def added_conditions(
-    unet: Any, pooled: Tensor | None, side_yx: tuple[int, int]
-) -> dict[str, Tensor] | None:
-    """What SDXL's U-Net wants beside the context; None for the others.
-
-    Args:
-        unet: diffusers `UNet2DConditionModel`.
-        pooled: float (B, P), `TextEncoding.pooled`.
-        side_yx: rows and columns of the picture in pixels, taken for the original's,
-            nothing of which is cut off.
-    """
-    if unet.config.addition_embed_type != "text_time" or pooled is None:
-        return None
-    sizes = torch.tensor([*side_yx, 0, 0, *side_yx], dtype=pooled.dtype)
-    return {
-        "text_embeds": pooled,
-        "time_ids": sizes.to(pooled.device).expand(len(pooled), -1),
-    }

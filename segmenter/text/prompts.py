@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segmenter.errors import BadLabel
-from segmenter.text.encoders import TextEncoders, TextEncoding, tokenize
+from segmenter.text.encoders import TextEncoder, TextEncoding, tokenize
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Prompt]) -> EncodedPrompts:
 
 
 def embed_prompts(
-    text: TextEncoders, encoded: EncodedPrompts, *, emphasis: float
+    text: TextEncoder, encoded: EncodedPrompts, *, emphasis: float
 ) -> TextEncoding:
     """Token embeddings with the label's tokens moved away from the empty prompt.
 

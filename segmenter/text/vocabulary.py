@@ -1,7 +1,7 @@
 """Labels and background words in, the tokens that one pass is read for out.
 
 All labels stand in one list, "cat, dog, tree". What does not fit into the text
-encoder's window goes into further lists, chunks, which the U-Net never sees: their
+encoder's window goes into further lists, chunks, which do not drive the pass: their
 tokens are only read, on the queries of the same pass and in one softmax with the
 first chunk's (dual prompt of FA-Seg, re-reading of OVAM; `algorithm` 4.2 in the
 project's notes). Axis letters:
@@ -31,7 +31,7 @@ class Vocabulary:
 
     Attributes:
         token_ids: int64 (C, K), padded to the window; the first chunk drives the
-            U-Net.
+            pass.
         kept: bool (C, K), the T tokens that share the softmax: all of the first
             chunk, and of the others those that belong to a label.
         read: float32 (R, T), weights of the tokens to read, rows sum to 1: the

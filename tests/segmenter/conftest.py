@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segmenter.weights import Captioner, DiffusionParts, ImageText
+from segmenter.backbones.unet import UNetBackbone
+from segmenter.presence import Captioner, ImageText
 from tests.segmenter.tiny_models import (
     make_captioner,
     make_image_text,
@@ -16,7 +17,7 @@ from tests.segmenter.tiny_models import (
 
 
 @pytest.fixture(scope="session")
-def parts() -> DiffusionParts:
+def parts() -> UNetBackbone:
     """A random diffusion model; nobody changes it."""
     return make_parts()
 
@@ -36,7 +37,7 @@ def image_text() -> ImageText:
 @pytest.fixture(scope="session")
 def model_dir(
     tmp_path_factory: pytest.TempPathFactory,
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     captioner: Captioner,
     image_text: ImageText,
 ) -> Path:

@@ -1,45 +1,13 @@
-"""Images in, noised latents out.
+"""What goes into a U-Net: noised latents, and what SDXL wants beside the text.
 
 Axis letters: n windows of an image, C channels, Y, X model pixels, h, w latent cells
-of a window, H, W latent cells of the canvas.
+of a window; B texts, P width of a text's summary.
 """
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
-
-
-def to_model_input(pixels: NDArray[np.uint8], *, size_yx: tuple[int, int]) -> Tensor:
-    """Bring an image to a model's size: float32 (3, *size_yx) in [-1, 1].
-
-    Another aspect ratio squashes it, as published. Shrinking averages over all pixels
-    it covers (antialias); the published code meets only images it enlarges, where
-    this changes nothing.
-    """
-    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-    resized = F.interpolate(
-        image.float() / 255,
-        size_yx,
-        mode="bilinear",
-        align_corners=False,
-        antialias=True,
-    )
-    return resized[0].clamp(0, 1) * 2 - 1
-
-
-def draw_noise(size: tuple[int, int, int], *, seed: int, draws: int) -> Tensor:
-    """Gaussian noise for a canvas: float32 (draws, C, H, W) on the CPU.
-
-    Drawn there so that every device and precision sees the same; one canvas for all
-    windows, so that a cell meets the same noise in each. The first draw does not
-    depend on how many there are.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    return torch.stack([torch.randn(size, generator=generator) for _ in range(draws)])
 
 
 @torch.no_grad()
@@ -71,3 +39,23 @@ def noised_latents(
     return torch.as_tensor(
         scheduler.add_noise(clean * vae.config.scaling_factor, noise.to(clean), time)
     )
+
+
+def added_conditions(
+    unet: Any, pooled: Tensor | None, side_yx: tuple[int, int]
+) -> dict[str, Tensor] | None:
+    """What SDXL's U-Net wants beside the context; None for the others.
+
+    Args:
+        unet: diffusers `UNet2DConditionModel`.
+        pooled: float (B, P), `TextEncoding.pooled`.
+        side_yx: rows and columns of the picture in pixels, taken for the original's,
+            nothing of which is cut off.
+    """
+    if unet.config.addition_embed_type != "text_time" or pooled is None:
+        return None
+    sizes = torch.tensor([*side_yx, 0, 0, *side_yx], dtype=pooled.dtype)
+    return {
+        "text_embeds": pooled,
+        "time_ids": sizes.to(pooled.device).expand(len(pooled), -1),
+    }

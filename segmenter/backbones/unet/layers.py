@@ -15,7 +15,7 @@ from segmenter.backbones.capture import AttentionCall, AttentionKind, capture
 from segmenter.errors import UnsupportedModel
 from segmenter.options import SelfAttentionLayers
 
-# Layers of the decoder whose self-attention spreads the maps where "decoder" is asked
+# Layers of the decoder whose self-attention refines the maps where "decoder" is asked
 # for. On the pocket model their mean is as good as that of all (README, Measured);
 # what the U-Net computes behind them is saved.
 _FIRST_OF_DECODER = 2
@@ -43,21 +43,21 @@ class LayerPlan:
     Attributes:
         cross: depth of each cross-attention layer to read, by name.
         weights: weight of each depth of those, coarsest first.
-        spreading: names of the self-attention layers to keep.
+        self_attention: names of the self-attention layers to keep.
         depth: of the maps' grid.
         last: the last layer to be read; nothing behind it is needed.
     """
 
     cross: Mapping[str, int]
     weights: Mapping[int, float]
-    spreading: frozenset[str]
+    self_attention: frozenset[str]
     depth: int
     last: str
 
     @property
     def names(self) -> frozenset[str]:
         """All layers to read."""
-        return self.spreading | self.cross.keys()
+        return self.self_attention | self.cross.keys()
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def scan_layers(
     Args:
         unet: diffusers `UNet2DConditionModel`.
         context: (1, K, D) token embeddings, whatever they say.
-        added: what else the U-Net wants to know, see `text_encoding`.
+        added: what else the U-Net wants to know, see `inputs.added_conditions`.
     """
     side = 2 ** len(unet.config.block_out_channels)
     layers: list[Layer] = []
@@ -126,21 +126,21 @@ def plan_layers(
             "read cross-attention alone."
         )
     finest = min(layer.depth for layer in own) if own else min(depths)
-    spreading = [layer.name for layer in own if layer.depth == finest]
+    refining = [layer.name for layer in own if layer.depth == finest]
     if not self_attention_products:
-        spreading = []
+        refining = []
     elif self_attention_layers == "decoder":
-        spreading = _first_of_decoder(spreading)
+        refining = _first_of_decoder(refining)
     cross = {
         layer.name: layer.depth
         for layer in layers
         if layer.kind == "cross" and layer.depth in weights
     }
-    read = {*spreading, *cross}
+    read = {*refining, *cross}
     return LayerPlan(
         cross=cross,
         weights=weights,
-        spreading=frozenset(spreading),
+        self_attention=frozenset(refining),
         depth=finest,
         last=[layer.name for layer in layers if layer.name in read][-1],
     )

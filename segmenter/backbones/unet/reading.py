@@ -1,105 +1,79 @@
-"""Noised latents and texts in, what the plan reads of each U-Net pass out.
+"""Noised latents and texts in, what the plan reads of one U-Net pass out.
 
-One engine for both modes: a sample is one latent under one text, a batch any number
-of them. Axis letters:
+A sample is one latent under one text, a batch any number of them. Axis letters:
 
     B  samples of a batch   C  channels   h, w  latent grid   H  heads   Q  query cells
     K  tokens of a text     T  tokens that are read           R  rows that are read
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from segmenter.backbones.capture import (
     AttentionCall,
-    SeenEnough,
+    StopForward,
     attention_probabilities,
     capture,
 )
+from segmenter.backbones.protocol import (
+    Level,
+    PromptTokens,
+    Sample,
+    SampleReading,
+    VocabularyTokens,
+)
+from segmenter.backbones.self_attention import refine_by_self_attention
+from segmenter.backbones.unet.inputs import added_conditions
 from segmenter.backbones.unet.layers import LayerPlan
 from segmenter.errors import UnsupportedModel
-from segmenter.text.encoders import TextEncoding, added_conditions
 
 
-class Rows(Protocol):
-    """What is read of a cross-attention layer."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Vocabulary:
+    """Tokens that are read beside the text that drives the pass.
 
-    def of(self, call: AttentionCall) -> Tensor:
+    Attributes:
+        embeddings: float (T, D), of the text encoder.
+        weights: float (R, T).
+        keys: float (1, H, T, d) by layer, as far as they were projected.
+    """
+
+    embeddings: Tensor
+    weights: Tensor
+    keys: dict[str, Tensor] = field(default_factory=dict)
+
+
+class VocabularyKeys:
+    """Keys of vocabularies: each layer projects one once, for all further images."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[VocabularyTokens, _Vocabulary] = (
+            WeakKeyDictionary()
+        )
+
+    def attention(self, tokens: VocabularyTokens, call: AttentionCall) -> Tensor:
         """Attention to each row's tokens, summed over heads: float32 (B, R, Q)."""
-
-
-class OwnRows:
-    """Rows among the tokens of the very text that drives the pass."""
-
-    def __init__(self, weights: Tensor) -> None:
-        """Read by these weights: float (R, K), rows sum to 1."""
-        self._weights = weights
-
-    def of(self, call: AttentionCall) -> Tensor:
-        """See `Rows`."""
-        weights = self._weights.to(call.query.device)
-        return torch.einsum("bhqk,rk->brq", call.probabilities(), weights)
-
-
-class ReadOutRows:
-    """Rows among tokens that need not be part of the text that drives the pass.
-
-    The keys of every layer are projected once and kept, for all further images
-    that the same words are looked for in.
-    """
-
-    def __init__(self, embeddings: Tensor, weights: Tensor) -> None:
-        """Read these tokens.
-
-        Args:
-            embeddings: (T, D) of the text encoder.
-            weights: float (R, T), rows sum to 1.
-        """
-        self._embeddings = embeddings
-        self._weights = weights.to(embeddings.device)
-        self._keys: dict[str, Tensor] = {}
-
-    def of(self, call: AttentionCall) -> Tensor:
-        """See `Rows`."""
-        keys = self._keys.get(call.layer)
+        vocabulary = self._kept.get(tokens)
+        if vocabulary is None:
+            context = tokens.texts.context
+            vocabulary = self._kept[tokens] = _Vocabulary(
+                embeddings=context[tokens.kept.to(context.device)],
+                weights=tokens.weights.to(context.device),
+            )
+        keys = vocabulary.keys.get(call.layer)
         if keys is None:
-            keys = self._keys[call.layer] = call.project(self._embeddings[None])
+            keys = call.project(vocabulary.embeddings[None])
+            vocabulary.keys[call.layer] = keys
         attention = attention_probabilities(call.query, keys, call.scale)
-        return torch.einsum("bhqt,rt->brq", attention, self._weights)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """One pass to be made.
-
-    Attributes:
-        latent: float (C, h, w), noised.
-        text: what drives the pass, a batch of one.
-        rows: what is read.
-    """
-
-    latent: Tensor
-    text: TextEncoding
-    rows: Rows
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SampleReading:
-    """What was read of one pass.
-
-    Attributes:
-        levels: by depth, mean attention over layers and heads: float32 (R, h_d, w_d).
-        spreading: the self-attention layers that the plan keeps, batches of one.
-    """
-
-    levels: Mapping[int, Tensor]
-    spreading: Sequence[AttentionCall]
+        return torch.einsum("bhqt,rt->brq", attention, vocabulary.weights)
 
 
 @torch.no_grad()
@@ -107,6 +81,7 @@ def read_samples(
     unet: Any,
     samples: Sequence[Sample],
     plan: LayerPlan,
+    keys: VocabularyKeys,
     *,
     timestep: int,
     cell_px: int,
@@ -117,14 +92,15 @@ def read_samples(
         unet: diffusers `UNet2DConditionModel`.
         samples: whose latents have one size.
         plan: what to read.
+        keys: of the vocabularies that earlier batches were read for.
         timestep: the one that the latents were noised with.
         cell_px: pixels that a latent cell is wide.
     """
     latents = torch.stack([sample.latent for sample in samples]).to(unet.dtype)
     grid_yx = (latents.shape[2], latents.shape[3])
-    record = _Record(plan, grid_yx, [sample.rows for sample in samples])
+    record = _Record(plan, keys, grid_yx, [sample.tokens for sample in samples])
     pooled = [s.text.pooled for s in samples if s.text.pooled is not None]
-    with capture(unet, record.read, layers=plan.names), suppress(SeenEnough):
+    with capture(unet, record.read, layers=plan.names), suppress(StopForward):
         unet(
             latents,
             torch.full((len(samples),), timestep, device=latents.device),
@@ -136,59 +112,83 @@ def read_samples(
             ),
             return_dict=False,
         )
-    return [record.sample(place) for place in range(len(samples))]
+    return [record.sample(index) for index in range(len(samples))]
 
 
 class _Record:
-    """The reader of one batch."""
+    """What the hook takes of one batch."""
 
     def __init__(
-        self, plan: LayerPlan, grid_yx: tuple[int, int], rows: Sequence[Rows]
+        self,
+        plan: LayerPlan,
+        keys: VocabularyKeys,
+        grid_yx: tuple[int, int],
+        tokens: Sequence[PromptTokens | VocabularyTokens],
     ) -> None:
         self._plan = plan
+        self._keys = keys
         self._grid_yx = grid_yx
-        # Neighbours that are read for the same words are read together.
-        self._groups: list[tuple[slice, Rows]] = []
+        # Neighbours that are read for the same tokens are read together.
+        self._groups: list[tuple[slice, PromptTokens | VocabularyTokens]] = []
         start = 0
-        for _, same in groupby(rows, key=id):
+        for _, same in groupby(tokens, key=id):
             n_same = len(list(same))
-            self._groups.append((slice(start, start + n_same), rows[start]))
+            self._groups.append((slice(start, start + n_same), tokens[start]))
             start += n_same
-        self._sums: list[dict[int, Tensor]] = [{} for _ in rows]
+        self._sums: list[dict[int, Tensor]] = [{} for _ in tokens]
         self._heads: dict[int, int] = {}
-        self._spreading: list[AttentionCall] = []
+        self._self_attention: list[AttentionCall] = []
 
     def read(self, call: AttentionCall) -> None:
-        """Take one layer's attention; the reader to hand to `capture`."""
+        """Take one layer's attention; the hook to hand to `capture`."""
         depth = self._plan.cross.get(call.layer)
         if depth is None:
-            self._spreading.append(call)
+            self._self_attention.append(call)
         else:
             self._heads[depth] = self._heads.get(depth, 0) + call.query.shape[1]
-            for samples, rows in self._groups:
-                read = rows.of(call.samples(samples))
-                for place, own in zip(
+            for samples, tokens in self._groups:
+                read = self._attention(tokens, call.samples(samples))
+                for index, own in zip(
                     range(samples.start, samples.stop), read, strict=True
                 ):
-                    sums = self._sums[place]
+                    sums = self._sums[index]
                     sums[depth] = sums[depth] + own if depth in sums else own
         if call.layer == self._plan.last:
-            raise SeenEnough
+            raise StopForward
 
-    def sample(self, place: int) -> SampleReading:
-        levels = {}
-        for depth, total in self._sums[place].items():
-            rows, columns = grid_at(self._grid_yx, depth)
-            if total.shape[1] != rows * columns:
-                raise UnsupportedModel(
-                    f"The U-Net attends on {total.shape[1]} cells where a latent of "
-                    f"{self._grid_yx} halved {depth} times has {rows * columns}."
-                )
-            levels[depth] = (total / self._heads[depth]).view(-1, rows, columns)
-        own = slice(place, place + 1)
+    def _attention(
+        self, tokens: PromptTokens | VocabularyTokens, call: AttentionCall
+    ) -> Tensor:
+        """Attention to each row's tokens, summed over heads: float32 (B, R, Q)."""
+        if isinstance(tokens, VocabularyTokens):
+            return self._keys.attention(tokens, call)
+        weights = tokens.weights.to(call.query.device)
+        return torch.einsum("bhqk,rk->brq", call.probabilities(), weights)
+
+    def sample(self, index: int) -> SampleReading:
+        """What was read of one sample."""
+        own = slice(index, index + 1)
         return SampleReading(
-            levels=levels, spreading=[call.samples(own) for call in self._spreading]
+            levels=tuple(
+                Level(maps=self._level(index, depth), weight=weight)
+                for depth, weight in self._plan.weights.items()
+            ),
+            refine=partial(
+                refine_by_self_attention,
+                calls=[call.samples(own) for call in self._self_attention],
+            ),
         )
+
+    def _level(self, index: int, depth: int) -> Tensor:
+        """Mean over layers and heads of one depth: float32 (R, rows, columns)."""
+        total = self._sums[index][depth]
+        rows, columns = grid_at(self._grid_yx, depth)
+        if total.shape[1] != rows * columns:
+            raise UnsupportedModel(
+                f"The U-Net attends on {total.shape[1]} cells where a latent of "
+                f"{self._grid_yx} halved {depth} times has {rows * columns}."
+            )
+        return (total / self._heads[depth]).view(-1, rows, columns)
 
 
 def grid_at(latent_yx: tuple[int, int], depth: int) -> tuple[int, int]:

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.segmenter.test_paper_recipe import min_max, watched_layers
+from tests.segmenter.modes.test_paper import min_max, watched_layers
 from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter import SegmenterOptions, UnsupportedModel
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.modes.fast import Request
 from segmenter.predictor import Segmenter
-from segmenter.weights import Captioner, DiffusionParts, ImageText
+from segmenter.presence import Captioner, ImageText
 from tests.segmenter.asking import LABELS, calls_of, score_one
 from tests.segmenter.tiny_models import LATENT_SIDE, TEXT_WIDTH, make_parts
 
@@ -23,7 +24,7 @@ HALF = 6e-4
 
 
 def plain_maps(
-    parts: DiffusionParts, picture: NDArray[np.uint8], labels: tuple[str, ...]
+    parts: UNetBackbone, picture: NDArray[np.uint8], labels: tuple[str, ...]
 ) -> Tensor:
     """The recipe of fast mode, step by step, in float64, nothing saved."""
     side = 4 * LATENT_SIDE
@@ -79,7 +80,7 @@ def plain_maps(
 
 
 def test_maps_are_those_of_the_recipe_written_out(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     maps = score_one(Segmenter(parts, BARE), picture)
 
@@ -90,7 +91,7 @@ def test_maps_are_those_of_the_recipe_written_out(
 
 @pytest.mark.parametrize("n_labels", [1, 5, 60])
 def test_one_pass_serves_any_number_of_labels(
-    parts: DiffusionParts, picture: NDArray[np.uint8], n_labels: int
+    parts: UNetBackbone, picture: NDArray[np.uint8], n_labels: int
 ) -> None:
     segmenter = Segmenter(parts, BARE)
     labels = tuple(f"thing {number}" for number in range(n_labels))
@@ -105,7 +106,7 @@ def test_one_pass_serves_any_number_of_labels(
 
 
 def test_labels_beyond_the_window_are_read_as_if_it_were_longer(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     segmenter = Segmenter(parts, BARE)
     few = tuple(f"thing {number}" for number in range(5))
@@ -122,7 +123,7 @@ def test_labels_beyond_the_window_are_read_as_if_it_were_longer(
 
 
 def test_the_unet_stops_behind_the_last_layer_that_is_read(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     segmenter = Segmenter(parts, BARE)
 
@@ -138,7 +139,7 @@ def test_the_unet_stops_behind_the_last_layer_that_is_read(
 
 
 def test_the_decoder_of_the_vae_is_never_run(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     with calls_of(parts.vae.decoder) as decodings:
         score_one(Segmenter(parts, BARE), picture)
@@ -147,7 +148,7 @@ def test_the_decoder_of_the_vae_is_never_run(
 
 
 def test_a_label_set_is_encoded_and_projected_once(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     segmenter = Segmenter(parts, BARE)
     key = parts.unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_k
@@ -165,7 +166,7 @@ def test_a_label_set_is_encoded_and_projected_once(
 
 
 def test_images_share_passes_and_get_what_each_gets_alone(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     pictures = [picture, picture[::-1].copy(), picture[:, ::-1].copy(), picture[:20]]
     labels = [LABELS, ("dog",), LABELS, ("sofa", "cat")]
@@ -184,7 +185,7 @@ def test_images_share_passes_and_get_what_each_gets_alone(
 
 
 def test_images_without_labels_are_answered_in_their_place(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     segmenter = Segmenter(parts, BARE)
 
@@ -197,7 +198,7 @@ def test_images_without_labels_are_answered_in_their_place(
 
 
 def test_a_label_asked_for_twice_is_answered_twice(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     maps = score_one(Segmenter(parts, BARE), picture, ("cat", "dog", "cat"))
 
@@ -223,7 +224,7 @@ def test_a_label_asked_for_twice_is_answered_twice(
     ids=str,
 )
 def test_an_option_reaches_the_maps(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     captioner: Captioner,
     picture: NDArray[np.uint8],
     change: dict[str, Any],
@@ -238,7 +239,7 @@ def test_an_option_reaches_the_maps(
 
 
 def test_the_aspect_is_kept_on_about_as_many_cells(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     wide = np.concatenate([picture] * 3, axis=1)
 
@@ -248,7 +249,7 @@ def test_the_aspect_is_kept_on_about_as_many_cells(
 
 
 def test_windows_read_a_large_image_in_parts_without_a_seam(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
 ) -> None:
     large = np.random.default_rng(0).integers(0, 255, (200, 320, 3), dtype=np.uint8)
     segmenter = Segmenter(parts, replace(BARE, max_windows=6, images_per_pass=4))
@@ -263,7 +264,7 @@ def test_windows_read_a_large_image_in_parts_without_a_seam(
     np.testing.assert_array_equal(maps.max(axis=(1, 2)), np.ones(5))
 
 
-def test_the_whole_image_has_a_say_beside_its_windows(parts: DiffusionParts) -> None:
+def test_the_whole_image_has_a_say_beside_its_windows(parts: UNetBackbone) -> None:
     # Two windows, each of which shows half of the picture alone.
     large = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
     options = replace(BARE, max_windows=2)
@@ -272,11 +273,11 @@ def test_the_whole_image_has_a_say_beside_its_windows(parts: DiffusionParts) -> 
 
     fused = Segmenter(parts, options)
     reading = next(
-        fused._recipe(options).fast.read([Request(image=large, labels=LABELS)])
+        fused._prepare(options).fast.read([Request(image=large, labels=LABELS)])
     )
 
     assert reading.whole is not None
-    alone = fused._recipe(options).fast.maps(
+    alone = fused._prepare(options).fast.maps(
         replace(reading, whole=None), torch.ones(len(LABELS))
     )
     assert windowed.shape == alone.shape
@@ -287,7 +288,7 @@ def test_the_whole_image_has_a_say_beside_its_windows(parts: DiffusionParts) -> 
 
 
 def test_windows_of_one_size_are_the_whole_image_s_pass(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     # Smaller than the model: more windows would only enlarge it.
     windowed = Segmenter(parts, replace(BARE, max_windows=6))
@@ -298,7 +299,7 @@ def test_windows_of_one_size_are_the_whole_image_s_pass(
 
 
 def test_presence_is_a_probability_and_changes_no_map_without_competition(
-    parts: DiffusionParts, image_text: ImageText, picture: NDArray[np.uint8]
+    parts: UNetBackbone, image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
     options = replace(BARE, presence="calibrated", competition=False)
     judged = Segmenter(parts, options, image_text=lambda: image_text)
@@ -313,7 +314,7 @@ def test_presence_is_a_probability_and_changes_no_map_without_competition(
 
 
 def test_a_label_that_is_not_there_leaves_the_cells_to_the_others(
-    parts: DiffusionParts, image_text: ImageText, picture: NDArray[np.uint8]
+    parts: UNetBackbone, image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
     options = replace(BARE, presence="calibrated")
     judged = Segmenter(parts, options, image_text=lambda: image_text)
@@ -327,7 +328,7 @@ def test_a_label_that_is_not_there_leaves_the_cells_to_the_others(
 
 
 def test_other_options_are_had_by_call_and_load_what_they_need_when_used(
-    parts: DiffusionParts, captioner: Captioner, picture: NDArray[np.uint8]
+    parts: UNetBackbone, captioner: Captioner, picture: NDArray[np.uint8]
 ) -> None:
     loaded: list[str] = []
 
@@ -371,7 +372,7 @@ def test_a_unet_that_attends_nowhere_is_refused_when_it_is_taken() -> None:
 
 
 def test_what_a_window_shows_counts_for_presence(
-    parts: DiffusionParts, image_text: ImageText
+    parts: UNetBackbone, image_text: ImageText
 ) -> None:
     large = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
     options = replace(BARE, presence="calibrated", max_windows=2)

@@ -75,7 +75,7 @@ def test_windows_cover_the_canvas_and_stay_on_it(
 
     assert 1 <= len(found.origins_yx) <= max_windows
     covered = torch.zeros(found.canvas_yx, dtype=torch.bool)
-    for rows, columns in found.places():
+    for rows, columns in found.slices():
         assert covered[rows, columns].shape == found.window_yx
         covered[rows, columns] = True
     assert covered.all()

@@ -24,10 +24,10 @@ from segmenter.evaluation.counts import IouCounts, to_class_map
 from segmenter.pocket.scenes import TEST_SEED_START, Scene, render_scene
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter
+from segmenter.presence import load_captioner, load_image_text
 from segmenter.presence.captions import continue_texts
 from segmenter.presence.scorer import embed_image, embed_texts
 from segmenter.source import POCKET_DIR, ModelSource
-from segmenter.weights import load_captioner, load_image_text
 
 MAX_BYTES = 16 * 1024 * 1024
 ONE_OBJECT_MIOU = 0.82

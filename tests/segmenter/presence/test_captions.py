@@ -4,8 +4,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmenter.presence import Captioner
 from segmenter.presence.captions import continue_texts
-from segmenter.weights import Captioner
 
 PREFIXES = [
     "a photograph of cat",

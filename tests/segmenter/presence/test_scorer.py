@@ -6,16 +6,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmenter.presence import ImageText
 from segmenter.presence.calibration import Calibration
 from segmenter.presence.scorer import (
-    PresenceJudge,
+    PresenceScorer,
     competition_weights,
     embed_image,
     embed_texts,
     log_odds,
     square_parts,
 )
-from segmenter.weights import ImageText
 
 LABELS = ("cat", "dog", "sofa", "traffic light")
 
@@ -29,7 +29,7 @@ def presence(
     image_similarity: float = 1.0,
     text_similarity: float = 1.0,
 ) -> NDArray[np.float32]:
-    return PresenceJudge(image_text, Calibration()).by_paper(
+    return PresenceScorer(image_text, Calibration()).by_paper(
         pixels,
         labels,
         caption=caption,
@@ -187,7 +187,7 @@ def test_margins_count_from_the_best_label_in_nats_of_the_model(
     similarity = embed_texts(image_text, LABELS) @ embed_image(image_text, square)
     logits = similarity.double() * float(image_text.model.logit_scale.exp())
 
-    found = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(square, LABELS)
+    found = PresenceScorer(image_text, WITHOUT_NEGATIVES).margins(square, LABELS)
 
     np.testing.assert_allclose(found, (logits - logits.max()).numpy(), atol=1e-4)
 
@@ -222,7 +222,7 @@ def test_an_oblong_picture_is_looked_at_in_squares_from_end_to_end(
 def test_a_label_is_judged_where_it_is_nearest(
     image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
-    judge = PresenceJudge(image_text, replace(WITHOUT_NEGATIVES, negatives=("tree",)))
+    judge = PresenceScorer(image_text, replace(WITHOUT_NEGATIVES, negatives=("tree",)))
     left, right = picture[:, :48], picture[:, 24:]
 
     whole = judge.margins(picture, LABELS)
@@ -240,10 +240,10 @@ def test_a_negative_that_fits_better_puts_all_labels_behind_it(
     *others, best = (words[i] for i in similarity.argsort())
     calibration = replace(WITHOUT_NEGATIVES, negatives=(best,))
 
-    found = PresenceJudge(image_text, calibration).margins(square, others)
+    found = PresenceScorer(image_text, calibration).margins(square, others)
 
     assert (found < 0).all()
-    alone = PresenceJudge(image_text, WITHOUT_NEGATIVES).margins(square, others)
+    alone = PresenceScorer(image_text, WITHOUT_NEGATIVES).margins(square, others)
     assert alone.max() == 0
 
 
@@ -252,7 +252,7 @@ def test_a_negative_that_is_the_label_itself_says_nothing_against_it(
 ) -> None:
     calibration = replace(WITHOUT_NEGATIVES, negatives=("cat",))
 
-    found = PresenceJudge(image_text, calibration).margins(picture, ["cat"])
+    found = PresenceScorer(image_text, calibration).margins(picture, ["cat"])
 
     np.testing.assert_array_equal(found, [0])
 
@@ -262,7 +262,7 @@ def test_by_calibration_is_the_logistic_of_its_evidence(
 ) -> None:
     evidence = np.array([0.9, 0.5, 0.1, 0.0], np.float32)
     calibration = replace(WITHOUT_NEGATIVES, by_text_and_maps=(0.5, 2.0, 3.0))
-    judge = PresenceJudge(image_text, calibration)
+    judge = PresenceScorer(image_text, calibration)
     margins = judge.margins(picture, LABELS)
 
     by_text = judge.by_calibration(picture, LABELS)
@@ -276,7 +276,7 @@ def test_by_calibration_is_the_logistic_of_its_evidence(
 def test_maps_that_were_not_calibrated_say_nothing(
     image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
-    judge = PresenceJudge(image_text, WITHOUT_NEGATIVES)
+    judge = PresenceScorer(image_text, WITHOUT_NEGATIVES)
 
     found = judge.by_calibration(picture, LABELS, evidence=np.ones(4, np.float32))
 
@@ -286,7 +286,7 @@ def test_maps_that_were_not_calibrated_say_nothing(
 def test_a_text_is_encoded_once(
     image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
-    judge = PresenceJudge(image_text, Calibration())
+    judge = PresenceScorer(image_text, Calibration())
     texts: list[int] = []
     handle = image_text.model.text_model.register_forward_pre_hook(
         lambda module, args, kwargs: texts.append(len(kwargs["input_ids"])),

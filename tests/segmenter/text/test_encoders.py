@@ -10,18 +10,14 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from numpy.typing import NDArray
 
 from segmenter import SegmenterOptions, UnsupportedModel, load_segmenter
+from segmenter.backbones.unet import UNetBackbone, load_unet
+from segmenter.backbones.unet.inputs import added_conditions
 from segmenter.pocket.scenes import TEST_SEED_START, render_scene
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.predictor import Segmenter
+from segmenter.presence import Captioner, ImageText
 from segmenter.source import ModelSource
-from segmenter.text.encoders import added_conditions
-from segmenter.weights import (
-    Captioner,
-    DiffusionParts,
-    ImageText,
-    load_diffusion,
-    pick_dtype,
-)
+from segmenter.weights import pick_dtype
 from tests.segmenter.tiny_models import (
     LATENT_SIDE,
     make_parts,
@@ -126,10 +122,10 @@ def test_every_generation_segments_from_its_saved_files(
 def test_sdxl_s_vae_alone_stays_in_float32_where_the_rest_is_half(
     tmp_path: Path, captioner: Captioner, image_text: ImageText
 ) -> None:
-    def precisions(parts: DiffusionParts) -> tuple[torch.dtype, ...]:
+    def precisions(parts: UNetBackbone) -> tuple[torch.dtype, ...]:
         folder = tmp_path / str(id(parts))
         save_model(folder, parts, captioner, image_text)
-        loaded = load_diffusion(
+        loaded = load_unet(
             ModelSource.parse(str(folder)), device=CPU, dtype=torch.float16
         )
         return (loaded.vae.dtype, loaded.unet.dtype, loaded.text.encoder.dtype)

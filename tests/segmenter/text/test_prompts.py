@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.errors import BadLabel
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.pocket.words import WORDS
@@ -19,7 +20,6 @@ from segmenter.text.prompts import (
     embed_prompts,
     encode_prompts,
 )
-from segmenter.weights import DiffusionParts
 
 TEMPLATE = "a photograph of {label}"
 TOKENIZER = build_tokenizer()
@@ -295,7 +295,7 @@ def test_every_pocket_word_is_one_token() -> None:
     assert torch.equal(encoded.emphasised.sum(dim=1), torch.ones(len(WORDS)).long())
 
 
-def hidden_states(parts: DiffusionParts, texts: list[str]) -> Tensor:
+def hidden_states(parts: UNetBackbone, texts: list[str]) -> Tensor:
     tokens: Any = parts.text.tokenizer(
         texts, padding="max_length", max_length=77, return_tensors="pt"
     )
@@ -304,7 +304,7 @@ def hidden_states(parts: DiffusionParts, texts: list[str]) -> Tensor:
 
 
 def test_embed_moves_only_the_label_away_from_the_empty_prompt(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
 ) -> None:
     prompts = [prompt_for("cat", caption="running"), prompt_for("zebra")]
     encoded = encode(*prompts)
@@ -323,7 +323,7 @@ def test_embed_moves_only_the_label_away_from_the_empty_prompt(
 
 
 def test_embed_without_emphasis_is_the_text_encoder_s_own_word(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
 ) -> None:
     encoded = encode(prompt_for("cat"))
 

@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 import torch
 
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.errors import BadLabel
 from segmenter.text.vocabulary import Vocabulary, build_vocabulary
-from segmenter.weights import DiffusionParts
 
 
 @pytest.fixture(scope="module")
-def tokenizer(parts: DiffusionParts) -> Any:
+def tokenizer(parts: UNetBackbone) -> Any:
     return parts.text.tokenizer
 
 

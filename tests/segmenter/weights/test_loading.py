@@ -12,13 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter import SegmenterOptions, WeightsNotFound, load_segmenter
+from segmenter.backbones.unet import UNetBackbone, load_unet
+from segmenter.presence import load_captioner, load_image_text
 from segmenter.source import ModelSource
-from segmenter.weights import (
-    DiffusionParts,
-    load_captioner,
-    load_diffusion,
-    load_image_text,
-)
 
 CPU = torch.device("cpu")
 BARE = SegmenterOptions(presence="off")
@@ -58,16 +54,16 @@ def copied_dir(model_dir: Path, tmp_path: Path) -> Path:
 
 
 def load_all(folder: Path) -> None:
-    """Load every part, the companions too."""
+    """Load every part, the auxiliary models too."""
     load_segmenter(
         str(folder), SegmenterOptions(caption=True, presence="paper"), device="cpu"
     )
 
 
-def test_load_diffusion_gives_back_what_was_saved(
-    model_dir: Path, parts: DiffusionParts
+def test_load_unet_gives_back_what_was_saved(
+    model_dir: Path, parts: UNetBackbone
 ) -> None:
-    found = load_diffusion(
+    found = load_unet(
         ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float32
     )
 
@@ -87,8 +83,8 @@ def test_load_diffusion_gives_back_what_was_saved(
     )
 
 
-def test_load_diffusion_takes_the_dtype_asked_for(model_dir: Path) -> None:
-    found = load_diffusion(
+def test_load_unet_takes_the_dtype_asked_for(model_dir: Path) -> None:
+    found = load_unet(
         ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float16
     )
 
@@ -96,7 +92,7 @@ def test_load_diffusion_takes_the_dtype_asked_for(model_dir: Path) -> None:
     assert found.text.encoder.dtype == torch.float16
 
 
-def test_companions_load_from_the_directory(model_dir: Path) -> None:
+def test_auxiliary_models_load_from_the_directory(model_dir: Path) -> None:
     source = ModelSource.parse(str(model_dir))
 
     captioner = load_captioner(source, device=CPU)
@@ -106,7 +102,7 @@ def test_companions_load_from_the_directory(model_dir: Path) -> None:
     assert type(image_text.model).__name__ == "CLIPModel"
 
 
-def test_a_model_without_companions_loads_where_no_option_needs_them(
+def test_a_model_without_auxiliary_models_loads_where_no_option_needs_them(
     copied_dir: Path, picture: NDArray[np.uint8]
 ) -> None:
     shutil.rmtree(copied_dir / "captioner")
@@ -186,9 +182,7 @@ def test_weights_of_another_shape_than_the_config_says_are_refused(
         load_segmenter(str(copied_dir), BARE, device="cpu")
 
 
-def test_weights_in_pickles_are_not_read(
-    copied_dir: Path, parts: DiffusionParts
-) -> None:
+def test_weights_in_pickles_are_not_read(copied_dir: Path, parts: UNetBackbone) -> None:
     (copied_dir / "unet/diffusion_pytorch_model.safetensors").unlink()
     torch.save(parts.unet.state_dict(), copied_dir / "unet/diffusion_pytorch_model.bin")
 
@@ -213,7 +207,7 @@ def test_a_hub_id_that_is_not_cached_is_refused_quickly_offline(model: str) -> N
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("loader", [load_captioner, load_image_text])
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
-def test_a_missing_companion_is_looked_for_on_the_hub(
+def test_a_missing_auxiliary_model_is_looked_for_on_the_hub(
     loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))

@@ -78,10 +78,10 @@ def test_the_decoder_s_first_two_layers_are_kept_and_nothing_behind_is_needed() 
     # The tiny U-Net's last block attends not; its latent level is one block earlier.
     own = [x.name for x in layers if x.kind == "self" and x.depth == 0]
     decoder = [name for name in own if name.startswith("up_blocks")]
-    assert found.spreading == frozenset(decoder[:2])
-    assert len(names) == len(found.spreading)
+    assert found.self_attention == frozenset(decoder[:2])
+    assert len(names) == len(found.self_attention)
     assert found.last == decoder[1]
-    assert plan(layers).spreading == frozenset(own)
+    assert plan(layers).self_attention == frozenset(own)
 
 
 def test_maps_are_as_fine_as_the_finest_self_attention() -> None:
@@ -95,7 +95,7 @@ def test_without_products_no_self_attention_is_read() -> None:
 
     found = plan(layers, products=0)
 
-    assert found.spreading == frozenset()
+    assert found.self_attention == frozenset()
     assert found.names == found.cross.keys()
 
 

@@ -5,9 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from segmenter import SegmenterOptions
-from segmenter.backbones.unet.compilation import compile_parts
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.predictor import Segmenter
-from segmenter.weights import DiffusionParts
 from tests.segmenter.tiny_models import NO_LATENT_LEVEL, make_parts
 
 
@@ -17,13 +16,13 @@ from tests.segmenter.tiny_models import NO_LATENT_LEVEL, make_parts
 def test_a_compiled_model_gives_the_maps_of_one_that_is_not(
     picture: NDArray[np.uint8],
 ) -> None:
-    def maps_of(parts: DiffusionParts) -> NDArray[np.float16]:
+    def maps_of(parts: UNetBackbone) -> NDArray[np.float16]:
         segmenter = Segmenter(parts, SegmenterOptions(presence="off"))
         (found,) = segmenter.score([picture], [["cat", "dog"]])
         return found.maps
 
     compiled = make_parts(NO_LATENT_LEVEL)
-    compile_parts(compiled)
+    compiled.compile()
 
     assert compiled.vae.encoder._compiled_call_impl is not None
     np.testing.assert_allclose(
