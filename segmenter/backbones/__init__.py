@@ -5,7 +5,7 @@ sub-package here and one line in `registry.FAMILIES`; what a family has to do is
 `protocol`. Refuses to know labels, modes and masks.
 """
 
-from segmenter.backbones.capture import (
+from segmenter.backbones.attention import (
     AttentionCall,
     attention_probabilities,
     capture,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segmenter.backbones.capture import AttentionCall
+from segmenter.backbones.attention import AttentionCall
 
 # Entries of the self-attention matrix that exist at once: 8 MB, which a CPU's cache
 # holds. The whole matrix of 8 heads has 134 million at 512 pixels.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmenter.backbones.capture import AttentionCall, AttentionKind, capture
+from segmenter.backbones.attention import AttentionCall, AttentionKind, capture
 from segmenter.errors import UnsupportedModel
 from segmenter.options import SelfAttentionLayers
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from segmenter.backbones.capture import (
+from segmenter.backbones.attention import (
     AttentionCall,
     StopForward,
     attention_probabilities,

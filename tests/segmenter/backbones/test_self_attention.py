@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from segmenter.backbones.capture import AttentionCall
+from segmenter.backbones.attention import AttentionCall
 from segmenter.backbones.self_attention import refine_by_self_attention
 from tests.segmenter.tiny_models import draw_inputs, make_unet, paper_style_maps
 

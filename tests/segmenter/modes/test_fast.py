@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.segmenter.modes.test_paper import min_max, watched_layers
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from segmenter.modes.fast import Request
 from segmenter.predictor import Segmenter
 from segmenter.presence import Captioner, ImageText
 from tests.segmenter.asking import LABELS, calls_of, score_one
+from tests.segmenter.modes.test_paper import min_max, watched_layers
 from tests.segmenter.tiny_models import LATENT_SIDE, TEXT_WIDTH, make_parts
 
 BARE = SegmenterOptions(presence="off", aspect="squash")

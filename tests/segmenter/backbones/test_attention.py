@@ -8,7 +8,11 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmenter.backbones.capture import AttentionCall, attention_probabilities, capture
+from segmenter.backbones.attention import (
+    AttentionCall,
+    attention_probabilities,
+    capture,
+)
 from tests.segmenter.tiny_models import TEXT_WIDTH, THREE_LEVELS, make_unet
 
 N_TOKENS = 7
