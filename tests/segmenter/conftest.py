@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -52,3 +53,9 @@ def picture() -> NDArray[np.uint8]:
     """Coloured noise in blocks, wider than high: uint8 (48, 72, 3)."""
     blocks = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     return blocks.repeat(8, axis=0).repeat(8, axis=1)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_HUB_OFFLINE=1 sets; the libraries read it once, at import."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -9,8 +9,11 @@ from segmenter.modes.maps import (
     compete,
     fuse_levels,
     keep_off_background,
+    level_on_canvas,
+    refine_over_windows,
     stretch,
 )
+from segmenter.modes.windows import Layout
 from tests.segmenter.tiny_models import whole
 
 
@@ -126,3 +129,41 @@ def test_stretch_reaches_both_ends_and_keeps_the_order(
         assert torch.equal(found.amax(dim=1), torch.ones(2).double())
     order = maps.flatten(1).argsort(dim=1)
     assert (found.gather(1, order).diff(dim=1) >= 0).all()
+
+
+TWO = Layout(canvas_yx=(2, 6), window_yx=(2, 4), origins_yx=((0, 0), (0, 2)))
+
+
+def test_level_on_canvas_takes_one_level_of_every_window() -> None:
+    windows = [
+        reading((torch.full((1, 1, 2), value), 0.5), (torch.zeros(1, 2, 4), 0.5))
+        for value in (1.0, 3.0)
+    ]
+
+    found = level_on_canvas(windows, TWO, 0)
+
+    assert found.shape == (1, 2, 6)
+    assert (found[..., :2] == 1).all()
+    assert (found[..., 4:] == 3).all()
+    assert ((found[..., 2:4] > 1) & (found[..., 2:4] < 3)).all()
+    assert (level_on_canvas(windows, TWO, 1) == 0).all()
+
+
+def test_refine_over_windows_gives_each_window_its_own_cells_to_its_own_model() -> None:
+    seen: list[Tensor] = []
+
+    def refining(factor: float) -> SampleReading:
+        def refine(maps: Tensor) -> Tensor:
+            seen.append(maps)
+            return factor * maps
+
+        return SampleReading(levels=(), refine=refine)
+
+    maps = torch.arange(12.0).view(1, 2, 6)
+
+    found = refine_over_windows(maps, [refining(1.0), refining(-1.0)], TWO)
+
+    assert torch.equal(seen[0], maps[..., :4])
+    assert torch.equal(seen[1], maps[..., 2:])
+    torch.testing.assert_close(found[..., :2], maps[..., :2])
+    torch.testing.assert_close(found[..., 4:], -maps[..., 4:])

@@ -3,18 +3,14 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from segmenter import SegmenterOptions, WeightsNotFound, load_segmenter
-from segmenter.backbones.unet import UNetBackbone, load_unet
-from segmenter.presence import load_captioner, load_image_text
-from segmenter.source import ModelSource
+from segmenter.backbones.unet import UNetBackbone
 
 CPU = torch.device("cpu")
 BARE = SegmenterOptions(presence="off")
@@ -42,12 +38,6 @@ CONFIG_FILES = [
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What HF_HUB_OFFLINE=1 sets; the libraries read it once, at import."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-
-@pytest.fixture
 def copied_dir(model_dir: Path, tmp_path: Path) -> Path:
     """A model directory that the test may damage."""
     return shutil.copytree(model_dir, tmp_path / "damaged")
@@ -58,48 +48,6 @@ def load_all(folder: Path) -> None:
     load_segmenter(
         str(folder), SegmenterOptions(caption=True, presence="paper"), device="cpu"
     )
-
-
-def test_load_unet_gives_back_what_was_saved(
-    model_dir: Path, parts: UNetBackbone
-) -> None:
-    found = load_unet(
-        ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float32
-    )
-
-    for saved, loaded in (
-        (parts.vae, found.vae),
-        (parts.unet, found.unet),
-        (parts.text.encoder, found.text.encoder),
-    ):
-        assert type(loaded) is type(saved)
-        assert not loaded.training
-        for key, tensor in loaded.state_dict().items():
-            assert torch.equal(tensor, saved.state_dict()[key]), key
-        assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    assert found.text.tokenizer("cat 猫") == parts.text.tokenizer("cat 猫")
-    torch.testing.assert_close(
-        found.scheduler.alphas_cumprod, parts.scheduler.alphas_cumprod
-    )
-
-
-def test_load_unet_takes_the_dtype_asked_for(model_dir: Path) -> None:
-    found = load_unet(
-        ModelSource.parse(str(model_dir)), device=CPU, dtype=torch.float16
-    )
-
-    assert found.vae.dtype == found.unet.dtype == torch.float16
-    assert found.text.encoder.dtype == torch.float16
-
-
-def test_auxiliary_models_load_from_the_directory(model_dir: Path) -> None:
-    source = ModelSource.parse(str(model_dir))
-
-    captioner = load_captioner(source, device=CPU)
-    image_text = load_image_text(source, device=CPU)
-
-    assert type(captioner.model).__name__ == "BlipForConditionalGeneration"
-    assert type(image_text.model).__name__ == "CLIPModel"
 
 
 def test_a_model_without_auxiliary_models_loads_where_no_option_needs_them(
@@ -202,16 +150,3 @@ def test_a_hub_id_that_is_not_cached_is_refused_quickly_offline(model: str) -> N
     assert time.monotonic() - started < 10
     assert "nobody/not-cached" in str(caught.value)
     assert "on a machine that reaches the hub" in str(caught.value)
-
-
-@pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("loader", [load_captioner, load_image_text])
-@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
-def test_a_missing_auxiliary_model_is_looked_for_on_the_hub(
-    loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    (tmp_path / "bare").mkdir()
-
-    with pytest.raises(WeightsNotFound, match=r"Salesforce/blip|openai/clip"):
-        loader(ModelSource.parse(str(tmp_path / "bare")), device=CPU)
