@@ -107,7 +107,7 @@ class SegmenterOptions:
             masks.
         images_per_pass: fast mode: images, or windows of them, that share one
             batch; memory, not masks. None lets model and device decide, see
-            `passes.Passes.most_at_once`.
+            `modes.Passes.max_batch`.
     """
 
     mode: Mode = "fast"
