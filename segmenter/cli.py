@@ -97,8 +97,8 @@ def _explain(error: Exception, picture: Path, device: str) -> str:
     if isinstance(error, AssertionError | RuntimeError):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return (
-            f"The device {device!r} does not take it ({reason}). Give --device auto, "
-            f"or cpu."
+            f"The model cannot run on device {device!r} ({reason}). Give --device "
+            f"auto, or cpu."
         )
     if isinstance(error, UnidentifiedImageError):
         return f"{picture} is not an image that Pillow can read."

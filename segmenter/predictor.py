@@ -268,17 +268,19 @@ def load_segmenter(
     """
     options = options or SegmenterOptions()
     source = ModelSource.parse(model)
-    place = pick_device(device)
-    precision = pick_dtype(place, dtype)
-    backbone = load_backbone(source, device=place, dtype=precision, compiles=compiles)
+    torch_device = pick_device(device)
+    precision = pick_dtype(torch_device, dtype)
+    backbone = load_backbone(
+        source, device=torch_device, dtype=precision, compiles=compiles
+    )
     segmenter = Segmenter(
         backbone,
         options,
-        captioner=lambda: load_captioner(source, device=place),
-        image_text=lambda: load_image_text(source, device=place),
+        captioner=lambda: load_captioner(source, device=torch_device),
+        image_text=lambda: load_image_text(source, device=torch_device),
         calibration=load_calibration(source),
     )
-    logger.info("Loaded %s on %s in %s.", source.name, place, precision)
+    logger.info("Loaded %s on %s in %s.", source.name, torch_device, precision)
     return segmenter
 
 

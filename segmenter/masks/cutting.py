@@ -42,7 +42,7 @@ def cut_masks(
             common one. A pixel below its best label's own threshold is
             background, whatever the second best says.
         presence_threshold: labels with less presence are left out; 0.5 is the
-            filter's own line.
+            filter's own threshold.
         label_presence_thresholds: as `label_thresholds`.
         pixels: uint8 (Y, X, 3), the image, whose edges the masks' are to follow (see
             `boundaries`); None leaves them as the maps have them, as published.
@@ -155,15 +155,17 @@ def merge_prompts(
         ValueError: if a prompt is not among the labels of `score_maps`, or
             thresholds are given for another number of labels.
     """
-    lines = _or_common(len(prompts_of), presence_threshold, label_presence_thresholds)
+    thresholds = _or_common(
+        len(prompts_of), presence_threshold, label_presence_thresholds
+    )
     maps = np.zeros((len(prompts_of), *score_maps.maps.shape[1:]), np.float16)
     presence = np.zeros(len(prompts_of), np.float32)
     for row, (_, prompts) in enumerate(prompts_of):
-        places = np.array([score_maps.labels.index(prompt) for prompt in prompts])
-        found = score_maps.presence[places]
+        indices = np.array([score_maps.labels.index(prompt) for prompt in prompts])
+        found = score_maps.presence[indices]
         presence[row] = found.max()
-        counts = found >= min(lines[row], presence[row])
-        maps[row] = score_maps.maps[places[counts]].max(axis=0)
+        counts = found >= min(thresholds[row], presence[row])
+        maps[row] = score_maps.maps[indices[counts]].max(axis=0)
     return replace(
         score_maps,
         labels=tuple(name for name, _ in prompts_of),
@@ -215,8 +217,8 @@ def _or_common(
 def _present(
     score_maps: ScoreMaps, common: float, own: Sequence[float | None] | None
 ) -> list[int]:
-    lines = np.array(_or_common(len(score_maps.labels), common, own), np.float32)
-    found: list[int] = np.flatnonzero(score_maps.presence >= lines).tolist()
+    thresholds = np.array(_or_common(len(score_maps.labels), common, own), np.float32)
+    found: list[int] = np.flatnonzero(score_maps.presence >= thresholds).tolist()
     return found
 
 

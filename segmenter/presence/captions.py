@@ -42,9 +42,9 @@ def continue_texts(
     image = prepared["pixel_values"].to(model.device, model.dtype)
     seen = model.vision_model(image).last_hidden_state
     by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
-    for place, prefix in enumerate(prefixes):
+    for index, prefix in enumerate(prefixes):
         ids = _prefix_ids(captioner, prefix)
-        by_length[len(ids)].append((place, ids))
+        by_length[len(ids)].append((index, ids))
     continuations = [""] * len(prefixes)
     for length, entries in by_length.items():
         beginnings = torch.tensor([ids for _, ids in entries], device=model.device)
@@ -52,8 +52,8 @@ def continue_texts(
         texts = captioner.tokenizer.batch_decode(
             tokens[:, length:], skip_special_tokens=True
         )
-        for (place, _), text in zip(entries, texts, strict=True):
-            continuations[place] = text.strip()
+        for (index, _), text in zip(entries, texts, strict=True):
+            continuations[index] = text.strip()
     return continuations
 
 

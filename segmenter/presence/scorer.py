@@ -166,8 +166,8 @@ def competition_weights(
 ) -> NDArray[np.float32]:
     """How much each label counts against the others: float32 (L,) in [0, 1].
 
-    A probability is a weight. The paper's filter gives none: below its line a score
-    says how near a label came, and most come near.
+    A probability is a weight. The paper's filter gives none: below its threshold a
+    score says how near a label came, and most come near.
     """
     if presence_filter != "paper":
         return presence
@@ -222,7 +222,7 @@ def square_parts(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     if long <= _NEARLY_SQUARE * short:
         return [pixels]
     count = min(math.ceil(long / short), _MOST_PARTS)
-    starts = [round(place * (long - short) / (count - 1)) for place in range(count)]
+    starts = [round(index * (long - short) / (count - 1)) for index in range(count)]
     if columns > rows:
         return [np.ascontiguousarray(pixels[:, s : s + short]) for s in starts]
     return [pixels[s : s + short] for s in starts]

@@ -195,7 +195,7 @@ def test_a_device_that_is_not_there_is_named(
         app, [str(photo), "cat", "--model", str(model_dir), "--device", device]
     )
 
-    fails(result, f"The device '{device}' does not take it")
+    fails(result, f"The model cannot run on device '{device}'")
     fails(result, "Give --device auto, or cpu.")
 
 
