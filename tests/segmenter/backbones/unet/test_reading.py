@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from segmenter import SegmenterOptions
 from segmenter.backbones import PromptTokens, Sample, SampleReading, VocabularyTokens
 from segmenter.backbones.attention import AttentionCall, capture
 from segmenter.backbones.unet.layers import LayerPlan, plan_layers, scan_layers
@@ -20,6 +21,7 @@ from tests.segmenter.tiny_models import (
     PAPER_WEIGHTS,
     TEXT_WIDTH,
     draw_inputs,
+    make_sdxl_parts,
     make_unet,
 )
 
@@ -237,6 +239,26 @@ def test_the_unet_stops_at_the_last_layer_read_with_all_that_was_read_before(
 
     assert (middle, behind) == ([1], [])
     assert [level.maps.shape for level in reading.levels] == [(3, 1, 2)]
+
+
+def test_sdxl_is_told_the_size_of_the_window_rows_first() -> None:
+    backbone = make_sdxl_parts()
+    text = backbone.text.encode_texts(["cat"])
+    tokens = PromptTokens(weights=torch.eye(text.context.shape[1])[1:2])
+    sample = Sample(latent=torch.zeros(4, 8, 12), text=text, tokens=tokens)
+    told: list[Tensor] = []
+    handle = backbone.unet.register_forward_pre_hook(
+        lambda module, args, kwargs: told.append(
+            kwargs["added_cond_kwargs"]["time_ids"]
+        ),
+        with_kwargs=True,
+    )
+
+    backbone.reader(SegmenterOptions(mode="paper")).read([sample])
+
+    handle.remove()
+    # The layers were looked for on a square; then 8 by 12 cells of 4 pixels.
+    assert told[-1].tolist() == [[32, 48, 0, 0, 32, 48]]
 
 
 def test_keys_of_a_vocabulary_are_kept_as_long_as_it_lives(
