@@ -84,6 +84,22 @@ def test_the_decoder_s_first_two_layers_are_kept_and_nothing_behind_is_needed() 
     assert plan(layers).self_attention == frozenset(own)
 
 
+def test_of_a_longer_decoder_two_layers_are_kept_of_an_encoder_alone_all() -> None:
+    cross = Layer(name="mid_block.attn2", kind="cross", depth=1)
+
+    def own(block: str) -> list[Layer]:
+        return [
+            Layer(name=f"{block}.{n}.attn1", kind="self", depth=0) for n in range(4)
+        ]
+
+    both = plan((*own("down_blocks"), cross, *own("up_blocks")), own="decoder")
+    encoder = plan((*own("down_blocks"), cross), own="decoder")
+
+    assert both.self_attention == {"up_blocks.0.attn1", "up_blocks.1.attn1"}
+    assert both.last == "up_blocks.1.attn1"
+    assert encoder.self_attention == {f"down_blocks.{n}.attn1" for n in range(4)}
+
+
 def test_maps_are_as_fine_as_the_finest_self_attention() -> None:
     layers = scan_layers(make_unet(NO_LATENT_LEVEL), CONTEXT, None)
 
