@@ -56,8 +56,10 @@ def test_every_generation_segments_from_its_saved_files(
     (expected,) = in_memory.score(
         [picture], [["cat", "traffic light"]], options=options
     )
-    np.testing.assert_array_equal(found.maps, expected.maps)
-    assert not np.array_equal(found.maps[0], found.maps[1])
+    # Weights out of a file lie elsewhere in memory, for which some processors add in
+    # another order; `stretch` enlarges that. Other weights give maps that are far off.
+    np.testing.assert_allclose(found.maps, expected.maps, atol=0.02)
+    assert np.abs(found.maps[0] - found.maps[1]).max() > 0.1
 
 
 def test_sdxl_s_vae_alone_stays_in_float32_where_the_rest_is_half(
