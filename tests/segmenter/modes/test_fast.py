@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from segmenter import SegmenterOptions, UnsupportedModel
 from segmenter.backbones.unet import UNetBackbone
 from segmenter.modes.fast import Request
+from segmenter.modes.maps import resize
 from segmenter.predictor import Segmenter
 from segmenter.presence import Captioner, ImageText
 from tests.segmenter.asking import LABELS, calls_of, score_one
@@ -392,3 +393,17 @@ def test_what_a_window_shows_counts_for_presence(
 
     # Two squares of the oblong picture, and two windows.
     assert looked_at == [4, 2]
+
+
+def test_presence_is_read_at_the_coarsest_level(
+    parts: UNetBackbone, picture: NDArray[np.uint8]
+) -> None:
+    fast = Segmenter(parts, BARE)._prepare(BARE).fast
+
+    (reading,) = fast.read([Request(image=picture, labels=LABELS)])
+
+    coarsest = reading.windows[0].levels[0].maps
+    assert coarsest.shape[1:] == (2, 2)
+    rows = resize(coarsest, reading.layout.window_yx)
+    shares = (rows / rows.sum(dim=0)).amax(dim=(1, 2))[: len(LABELS)]
+    np.testing.assert_allclose(reading.evidence, shares.numpy(), rtol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 from segmenter.source import ModelSource
 from segmenter.weights import read_config
+from tests.web_server import running_web_server
 
 
 @pytest.mark.parametrize("text", [None, "", "{not json", "[]", '"UNet2DModel"', "\xff"])
@@ -29,7 +30,6 @@ def test_of_a_hub_id_it_is_read_from_the_cache_without_asking_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     repository = tmp_path / "models--some--model"
     snapshot = repository / "snapshots" / "abc"
     (snapshot / "transformer").mkdir(parents=True)
@@ -37,7 +37,18 @@ def test_of_a_hub_id_it_is_read_from_the_cache_without_asking_the_hub(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
 
-    source = ModelSource.parse("some/model")
+    with running_web_server() as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+        found = read_config(ModelSource.parse("some/model"), "transformer")
 
-    assert read_config(source, "transformer") == {"_class_name": "Toy"}
-    assert read_config(source, "unet") is None
+        assert found == {"_class_name": "Toy"}
+        assert hub.seen == []
+
+
+@pytest.mark.usefixtures("offline")
+def test_what_is_not_cached_is_none_where_the_hub_may_not_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    assert read_config(ModelSource.parse("some/model"), "unet") is None
