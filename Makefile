@@ -4,6 +4,8 @@
 PYTHON ?= python3
 MODEL ?= pocket
 PORT ?= 9090
+# More than two cores: much of the time tests wait for servers, which they start.
+TEST_PROCESSES ?= 3
 # Read by the tests too (tests/e2e/label_studio.py): keep the two in step.
 LABEL_STUDIO_VERSION := 1.23.2
 LABEL_STUDIO_VENV := .venvs/label-studio
@@ -25,8 +27,8 @@ OBJECT_STORE_STAMP := $(OBJECT_STORE_VENV)/.installed-$(MOTO_VERSION)
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check bench format docs dev label-studio label-studio-ml \
-	object-store system-packages clean
+.PHONY: help run demo test test-full check bench format docs dev label-studio \
+	label-studio-ml object-store system-packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -37,8 +39,13 @@ run: $(RUN_STAMP) ## Serve on port 9090 (PORT=) with the bundled model (MODEL=)
 demo: dev label-studio ## The same, with a local Label Studio and a seeded project
 	@exec .venv/bin/python -m tests.e2e.demo
 
-test: dev label-studio label-studio-ml object-store system-packages ## All tests, with a real Label Studio, Redis, S3 server and browser
-	@.venv/bin/python -m pytest
+TESTED := dev label-studio label-studio-ml object-store system-packages
+
+test: $(TESTED) ## All tests, with a real Label Studio, Redis, S3 server and browser
+	@.venv/bin/python -m pytest -n $(TEST_PROCESSES)
+
+test-full: $(TESTED) ## The same, with many more random examples, others each time
+	@.venv/bin/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=full
 
 check: dev ## Formatting, lint, types, import rules
 	.venv/bin/ruff format --check .

@@ -4,6 +4,7 @@ Workers sleep instead of computing (`tests/sleeping_worker.py`), so that two cor
 show what several of them do; queue, cache, Label Studio and command are real.
 """
 
+import itertools
 import subprocess
 import sys
 import time
@@ -12,18 +13,62 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from tests.e2e.label_studio import LabelStudio
 from tests.e2e.label_studio_api import LabelStudioApi
-from tests.e2e.processes import REPOSITORY, child_environment, running
+from tests.e2e.processes import (
+    ARTIFACTS_DIR,
+    REPOSITORY,
+    child_environment,
+    running,
+)
 from tests.fakes import RED_AND_BLUE, data_uri, encoded
 
 _START_TIMEOUT_S: Final = 60
 _RUN_TIMEOUT_S: Final = 180
 _POLL_S: Final = 0.1
+# Of a command that has listed all tasks and seen the worker: it can be left.
+WATCHED: Final = "(1 worker)"
+_numbers: Final = itertools.count(1)
+
+
+class Command(subprocess.Popen[str]):
+    """A `diffsegmenter preannotate` under way; what it says is collected in a file."""
+
+    _under_way: ClassVar[list["Command"]] = []
+
+    def __init__(self, arguments: Sequence[str], log_path: Path, **how: Any) -> None:
+        self.log_path = log_path
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("w") as log:
+            super().__init__(arguments, stdout=log, stderr=subprocess.STDOUT, **how)
+        self._under_way.append(self)
+
+    @property
+    def said(self) -> str:
+        """Everything that it has said so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def wait_until_said(self, text: str) -> None:
+        """Wait until it says something; it must not end before."""
+
+        def is_said() -> bool:
+            has_ended = self.poll() is not None
+            assert text in self.said or not has_ended, self.said
+            return text in self.said
+
+        wait_until(is_said)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill those that a test has left behind."""
+        while cls._under_way:
+            command = cls._under_way.pop()
+            command.kill()
+            command.wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +79,12 @@ class Batch:
     project_id: int
     environment: Mapping[str, str]
 
-    def start(self, *options: str) -> "subprocess.Popen[str]":
-        """Begin `diffsegmenter preannotate`; its output is collected."""
-        return subprocess.Popen(
+    def start(self, *options: str) -> Command:
+        """Begin `diffsegmenter preannotate`."""
+        name = f"preannotate-{self.project_id}-{next(_numbers)}.log"
+        return Command(
             self._command(*options),
+            ARTIFACTS_DIR / name,
             **self._how,
             start_new_session=True,
         )
@@ -47,6 +94,8 @@ class Batch:
         return subprocess.run(
             self._command(*options),
             **self._how,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=_RUN_TIMEOUT_S,
         )
 
@@ -74,8 +123,6 @@ class Batch:
             "cwd": REPOSITORY,
             "env": child_environment(self.environment),
             "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
             "text": True,
         }
 
@@ -155,11 +202,11 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float = _RUN_TIMEOUT_S) -> 
         time.sleep(_POLL_S)
 
 
-def finished(process: "subprocess.Popen[str]", *, status: int = 0) -> str:
+def finished(command: Command, *, status: int = 0) -> str:
     """What a command said that ended as it should."""
-    output, _ = process.communicate(timeout=_RUN_TIMEOUT_S)
-    assert process.returncode == status, output
-    return output
+    command.wait(timeout=_RUN_TIMEOUT_S)
+    assert command.returncode == status, command.said
+    return command.said
 
 
 def ids_of(tasks: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.backend_process import Backend, running_backend
+from tests.e2e.batches import Command
 from tests.e2e.browser import Browser, logged_in_browser
 from tests.e2e.examples import PROJECTS
 from tests.e2e.label_studio import LabelStudio, running_label_studio
@@ -26,10 +27,12 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+def label_studio(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[LabelStudio]:
     """A Label Studio without projects, strict about predictions."""
     folder = tmp_path_factory.mktemp("label-studio") / "data"
-    log_path = ARTIFACTS_DIR / "label-studio.log"
+    log_path = ARTIFACTS_DIR / f"label-studio-{worker_id}.log"
     with running_label_studio(folder=folder, log_path=log_path) as server:
         yield server
 
@@ -92,3 +95,10 @@ def browser(
     folder = tmp_path_factory.mktemp("chromium")
     with logged_in_browser(label_studio=label_studio, folder=folder) as window:
         yield window
+
+
+@pytest.fixture(autouse=True)
+def no_command_is_left() -> Iterator[None]:
+    """Whatever a test has begun ends with it."""
+    yield
+    Command.end_all()

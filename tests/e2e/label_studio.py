@@ -6,6 +6,7 @@ Nothing here leaves the machine: analytics, error reports and the check for a
 newer version are off.
 """
 
+import fcntl
 import secrets
 import shutil
 import subprocess
@@ -175,9 +176,17 @@ def _migrated_template() -> Path:
             f"There is no {_PROGRAM}. `make label-studio` installs Label Studio "
             f"{VERSION} there."
         )
-    if _TEMPLATE.exists():
-        return _TEMPLATE
     CACHE_DIR.mkdir(exist_ok=True)
+    with _TEMPLATE.with_name(f"{_TEMPLATE.name}.lock").open("w") as lock:
+        # Another process of the same tests may be at it: half a minute of two cores.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _TEMPLATE.exists():
+            _migrate(_TEMPLATE)
+    return _TEMPLATE
+
+
+def _migrate(folder: Path) -> None:
+    """Make a data folder, all of it or nothing."""
     with tempfile.TemporaryDirectory(dir=CACHE_DIR) as scratch:
         draft = Path(scratch) / "data"
         # Prints versions and ends; the migrations come first.
@@ -190,10 +199,4 @@ def _migrated_template() -> Path:
         )
         # Holds the secret key; each copy makes its own.
         (draft / ".env").unlink()
-        try:
-            draft.rename(_TEMPLATE)
-        except OSError:
-            # Another run was quicker; a folder that is not empty stays.
-            if not _TEMPLATE.exists():
-                raise
-    return _TEMPLATE
+        draft.rename(folder)

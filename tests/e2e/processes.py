@@ -26,8 +26,9 @@ LOOPBACK: Final = "127.0.0.1"
 _STOP_TIMEOUT_S: Final = 20
 _POLL_S: Final = 0.1
 _LOG_TAIL_CHARACTERS: Final = 3000
-# What a child may know of our environment: nothing that configures a server.
-_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+# What a child may know of our environment: nothing that configures a server. How many
+# threads compute is a matter of the machine, and of how many tests it runs at once.
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS")
 # Where Debian keeps servers; not on everybody's PATH.
 _SERVERS_PATH: Final = "/usr/sbin"
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.backend_process import ServedBackend, running_backend
 from tests.e2e.batches import (
+    WATCHED,
     Batch,
     finished,
     new_batch,
@@ -100,6 +101,7 @@ def test_a_redis_that_comes_back_with_its_data_needs_nobody_to_watch(
         with running_worker(batch.environment, log_path=log("worker-persistent")):
             command = batch.start()
             batch.wait_until_stored(_SOME)
+            command.wait_until_said(WATCHED)
             command.send_signal(signal.SIGINT)
             said = finished(command, status=130)
             redis.stop()

@@ -386,6 +386,45 @@ def test_stop_ends_what_is_under_way_after_the_image_at_hand(
     assert len(studio.predictions) < len(ids)
 
 
+def backlog_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "backlog"}
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        pytest.param([40], id="of-a-request"),
+        pytest.param([1, 1, 1], id="of-the-requests-behind"),
+    ],
+)
+def test_stop_leaves_what_was_not_begun_of_what_is_computed_ahead(
+    requests: list[int],
+) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    def block(pixels: Pixels) -> None:
+        reached.set()
+        assert released.wait(20)
+
+    segmenter = ColourSegmenter(block)
+    backlog = Backlog(predictor=make_predictor(segmenter))
+    before = backlog_threads()
+    backlog.start()
+    for number, n_tasks in enumerate(requests):
+        pictures = [picture("red", size_yx=(4, 6 + n)) for n in range(n_tasks)]
+        on_timeout(backlog, request_of(*pictures, project=f"{number}.1"))
+    (thread,) = backlog_threads() - before
+    assert reached.wait(20)
+
+    backlog.stop()
+    released.set()
+
+    thread.join(20)
+    assert not thread.is_alive()
+    # With what had its place at the model already.
+    assert segmenter.calls <= min(requests[0], 8)
+
+
 def test_new_tasks_are_not_taken_without_end(
     studio: LabelStudioStandIn,
     predictor: Predictor,

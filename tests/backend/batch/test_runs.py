@@ -22,6 +22,7 @@ from backend.errors import LabelStudioUnavailable
 from backend.inference import Predictor
 from backend.label_studio import PAGE_SIZE, ProjectTasks
 from tests.batch_work import assert_each_once, work_of
+from tests.clock import no_longer_than
 from tests.fakes import (
     MODEL_VERSION,
     ColourSegmenter,
@@ -427,7 +428,8 @@ def test_local_run_of_nothing_is_over_at_once(
 ) -> None:
     run, _ = local_run(studio, predictor, tasks)
 
-    run.run()
+    with no_longer_than(10):
+        run.run()
 
     assert run.progress.is_over
     assert run.progress.total == 0

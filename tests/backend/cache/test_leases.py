@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from backend.inference.batcher import DeadlineExceeded
 from backend.inference.scorer import Query
 from backend.types import FetchedImage
 from segmenter import ScoreMaps
+from tests.children import child
+from tests.clock import no_longer_than
 from tests.fakes import OPTIONS, ColourSegmenter, MemoryCache, Pixels, striped
 from tests.redis_server import running_redis
 
@@ -173,7 +176,8 @@ def test_who_waits_computes_at_once_when_the_holder_s_model_raises(
         assert segmenter.calls == 0
         go_on.set()
 
-        assert labels_of(mine_found.result(30)) == [("red", "blue")]
+        with no_longer_than(10):
+            assert labels_of(mine_found.result(30)) == [("red", "blue")]
         (failure,) = theirs_found.result(30)
         assert isinstance(failure, RuntimeError)
     assert segmenter.calls == 1
@@ -186,7 +190,8 @@ def test_who_waits_for_another_backend_waits_no_longer_than_the_deadline(
     caches[1].acquire([key_of(scorer, query())], "of somebody slow", 600)
     segmenter = ColourSegmenter()
 
-    (answer,) = ask(scorer, segmenter, deadline=time.monotonic() + 0.3)
+    with no_longer_than(10):
+        (answer,) = ask(scorer, segmenter, deadline=time.monotonic() + 0.3)
 
     assert isinstance(answer, DeadlineExceeded)
     assert segmenter.calls == 0
@@ -294,12 +299,11 @@ def test_two_processes_compute_an_image_once(
     url = request.getfixturevalue("redis_url") if store == "redis" else ""
     command = [sys.executable, "-c", WORKER, url, str(tmp_path)]
 
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    def start() -> AbstractContextManager[subprocess.Popen[str]]:
+        return child(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
             cwd=Path(__file__).parents[3],
         )
 

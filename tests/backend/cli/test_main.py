@@ -163,6 +163,7 @@ def test_doctor_prints_json_for_settings_that_cannot_be_read() -> None:
 class Server:
     url: str
     log: Path
+    first_health: dict[str, Any]
     stop: Callable[[], int]
 
 
@@ -190,18 +191,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.terminate()
             return process.wait(30)
 
-        yield Server(url=url, log=folder / "serve.log", stop=stop)
+        yield Server(
+            url=url,
+            log=folder / "serve.log",
+            first_health=httpx.get(f"{url}/health", timeout=START_TIMEOUT_S).json(),
+            stop=stop,
+        )
 
 
 def test_serve_answers_from_the_start_without_a_model(server: Server) -> None:
-    # torch is being imported in the background now, the worst time to ask.
-    for _ in range(5):
-        health = httpx.get(f"{server.url}/health", timeout=1)
-        setup = httpx.post(f"{server.url}/setup", json={}, timeout=1)
+    # The first answer comes before torch is imported, which takes seconds; then is the
+    # worst time to ask.
+    models = [server.first_health["model"]]
+    while models[-1] == "loading":
+        health = httpx.get(f"{server.url}/health", timeout=START_TIMEOUT_S)
+        setup = httpx.post(f"{server.url}/setup", json={}, timeout=START_TIMEOUT_S)
 
         assert health.json()["status"] == "UP"
         assert setup.json()["model_version"].startswith("diffsegmenter-model-fast-")
-        time.sleep(0.2)
+        models.append(health.json()["model"])
+        time.sleep(0.1)
+
+    assert models[0] == "loading"
+    assert models[-1].startswith("failed: ")
+    # Whoever asks is not kept until that is over.
+    assert models.count("loading") > 2
 
 
 def test_serve_refuses_to_predict_without_a_model_and_lives_on(server: Server) -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from backend.batch import RunRecords, queue_connection
 from backend.cli import build_app
+from tests.clock import no_longer_than
 from tests.fakes import data_uri, encoded, striped
 from tests.label_studio_stand_in import TOKEN, LabelStudioStandIn
 
@@ -150,7 +151,9 @@ def test_a_wrong_token_is_refused_in_one_line(run: RunCommand) -> None:
 
 
 def test_a_label_studio_that_is_not_there_is_not_waited_for(run: RunCommand) -> None:
-    result = run(LABEL_STUDIO_URL="http://127.0.0.1:1")
+    # Of the minutes that it has patience for in the middle of a run, none.
+    with no_longer_than(30):
+        result = run(LABEL_STUDIO_URL="http://127.0.0.1:1")
 
     assert result.exit_code == 2
     assert "nothing listens there" in result.output
@@ -302,7 +305,8 @@ def test_a_queued_run_of_nothing_is_over_at_once(
     (task_id,) = studio.add_pictures(project_id, 1)
     studio.store(task_id, version_of(run))
 
-    result = run(REDIS_URL=redis_url)
+    with no_longer_than(10):
+        result = run(REDIS_URL=redis_url)
 
     assert result.exit_code == 0
     assert "Nothing to do" in result.output

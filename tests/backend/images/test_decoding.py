@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from backend.errors import ImageError, ImageTooLarge, ImageUnreadable
 from backend.images.decoding import check_formats, decode_image
 from backend.types import IMAGE_FORMATS
+from tests.examples import at_most
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -77,6 +78,19 @@ def test_decode_image_turns_all_exif_orientations_as_pillow_does(
 
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(decode(data), np.asarray(expected))
+
+
+def test_decode_image_turns_a_photo_that_holds_more_pictures_than_one() -> None:
+    """As telephones write them: Pillow calls such a JPEG an MPO."""
+    photo = red_then_blue()
+    data = save(photo, "MPO", save_all=True, append_images=[photo], exif=orientation(6))
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.format == "MPO"
+
+    pixels = decode(data)
+
+    assert pixels.shape == (40, 20, 3)
+    np.testing.assert_allclose(pixels[2, 10], RED, atol=6)
 
 
 def test_decode_image_puts_the_left_on_top_for_orientation_6() -> None:
@@ -354,7 +368,9 @@ WHOLE_FILES = [
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow also grumbles without raising
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=at_most(150), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(st.sampled_from(WHOLE_FILES), st.data())
 def test_decode_image_answers_damage_with_pixels_or_an_image_error(
     whole: bytes, data: st.DataObject

@@ -14,6 +14,7 @@ from backend.errors import ImageError, ImageRefused, ImageTooLarge, ImageUnreada
 from backend.http import Response
 from backend.images.fetcher import ImageFetcher
 from backend.types import LabelStudioAccess
+from tests.examples import at_most
 from tests.fetching import NOWHERE, PNG, png
 from tests.web_server import WebServer, send
 
@@ -75,7 +76,9 @@ def test_fetch_refuses_half_a_character(fetcher: ImageFetcher) -> None:
         fetcher.fetch("http://a.org/\ud800.png", access=NOWHERE)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=at_most(150), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(
     st.sampled_from(
         ["", "http://", "http://a.org/", "data:", "data:image/png;base64,"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.inference.batcher import DeadlineExceeded, MicroBatcher, WorkItem
-from tests.clock import Clock
+from tests.clock import Clock, no_longer_than
 
 LATER = 1e9
 
@@ -153,7 +153,8 @@ def test_who_waits_for_another_s_batch_waits_no_longer_than_the_deadline() -> No
         assert is_busy.wait(30)
         impatient = item(2, deadline=line._clock() + 0.05)
         line.submit([impatient])
-        found = line.result(impatient, block, most=1)
+        with no_longer_than(10):
+            found = line.result(impatient, block, most=1)
         go_on.set()
 
     assert isinstance(found, DeadlineExceeded)
@@ -202,7 +203,8 @@ def test_who_began_a_batch_leaves_at_the_deadline_and_the_batch_goes_on() -> Non
     patient = item(7, key=7)
     line.submit([hasty, patient])
 
-    left = line.result(hasty, double, most=1)
+    with no_longer_than(10):
+        left = line.result(hasty, double, most=1)
     line.withdraw([hasty])
     go_on.set()
 

@@ -10,7 +10,7 @@ import pytest
 
 from backend.inference.predictor import Predictor
 from tests.asking import PICTURE, ask, outcomes
-from tests.clock import Clock
+from tests.clock import Clock, no_longer_than
 from tests.fakes import (
     ColourSegmenter,
     MemoryCache,
@@ -116,7 +116,8 @@ def test_predict_waits_for_its_turn_and_the_model_no_longer_than_its_budget(
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, predictor, PICTURE)
         blocked.wait(30)
-        answers = ask(impatient, picture("blue", "red"))
+        with no_longer_than(10):
+            answers = ask(impatient, picture("blue", "red"))
         go_on.set()
 
     assert answers == [[]]
@@ -133,7 +134,8 @@ def test_predict_puts_off_the_tasks_of_a_request_that_finds_no_seat() -> None:
         ),
     )
 
-    answers = ask(predictor, picture("red"), picture("blue"))
+    with no_longer_than(10):
+        answers = ask(predictor, picture("red"), picture("blue"))
 
     assert answers == [[], []]
     assert on_timeout == [[1, 2]]

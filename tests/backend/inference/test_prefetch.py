@@ -11,6 +11,7 @@ import pytest
 from backend.errors import BackendError, BadTask, ImageError, ImageNotFound
 from backend.inference.prefetch import FetchResult, Job, PendingTask, Prefetcher
 from backend.types import Control, CutOptions, FetchedImage, ImageTag, Label, Task
+from tests.clock import no_longer_than
 
 CAT = Label(name="cat", prompts=("cat", "kitten"))
 DOG = Label(name="dog", prompts=("dog", "cat"))
@@ -181,8 +182,9 @@ def test_intake_does_not_wait_for_a_slow_image_while_others_are_here() -> None:
     data = [{"image": "slow"}, *({"image": f"{n}"} for n in range(30))]
     with intake(*data, fetch=fetch) as images:
         quick: list[FetchResult] = []
-        while len(quick) < 30:
-            quick += images.take_results(20)
+        with no_longer_than(10):
+            while len(quick) < 30:
+                quick += images.take_results(20)
         slow.set()
         (last,) = images.take_results(20)
 
@@ -239,6 +241,7 @@ def test_take_arrivals_does_not_wait_when_no_time_is_left() -> None:
         return an_image(job)
 
     with intake({"image": "a"}, fetch=fetch) as images:
-        assert images.take_results(0) == []
-        assert images.take_results(-5) == []
+        with no_longer_than(10):
+            assert images.take_results(0) == []
+            assert images.take_results(-5) == []
         hold.set()

@@ -16,6 +16,7 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from backend.errors import BadLabelConfig
 from backend.label_studio import parse_predict
 from backend.types import LabelStudioAccess
+from tests.examples import at_most
 from tests.fakes import COLOURS, ColourSegmenter, make_predictor, picture
 
 NOWHERE = LabelStudioAccess(url=None)
@@ -122,7 +123,7 @@ TASK = {
 
 
 @settings(
-    max_examples=150,
+    max_examples=at_most(150),
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
@@ -132,11 +133,11 @@ def test_any_accepted_config_is_answered_with_what_strict_validation_takes(
 ) -> None:
     interface = LabelInterface(config)
     assume(interface.is_valid)
-    annotator = make_predictor(ColourSegmenter())
+    predictor = make_predictor(ColourSegmenter())
     body = {"tasks": [{"id": 1, "data": TASK}], "label_config": config}
 
     try:
-        (answer,) = annotator.predict(parse_predict(body), NOWHERE)
+        (answer,) = predictor.predict(parse_predict(body), NOWHERE)
     except BadLabelConfig:
         assert not has_something_to_draw(config)
         return
@@ -145,7 +146,7 @@ def test_any_accepted_config_is_answered_with_what_strict_validation_takes(
         assert interface.validate_prediction(answer, return_errors=True) == []
         assert json.loads(json.dumps(answer)) == answer
         assert no_region_shares_an_id_but_with_its_labels(answer)
-    (invalid,) = annotator.metrics.invalid_regions.collect()[0].samples[:1]
+    (invalid,) = predictor.metrics.invalid_regions.collect()[0].samples[:1]
     assert invalid.value == 0
 
 

@@ -12,6 +12,7 @@ from backend.label_studio.project_tasks import (
     ProjectTasks,
 )
 from backend.types import LabelStudioAccess, Task
+from tests.clock import no_longer_than
 from tests.fakes import RED_AND_BLUE, picture
 from tests.label_studio_stand_in import (
     PERSONAL_TOKEN,
@@ -318,8 +319,11 @@ def test_reading_gives_up_when_patience_ends(
 ) -> None:
     studio.answer(503, times=100)
 
-    with pytest.raises(
-        LabelStudioUnavailable, match=rf"/api/projects/{project_id} .*503"
+    with (
+        no_longer_than(10),
+        pytest.raises(
+            LabelStudioUnavailable, match=rf"/api/projects/{project_id} .*503"
+        ),
     ):
         impatient(studio, project_id).info()
 
@@ -333,7 +337,7 @@ def test_reading_gives_up_when_the_work_is_stopped(
     tasks = ProjectTasks(studio.client(), project_id, retry_for_s=600, stop=stop)
     threading.Timer(0.2, stop.set).start()
 
-    with pytest.raises(LabelStudioUnavailable):
+    with no_longer_than(10), pytest.raises(LabelStudioUnavailable):
         tasks.info()
 
 
@@ -349,7 +353,10 @@ def test_a_server_that_is_not_there_is_away() -> None:
 def test_a_project_that_is_not_there_is_refused_at_once(
     studio: LabelStudioStandIn,
 ) -> None:
-    with pytest.raises(LabelStudioRefusal, match=r"status 404: Not found\.") as caught:
+    with (
+        no_longer_than(10),
+        pytest.raises(LabelStudioRefusal, match=r"status 404: Not found\.") as caught,
+    ):
         ProjectTasks(studio.client(), 7, retry_for_s=20).info()
 
     assert caught.value.status == 404
@@ -361,7 +368,10 @@ def test_a_wrong_token_is_refused_at_once(
 ) -> None:
     client = studio.client(token="ffff")
 
-    with pytest.raises(LabelStudioRefusal, match=r"status 401: Invalid token\."):
+    with (
+        no_longer_than(10),
+        pytest.raises(LabelStudioRefusal, match=r"status 401: Invalid token\."),
+    ):
         ProjectTasks(client, project_id, retry_for_s=20).info()
 
 
@@ -402,7 +412,10 @@ def test_a_revoked_personal_access_token_is_refused_at_once(
     tasks = ProjectTasks(client, project_id, retry_for_s=20)
     studio.answer(401, path_part="/api/token/")
 
-    with pytest.raises(LabelStudioRefusal, match="revoked") as caught:
+    with (
+        no_longer_than(10),
+        pytest.raises(LabelStudioRefusal, match="revoked") as caught,
+    ):
         tasks.info()
 
     assert caught.value.status == 401

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.regions.results import region_id
+from tests.examples import at_most
 
 identifying = st.none() | st.integers() | st.text() | st.booleans()
 
@@ -30,7 +31,7 @@ def test_region_id_is_the_same_in_another_process() -> None:
     assert printed == region_id(7, "paint", "Dog")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=at_most(300), deadline=None)
 @given(first=st.lists(identifying), second=st.lists(identifying))
 def test_region_id_differs_exactly_when_its_parts_do(first: list, second: list) -> None:
     identical = list(map(repr, first)) == list(map(repr, second))
@@ -49,7 +50,7 @@ def test_region_id_differs_for_every_region_of_a_big_project() -> None:
     assert len(ids) == 2_000 * 2 * 4
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=at_most(300), deadline=None)
 @given(parts=st.lists(identifying))
 def test_region_id_has_10_characters_that_need_no_escaping(parts: list) -> None:
     identity = region_id(*parts)

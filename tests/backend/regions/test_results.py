@@ -19,6 +19,7 @@ from backend.regions.control_tags import control_tags
 from backend.regions.polygons import outline
 from backend.regions.results import prediction, region_id, write_region
 from backend.types import Control, CutOptions, ImageTag, Label
+from tests.examples import at_most
 from tests.masks import masks, noise, wavy, winding_numbers
 
 SHAPES = tuple(control_tags())
@@ -297,7 +298,7 @@ def test_every_shape_is_drawn_on_the_pixels_that_it_was_cut_from(
         np.testing.assert_array_equal(drawn["rectangle"], box)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=at_most(2000), deadline=None)
 @given(st.data())
 def test_no_rectangle_leaves_an_image_of_any_size(data: st.DataObject) -> None:
     length_px = data.draw(st.integers(1, 100_000))

@@ -10,6 +10,7 @@ from label_studio_sdk.converter import brush
 
 from backend.errors import BadMask
 from backend.regions.rle import MAX_PIXELS, decode_rle, encode_rle
+from tests.examples import at_most
 
 # The largest run that one group holds is 65,536 values, 16,384 pixels.
 LONGEST_RUN_PX = 16_384
@@ -138,7 +139,7 @@ def test_encode_rle_writes_the_bytes_of_the_sdk_and_both_read_them(
     np.testing.assert_array_equal(decode_rle(encoded, size_yx=mask.shape), mask)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=at_most(2000), deadline=None)
 @given(mask=small_masks())
 def test_encode_rle_writes_the_bytes_of_the_sdk_for_any_small_mask(
     mask: np.ndarray,
@@ -147,7 +148,7 @@ def test_encode_rle_writes_the_bytes_of_the_sdk_for_any_small_mask(
     assert encode_rle(mask.astype(np.uint8) * np.uint8(255)) == sdk_encode(mask)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=at_most(500), deadline=None)
 @given(mask=hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
 def test_encode_rle_writes_the_bytes_of_the_sdk_for_masks_that_hypothesis_shrinks(
     mask: np.ndarray,
@@ -155,7 +156,7 @@ def test_encode_rle_writes_the_bytes_of_the_sdk_for_masks_that_hypothesis_shrink
     assert encode_rle(mask) == sdk_encode(mask)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=at_most(500), deadline=None)
 @given(mask=masks_of_chosen_runs())
 def test_encode_rle_writes_the_bytes_of_the_sdk_around_the_longest_run(
     mask: np.ndarray,
@@ -163,7 +164,7 @@ def test_encode_rle_writes_the_bytes_of_the_sdk_around_the_longest_run(
     assert encode_rle(mask) == sdk_encode(mask)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=at_most(300), deadline=None)
 @given(mask=small_masks() | masks_of_chosen_runs())
 def test_masks_survive_both_decoders(mask: np.ndarray) -> None:
     encoded = encode_rle(mask)
@@ -255,7 +256,7 @@ def test_decode_rle_reads_what_the_editor_writes_from_half_covered_upwards(
     assert decoded[1].tolist() == [False, False, False, True, True, False, False]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=at_most(500), deadline=None)
 @given(written=streams_with_literals())
 def test_decode_rle_reads_literals_and_other_fields_as_the_sdk_does(
     written: tuple[list[int], tuple[int, int]],
@@ -380,7 +381,7 @@ def test_decode_rle_allocates_nothing_for_a_header_that_lies(
     assert peak_bytes < 1_000_000
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=at_most(1000), deadline=None)
 @given(
     tail=st.binary(min_size=3, max_size=60),
     fields=st.integers(0, 0xFFFF),
@@ -401,7 +402,7 @@ def test_decode_rle_answers_noise_with_a_mask_or_a_refusal_and_nothing_else(
     np.testing.assert_array_equal(decoded, alpha >= 128)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=at_most(500), deadline=None)
 @given(mask=small_masks(), bit=st.integers(0, 10**6))
 def test_decode_rle_answers_one_flipped_bit_with_a_mask_or_a_refusal(
     mask: np.ndarray, bit: int

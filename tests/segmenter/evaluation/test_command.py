@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from segmenter.evaluation.command import evaluate_folder
 from segmenter.pocket.voc import write_voc_folder
+from tests.children import child
 
 app = typer.Typer()
 app.command()(evaluate_folder)
@@ -245,7 +246,8 @@ def test_a_device_that_is_not_there_is_explained(
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path) -> None:
     root, out = tmp_path / "data", tmp_path / "report.json"
-    write_voc_folder(root, n_scenes=60, size_yx=(48, 64))
+    # More than anybody counts before the signal arrives; most are never looked at.
+    write_voc_folder(root, n_scenes=300, size_yx=(48, 64))
     arguments = [str(root), "--classes", "pocket", "--labels", "present"]
     # A shell may have started the tests with SIGINT ignored.
     program = (
@@ -257,13 +259,9 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path) -> N
         *("--out", str(out), "--batch-size", "1", "--device", "cpu"),
     ]
     records = out.with_suffix(".jsonl")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
+    with child(command, stderr=subprocess.PIPE, env=environment) as process:
         while not records.exists() or records.read_bytes().count(b"\n") < 3:
             assert process.poll() is None
             time.sleep(0.01)
@@ -271,11 +269,17 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path) -> N
         _, message = process.communicate(timeout=300)
 
     assert process.returncode == 130, message
-    assert "of 60 images. The same command (without --restart) goes on" in message
+    assert "of 300 images. The same command (without --restart) goes on" in message
     assert "Traceback" not in message
     assert not out.exists()
-    succeeds(run(root, out, "--labels", "present", "--batch-size", "1"))
-    assert report_of(out)["images"]["counted"] == 60
+    n_done = records.read_bytes().count(b"\n") - 1
+    goes_on = run(
+        *(root, out, "--labels", "present", "--batch-size", "1"),
+        *("--limit", str(n_done + 2)),
+    )
+    succeeds(goes_on)
+    assert f"{n_done} of {n_done + 2} images were counted before." in goes_on.stderr
+    assert report_of(out)["images"]["counted"] == n_done + 2
 
 
 def test_torch_is_not_imported_before_a_model_is_needed() -> None:

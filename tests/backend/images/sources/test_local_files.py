@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused, ImageTooLarge
 from backend.images.sources.local_files import LocalFiles
-from tests.clock import Clock
+from tests.clock import Clock, no_longer_than
+from tests.examples import at_most
 from tests.fetching import PNG, SECRET
 
 # What is to be hung on here would hang for ever.
@@ -144,7 +145,10 @@ def test_read_refuses_what_is_no_regular_file_without_waiting_for_it(
 ) -> None:
     make(root / "odd.png")
 
-    with pytest.raises(ImageRefused, match=r"'odd\.png'.* is a folder, pipe or device"):
+    with (
+        no_longer_than(10),
+        pytest.raises(ImageRefused, match=r"'odd\.png'.* is a folder, pipe or device"),
+    ):
         files.read_file("odd.png", deadline)
 
 
@@ -271,7 +275,10 @@ def test_local_files_refuses_the_whole_file_system_for_a_root(root: str) -> None
         LocalFiles(Path(root), max_bytes=1)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=at_most(200),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.lists(
         st.sampled_from(
