@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import BackendError
+from backend.types import MAX_PROMPTS
 
 LEVELS = 1024
 """Steps between 0 and 1. Every k/1024 is exact in float16."""
@@ -35,7 +36,7 @@ LEVELS = 1024
 MAX_ERROR = 0.5 / LEVELS
 """Largest difference between a map and its decoded copy, 1/2048."""
 
-MAX_LABELS = 4096
+MAX_LABELS = MAX_PROMPTS
 MAX_GRID = 1024
 MAX_SIDE_PX = 1 << 20
 MAX_CELLS = 1 << 25

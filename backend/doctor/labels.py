@@ -18,6 +18,7 @@ from backend.regions import control_tags
 from backend.types import Control, ControlDefaults, Label
 
 _LABELS_SHOWN: Final = 60
+_THRESHOLDS: Final = frozenset({"model_score_threshold", "score_threshold"})
 EDITOR: Final = "Settings > Labeling Interface > Code"
 
 
@@ -45,7 +46,8 @@ def check_label_config(
             *example.splitlines(),
         )
         return None
-    shown = _shown_names(project.label_config)
+    root = ElementTree.fromstring(project.label_config.strip())
+    shown = _shown_names(root)
     for control in config.controls:
         yield ok(
             "label config",
@@ -53,19 +55,20 @@ def check_label_config(
             *_label_lines(
                 control, shown.get(control.labels_from_name or control.from_name, {})
             ),
+            *_threshold_lines(control, root),
         )
-    yield from _judge_notes(config.notes)
+    yield from _judge_notes(config.notes, config.inputs)
     yield from _foreign_prompts(config)
     return config
 
 
-def _judge_notes(notes: Sequence[str]) -> Iterator[Finding]:
+def _judge_notes(notes: Sequence[str], inputs: Sequence[str]) -> Iterator[Finding]:
     """Tell what the config itself leaves out from what it hardly means."""
     # Notes are plain sentences; these words are in those of a choice, and alone
     # "model_skip" also is in one that suggests it for a misspelt attribute.
     chosen = [note for note in notes if "has model_skip" in note]
-    if chosen:
-        yield ok("label config", "left out:", *chosen)
+    if chosen or inputs:
+        yield ok("label config", "left out:", *chosen, *inputs)
     for note in notes:
         if note not in chosen:
             yield warning(
@@ -73,9 +76,8 @@ def _judge_notes(notes: Sequence[str]) -> Iterator[Finding]:
             )
 
 
-def _shown_names(label_config: str) -> Mapping[str, Mapping[str, str]]:
+def _shown_names(root: ElementTree.Element) -> Mapping[str, Mapping[str, str]]:
     """What annotators see instead of an alias, by control and alias."""
-    root = ElementTree.fromstring(label_config.strip())
     return {
         control: {
             name: " and ".join(
@@ -111,6 +113,19 @@ def _label_lines(control: Control, shown: Mapping[str, str]) -> list[str]:
     if control.labels_value:
         lines.append(f"labels come from each task's data, {control.labels_value}")
     return lines
+
+
+def _threshold_lines(control: Control, root: ElementTree.Element) -> list[str]:
+    """Tell those who come from the yolo example what its attribute means here."""
+    names = {control.from_name, control.labels_from_name or control.from_name}
+    own = [element for element in root.iter() if element.get("name") in names]
+    written = {name.lower() for element in own for name in element.attrib}
+    if not written & _THRESHOLDS:
+        return []
+    return [
+        "model_score_threshold is the background score of pixels here; in Label "
+        "Studio's yolo example it is the confidence of a detection"
+    ]
 
 
 def _describe_label(label: Label, shown: str | None, threshold_01: float) -> str:

@@ -10,6 +10,7 @@ import itertools
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,14 @@ from backend.inference.validation import valid_prediction
 from backend.label_config import LabelConfig, read_label_config
 from backend.label_studio import PredictRequest
 from backend.regions import Canvas, paint, prediction
-from backend.types import ControlDefaults, FetchedImage, LabelStudioAccess, Task
+from backend.types import (
+    Control,
+    ControlDefaults,
+    FetchedImage,
+    LabelStudioAccess,
+    Task,
+    TypedPrompt,
+)
 from segmenter import Mode, ScoreMaps
 
 logger = logging.getLogger(__name__)
@@ -78,6 +86,14 @@ class _Run:
     deadline: float
     is_urgent: bool = False
     rank: int = 0
+    typed: TypedPrompt | None = None
+    # The editor replaces a region whose id comes again, and with it what somebody has
+    # corrected since: what was asked for by hand has ids of its own each time.
+    occasion: str | None = None
+
+    def controls_of(self, task: Task) -> tuple[Control, ...]:
+        """What is to be drawn on the task's images."""
+        return self.config.for_task(task.data, self.typed)
 
 
 def _forget(
@@ -164,15 +180,24 @@ class Predictor:
     ) -> list[Answer]:
         """One answer per task, in order: a prediction, or [] where it failed.
 
+        Clicks and boxes of the editor are answered with no region at all: those of
+        the pre-annotation would take the place of what somebody has corrected.
+
         Raises:
             BadLabelConfig: if the config has nothing to segment.
             WeightsNotFound: if the model cannot be loaded.
         """
+        if request.is_interactive and request.typed is None:
+            return self._without_regions(
+                request, f"{request.asked_with}: clicks and boxes are not understood"
+            )
         # Before the segmenter, which may have to load first: the caller waits for
         # that as well.
         deadline = self.clock() + self.budget_s
         config = read_label_config(request.label_config, self.defaults)
-        for note in config.notes:
+        if request.typed and (why := _why_not(request.typed, config)):
+            return self._without_regions(request, why)
+        for note in (*config.notes, *config.inputs):
             logger.info("Project %s: %s", request.project, note)
         answers: list[Answer | None] = [None] * len(request.tasks)
         version = self.version_of(config.fingerprint)
@@ -186,6 +211,8 @@ class Predictor:
                     deadline=deadline,
                     # Somebody has opened this task and looks at it.
                     is_urgent=len(request.tasks) == 1,
+                    typed=request.typed,
+                    occasion=uuid.uuid4().hex if request.typed else None,
                 )
                 for outcome in self._outcomes(request.tasks, run):
                     answers[outcome.index] = outcome.prediction or []
@@ -196,11 +223,23 @@ class Predictor:
         ]
         if left:
             self._count_timed_out(len(left), len(answers))
-            self.on_timeout(left, request, access)
+            # What was typed is not what would be computed ahead.
+            if request.typed is None:
+                self.on_timeout(left, request, access)
         if request.is_interactive:
             empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
+
+    def _without_regions(self, request: PredictRequest, why: str) -> list[Answer]:
+        """An answer of the editor's question that changes nothing there."""
+        logger.info(
+            "Project %s: the editor's question is answered without regions (%s).",
+            request.project,
+            why,
+        )
+        version = self.model_version(request.label_config)
+        return [prediction([], model_version=version, score=0) for _ in request.tasks]
 
     @contextmanager
     def _admission(self) -> Iterator[bool]:
@@ -266,7 +305,7 @@ class Predictor:
 
         with Prefetcher(
             tasks,
-            lambda task: run.config.for_task(task.data),
+            run.controls_of,
             fetch,
             at_once=run.segmenter.images_per_pass,
         ) as intake:
@@ -326,7 +365,10 @@ class Predictor:
             task.failures.append(without_traceback(maps, task.task.id))
             return
         canvas = Canvas(
-            task_id=task.task.id, item_index=job.item_index, pixels=image.pixels
+            task_id=task.task.id,
+            item_index=job.item_index,
+            pixels=image.pixels,
+            occasion=run.occasion,
         )
         regions = task.regions.setdefault(job.number, [])
         try:
@@ -384,3 +426,13 @@ class Predictor:
             left,
             total,
         )
+
+
+def _why_not(typed: TypedPrompt, config: LabelConfig) -> str | None:
+    """Why a typed text is not looked for, None if it is."""
+    if typed.from_name not in config.text_areas:
+        return f"the label config has no <TextArea> {typed.from_name!r} for prompts"
+    images = {control.image.name for control in config.controls}
+    if typed.to_name not in images:
+        return f"{typed.from_name!r} is about {typed.to_name!r}, which is not drawn on"
+    return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from backend.errors import BackendError, BadTask, ImageNotFound
-from backend.label_config import read_value
+from backend.label_config import lacks_a_field, loose_end, read_value
 from backend.types import Control, FetchedImage, ImageTag, Task
 from segmenter import Mode, SegmenterError
 
@@ -216,10 +216,16 @@ def _jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job
     ]
     if not wanted:
         names = ", ".join(repr(image.value) for image in images)
+        said = [found for image in images if (found := loose_end(image.value))]
         raise ImageNotFound(
             f"The task's data has no image in {names}, where the label config's "
             f"<Image> looks: it is missing or empty there, and the data has "
-            f"{sorted(map(str, data))}. Import the task with an address in that field."
+            f"{sorted(map(str, data))}. "
+            + (
+                f"{said[0]}."
+                if said
+                else "Import the task with an address in that field."
+            )
         )
     for number, (image, index, address) in enumerate(wanted):
         yield Job(
@@ -236,6 +242,8 @@ def _addresses(image: ImageTag, data: Any) -> Iterator[tuple[int | None, str]]:
 
     A task may lack one of several images: the others are segmented.
     """
+    if lacks_a_field(image.value, data):
+        return
     value = read_value(image.value, data)
     pages = value if isinstance(value, list) else [value]
     if len(pages) > 1 and not image.is_list:

@@ -249,7 +249,10 @@ class Scorer:
                 maps.maps, maps.presence, maps.labels, maps.size_yx
             )
         except ValueError as error:
-            logger.warning("Score maps cannot be cached: %s", error)
+            logger.warning(
+                "Score maps cannot be cached: %s They are computed anew each time.",
+                error,
+            )
             return maps
         self.cache.put(self._key(query), packed)
         return _unpack(packed, query) or maps

@@ -7,13 +7,15 @@ shows one that works.
 from backend.label_config.attributes import EXAMPLE, is_skipped
 from backend.label_config.labels import labels_by_control
 from backend.label_config.parser import LabelConfig, read_label_config
-from backend.label_config.task_data import read_value
+from backend.label_config.task_data import lacks_a_field, loose_end, read_value
 
 __all__ = [
     "EXAMPLE",
     "LabelConfig",
     "is_skipped",
     "labels_by_control",
+    "lacks_a_field",
+    "loose_end",
     "read_label_config",
     "read_value",
 ]

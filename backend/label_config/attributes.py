@@ -23,7 +23,8 @@ EXAMPLE: Final = """<View>
   </BrushLabels>
 </View>"""
 
-_SKIPS: Final = frozenset({"true", "1", "yes", "on"})
+_YES: Final = frozenset({"true", "1", "yes", "on"})
+_NO: Final = frozenset({"false", "0", "no", "off"})
 _JUST_ABOVE_0: Final = math.nextafter(0, 1)
 _JUST_ABOVE_1: Final = math.nextafter(1, 2)
 
@@ -57,7 +58,20 @@ def refusal(what: str) -> BadLabelConfig:
 
 def is_skipped(attributes: Mapping[str, Any]) -> bool:
     """Say whether the tag is to be left to the annotators (`model_skip`)."""
-    return str(attributes.get("model_skip", "")).strip().lower() in _SKIPS
+    return _word(attributes, "model_skip") in _YES
+
+
+def is_asked_for(attributes: Mapping[str, Any]) -> bool:
+    """Say whether `model_skip="false"` wants a tool drawn that else is input."""
+    return _word(attributes, "model_skip") in _NO
+
+
+def is_smart(attributes: Mapping[str, Any]) -> bool:
+    """Say whether a tool is marked as one that asks a backend.
+
+    Every tool does by default; who writes it down means it so.
+    """
+    return bool({_word(attributes, "smart"), _word(attributes, "smartonly")} & _YES)
 
 
 def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | None:
@@ -133,11 +147,14 @@ def read_cut_options(
 def unknown_attributes(tags: Sequence[Mapping[str, Any]]) -> list[str]:
     """Attributes that look like ours and are not, each with what may be meant."""
     ours = (*CONTROL_ATTRIBUTES, *LABEL_ATTRIBUTES)
-    known = {*_FOREIGN_ATTRIBUTES, *(name for one in ours for name in one.names)}
+    known = {name for one in ours for name in one.names}
     named = {str(name) for attributes in tags for name in attributes}
     strange = sorted(name for name in named - known if name.startswith("model_"))
     found = []
     for name in strange:
+        if name in _FOREIGN_ATTRIBUTES:
+            found.append(f"{name} (another backend's; {_FOREIGN_ATTRIBUTES[name]})")
+            continue
         # What all of them begin with tells none from another.
         endings = [
             one.removeprefix("model_")
@@ -201,7 +218,8 @@ _THRESHOLD: Final = Attribute(
     field="threshold_01",
     read=_number(_JUST_ABOVE_0, 1),
     expects="a number between 0 and 1, for example 0.5",
-    help="Background score; lower paints more.",
+    help="Background score of pixels; lower paints more. (In Label Studio's yolo "
+    "example the same name is the confidence of a detection.)",
 )
 _PRESENCE_THRESHOLD: Final = Attribute(
     names=("model_presence_threshold",),
@@ -213,7 +231,7 @@ _PRESENCE_THRESHOLD: Final = Attribute(
 )
 _SKIP: Final = Attribute(
     names=("model_skip",),
-    expects="true",
+    expects="true, or false to have a tool for clicks drawn as well",
     help="Leave this control, tool or label to the annotators.",
 )
 
@@ -295,19 +313,18 @@ LABEL_ATTRIBUTES: Final = (
     _SKIP,
 )
 
-# Read by other backends, whose projects hold them.
-_FOREIGN_ATTRIBUTES: Final = frozenset(
-    {
-        "model_add_bboxes",
-        "model_conf",
-        "model_index",
-        "model_iou",
-        "model_obb",
-        "model_path",
-        "model_point_threshold",
-        "model_tracker",
-    }
-)
+# Read by other backends, whose projects hold them; and what there is here instead.
+_NOTHING_LIKE_IT: Final = "nothing here does the same"
+_FOREIGN_ATTRIBUTES: Final[Mapping[str, str]] = {
+    "model_add_bboxes": "add a <RectangleLabels> for boxes",
+    "model_conf": "here model_score_threshold and model_presence_threshold decide",
+    "model_index": _NOTHING_LIKE_IT,
+    "model_iou": _NOTHING_LIKE_IT,
+    "model_obb": "boxes are upright here",
+    "model_path": "here MODEL chooses the model, for all projects",
+    "model_point_threshold": _NOTHING_LIKE_IT,
+    "model_tracker": _NOTHING_LIKE_IT,
+}
 
 
 def _bad(attribute: str, value: object, where: str, expects: str) -> BadLabelConfig:
@@ -319,6 +336,10 @@ def _several(value: object) -> list[str]:
     if isinstance(value, list):
         return [_text(entry) for entry in value]
     return _text(value).split(",")
+
+
+def _word(attributes: Mapping[str, Any], name: str) -> str:
+    return str(attributes.get(name, "")).strip().lower()
 
 
 def _text(value: object) -> str:

@@ -1,37 +1,63 @@
 """The labels of a label config, of its own or out of a task's data. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 from backend.label_config.attributes import is_skipped, read_label
-from backend.label_config.task_data import read_value
+from backend.label_config.tags import Tag, read_tags
+from backend.label_config.task_data import fill_in, read_value
 from backend.types import Label
 
 
 def labels_by_control(
     root: ElementTree.Element,
 ) -> Mapping[str, Mapping[str, Sequence[Mapping[str, str]]]]:
-    """Attributes of all `<Label>`s by control and by what regions answer with.
+    """Attributes of all `<Label>`s by control and by what regions may answer with.
 
-    Two labels may share an alias: both are looked for, one name is answered.
+    Two labels may share an alias: both are looked for, one name is answered. One that
+    the editor and the SDK read differently stands under both names.
     """
     found: defaultdict[str, dict[str, list[Mapping[str, str]]]] = defaultdict(dict)
-
-    def visit(element: ElementTree.Element, control: str) -> None:
-        if element.get("name") and element.get("toName"):
-            control = element.get("name", "")
-        # As the SDK has it: the alias, else the value; neither is no label.
-        name = element.get("alias") or element.get("value")
-        if element.tag == "Label" and control and name is not None:
-            found[control].setdefault(name, []).append(element.attrib)
-        for child in element:
-            visit(child, control)
-
-    visit(root, "")
+    for tag in label_tags(read_tags(root)):
+        for name in {editors_name(tag), strict_name(tag) or editors_name(tag)}:
+            found[tag.control].setdefault(name, []).append(tag.attributes)
     return found
+
+
+def label_tags(tags: Iterator[Tag]) -> Iterator[Tag]:
+    """Those of labels that belong to a control."""
+    return (tag for tag in tags if tag.kind == "label" and tag.control)
+
+
+def editors_name(tag: Tag) -> str:
+    """What the editor stores for a label; "" for one without a name."""
+    return tag.attributes.get("alias") or tag.attributes.get("value") or ""
+
+
+def strict_name(tag: Tag) -> str | None:
+    """What the SDK, and so strict validation, has for a label; None for nothing."""
+    if tag.element != "Label":
+        return None
+    return tag.written.get("alias") or tag.written.get("value")
+
+
+def answered_name(tag: Tag, strict_names: Collection[str]) -> str | None:
+    """What regions of a label answer with; None if nothing pleases all who read it.
+
+    Args:
+        tag: of the label.
+        strict_names: of all labels that the SDK finds in the control. If it finds
+            none, it takes any.
+    """
+    name, strict = editors_name(tag), strict_name(tag)
+    if not strict_names or not name:
+        return name
+    # The editor finds a label by either.
+    shown = {tag.attributes.get("alias"), tag.attributes.get("value")}
+    return strict if strict in strict_names and strict in shown else None
 
 
 def dynamic_labels(value: str, data: Mapping[str, Any]) -> Iterator[Label]:
@@ -48,6 +74,15 @@ def dynamic_labels(value: str, data: Mapping[str, Any]) -> Iterator[Label]:
         label = merge_labels(name, same, f"label {name!r} in {value}")
         if label is not None:
             yield label
+
+
+def with_texts_of(label: Label, data: Mapping[str, Any]) -> Label:
+    """The label with what a task's data holds in place of each "$field" it asks for.
+
+    The editor shows `<Label value="$name">` so, and stores it as it is written.
+    """
+    prompts = tuple(dict.fromkeys(fill_in(prompt, data) for prompt in label.prompts))
+    return label if prompts == label.prompts else replace(label, prompts=prompts)
 
 
 def merge_labels(

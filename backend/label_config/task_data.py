@@ -8,8 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-_REFERENCE: Final = re.compile(r"\$[\w[\].{}]+")
+# Letters of ASCII alone, as in the editor.
+_REFERENCE: Final = re.compile(r"\$[\w[\].{}]+", re.ASCII)
 _STEP: Final = re.compile(r"[^.[\]]+")
+# Of a template for an address: "$folder/$name?small".
+_ADDRESS_CHARACTERS: Final = frozenset("/?#&=:%$")
 
 
 def refers_to_data(value: str) -> bool:
@@ -32,6 +35,37 @@ def read_value(value: str, data: Mapping[str, Any]) -> Any:
     if found and found[0] == value:
         return _look_up(value[1:], data)
     return _REFERENCE.sub(lambda reference: _text(reference[0], data), value)
+
+
+def lacks_a_field(value: str, data: Mapping[str, Any]) -> bool:
+    """Whether any "$path" in a tag's `value` leads nowhere in this task."""
+    paths = [reference[1:] for reference in _REFERENCE.findall(value)]
+    return any(_look_up(path, data) is None for path in paths)
+
+
+def fill_in(text: str, data: Mapping[str, Any]) -> str:
+    """The text with each "$path" in it filled in; as it is where the task cannot."""
+    if not refers_to_data(text) or lacks_a_field(text, data):
+        return text
+    found = read_value(text, data)
+    return str(found).strip() or text if isinstance(found, str | int | float) else text
+
+
+def loose_end(value: str) -> str | None:
+    """What is wrong with a name that no "$path" can spell: "$image-url".
+
+    Returns:
+        A sentence, None for a value that is not one.
+    """
+    found = _REFERENCE.match(value)
+    rest = value[found.end() :] if found else ""
+    if not found or not rest or _ADDRESS_CHARACTERS & set(rest):
+        return None
+    return (
+        f'value="{value}" reads the field {found[0][1:]!r} and adds {rest!r}, in the '
+        f"editor as well, since the name of a field is letters a to z, digits and _ "
+        f"there; rename the field in the tasks' data and here"
+    )
 
 
 def _look_up(path: str, data: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from backend.errors import BadRequest
-from backend.types import Task
+from backend.types import Task, TypedPrompt
 
 _LARGEST_ID: Final = 2**63 - 1
 
@@ -24,12 +24,16 @@ class PredictRequest:
         label_config: labeling XML.
         project: Label Studio's `<id>.<created_at>`, None when absent.
         is_interactive: whether somebody waits for this one answer in the editor.
+        typed: what that somebody typed to be segmented; None for a click or a box.
+        asked_with: what that somebody did, in words, for the log.
     """
 
     tasks: tuple[Task, ...]
     label_config: str
     project: str | None
     is_interactive: bool
+    typed: TypedPrompt | None = None
+    asked_with: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,8 @@ def parse_predict(payload: Any) -> PredictRequest:
         label_config=label_config,
         project=_text(body.get("project")),
         is_interactive=bool(context),
+        typed=_typed_prompt(context),
+        asked_with=_asked_with(context),
     )
 
 
@@ -121,6 +127,45 @@ def parse_new_tasks(payload: Any) -> NewTasks | None:
         return None
     ids = [task.get("id") for task in tasks if isinstance(task, Mapping)]
     return NewTasks(project_id=project_id, task_ids=tuple(filter(_is_id, ids)))
+
+
+def _typed_prompt(context: Any) -> TypedPrompt | None:
+    """What was typed last into a `<TextArea>` of the image, as Grounding SAM reads it.
+
+    A text about a region comes with that region, under one id: it describes.
+    """
+    regions = _regions(context)
+    if {region.get("type") for region in regions} != {"textarea"}:
+        return None
+    value = regions[-1].get("value")
+    texts = value.get("text") if isinstance(value, Mapping) else None
+    lines = [texts] if isinstance(texts, str) else texts
+    last = lines[-1] if isinstance(lines, list) and lines else None
+    from_name, to_name = regions[-1].get("from_name"), regions[-1].get("to_name")
+    if not (isinstance(last, str) and last.strip()):
+        return None
+    if not (isinstance(from_name, str) and isinstance(to_name, str)):
+        return None
+    return TypedPrompt(from_name=from_name, to_name=to_name, text=last.strip())
+
+
+def _asked_with(context: Any) -> str:
+    """Say in words what the newest region of the editor's question is."""
+    regions = _regions(context)
+    if not regions:
+        return "a question without regions"
+    kind, from_name = (
+        _text(regions[-1].get("type")),
+        _text(regions[-1].get("from_name")),
+    )
+    return f"{kind or 'a region'} of {from_name!r}"
+
+
+def _regions(context: Any) -> list[Mapping[str, Any]]:
+    found = context.get("result") if isinstance(context, Mapping) else None
+    return (
+        [r for r in found if isinstance(r, Mapping)] if isinstance(found, list) else []
+    )
 
 
 def _is_id(value: Any) -> TypeGuard[int]:

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,16 @@ class ControlTag:
         encode: (shape, (rows, columns) of the image, how it is cut) to the region's
             `value`, less its label. The shape is a mask of the image's size, or one
             connected part. Raises `BadMask`.
+        is_input: whether people mean the tag for showing a backend what they want,
+            so that nothing may be drawn with it unasked: "always", or "smart" where
+            it says so and a tag that draws masks is on the same image.
     """
 
     element: str
     order: int
     one_region_per_part: bool
     encode: Callable[[Part | Mask, tuple[int, int], CutOptions], dict[str, Any]]
+    is_input: Literal["never", "smart", "always"] = "never"
 
     @property
     def shape(self) -> str:
@@ -50,6 +54,11 @@ class ControlTag:
     def labels_type(self) -> str:
         """The region's type where it has labels of its own: "brushlabels"."""
         return f"{self.shape}labels"
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether a region may be of any form, and of several parts."""
+        return not self.one_region_per_part
 
 
 @functools.cache

@@ -31,12 +31,15 @@ class Canvas:
     Attributes:
         task_id: None when the request held none.
         item_index: page of a multi-page image, counted from 0; else None.
+        occasion: tells the regions of one answer from those of all others; None where
+            the same question is to have the same regions.
         pixels: uint8 (Y, X, 3), the image, whose edges masks may follow.
     """
 
     task_id: int | None
     pixels: NDArray[np.uint8]
     item_index: int | None = None
+    occasion: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,6 +84,7 @@ def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, A
             pixels=canvas.pixels if cut.boundaries == "guided" else None,
             overlap=cut.overlap,
         )
+        if labels[mask.index].is_drawn
         for region in _regions_of(control, mask)
     ]
     if not found:
@@ -165,6 +169,8 @@ def _id_of(region: _Found, control: Control, canvas: Canvas) -> str:
         name.append(["page", canvas.item_index])
     if region.number is not None:
         name.append(["part", region.number])
+    if canvas.occasion is not None:
+        name.append(["occasion", canvas.occasion])
     return region_id(*name)
 
 
@@ -174,17 +180,20 @@ def _mean(scores: NDArray[np.float32]) -> float:
 
 def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> None:
     """Say what was asked for, and how near the best came."""
+    drawn = [index for index, label in enumerate(control.labels) if label.is_drawn]
+    labels = [control.labels[index] for index in drawn]
     asked = [
         f"{label.name!r}"
         + (f" as {', '.join(map(repr, prompts))}" if prompts != (label.name,) else "")
-        for label in control.labels[:_MOST_NAMED]
+        for label in labels[:_MOST_NAMED]
         if (prompts := label.prompts)
     ]
-    more = len(control.labels) - len(asked)
+    more = len(labels) - len(asked)
     # Of those that are there, if any is: what is not there has a best spot as well.
-    lines = [_presence_line(label, control) for label in control.labels]
-    best = int(np.where(maps.presence >= lines, maps.peaks + 1, maps.presence).argmax())
-    label = control.labels[best]
+    lines = [_presence_line(label, control) for label in labels]
+    presence, peaks = maps.presence[drawn], maps.peaks[drawn]
+    best = int(np.where(presence >= lines, peaks + 1, presence).argmax())
+    label = labels[best]
     logger.info(
         "Task %s: nothing found for %s. Asked for %s%s. Best was %r, in the picture "
         "with %.2f (needs %.2f), at its best spot with %.2f (needs %.2f); the smallest "
@@ -194,9 +203,9 @@ def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> Non
         ", ".join(asked),
         f" and {more} more" if more else "",
         label.name,
-        maps.presence[best],
+        presence[best],
         lines[best],
-        maps.peaks[best],
+        peaks[best],
         control.cut.threshold_01 if label.threshold_01 is None else label.threshold_01,
         control.cut.min_area_01,
     )

@@ -89,6 +89,8 @@ DOORS: Final = {
         "LabelConfig",
         "is_skipped",
         "labels_by_control",
+        "lacks_a_field",
+        "loose_end",
         "read_label_config",
         "read_value",
     ],

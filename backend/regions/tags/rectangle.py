@@ -21,4 +21,10 @@ def _encode(
     }
 
 
-TAG = ControlTag(element="Rectangle", order=4, one_region_per_part=True, encode=_encode)
+TAG = ControlTag(
+    element="Rectangle",
+    order=4,
+    one_region_per_part=True,
+    encode=_encode,
+    is_input="smart",
+)

@@ -12,12 +12,14 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from backend.cache.codec import (
+    MAX_CELLS,
     MAX_ERROR,
     MAX_LABELS,
     UnreadableScores,
     decode_score_maps,
     encode_score_maps,
 )
+from backend.types import MAX_PROMPTS
 
 SCORES_01 = st.floats(0, 1, width=16)
 PRESENCE = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -231,3 +233,8 @@ def test_smooth_64_x_64_maps_take_under_2500_bytes_per_label() -> None:
     )
 
     assert len(value) / len(labels) < 2500
+
+
+def test_as_many_labels_as_are_looked_for_can_be_stored_on_the_finest_grid() -> None:
+    assert MAX_LABELS == MAX_PROMPTS
+    assert MAX_PROMPTS * 128 * 128 <= MAX_CELLS

@@ -70,6 +70,32 @@ def test_check_label_config_says_what_is_left_out_and_why() -> None:
     assert "model_skip on its label 'dog'" in left_out.details[0]
 
 
+def test_check_label_config_says_which_tools_are_left_to_ask_with() -> None:
+    (_, left_out), _ = check(
+        '<View><Image name="image" value="$image"/>'
+        '<BrushLabels name="tag" toName="image"><Label value="cat"/></BrushLabels>'
+        '<KeyPointLabels name="kp" toName="image"><Label value="cat"/>'
+        "</KeyPointLabels></View>"
+    )
+
+    assert left_out.level == "ok"
+    assert left_out.seen == "left out:"
+    (line,) = left_out.details
+    assert "<KeyPointLabels name='kp'> is left to the annotators" in line
+    assert 'model_skip="false"' in line
+
+
+@pytest.mark.parametrize("name", ["model_score_threshold", "Score_Threshold"])
+def test_check_label_config_says_what_the_yolo_examples_attribute_means_here(
+    name: str,
+) -> None:
+    on_control, _ = check(brush_config('<Label value="cat"/>', f'{name}="0.25"'))
+    on_label, _ = check(brush_config(f'<Label value="cat" {name}="0.25"/>'))
+
+    assert "it is the confidence of a detection" in on_control[0].details[-1]
+    assert len(on_label[0].details) == 1
+
+
 @pytest.mark.parametrize(
     ("label_config", "note"),
     [
@@ -82,6 +108,21 @@ def test_check_label_config_says_what_is_left_out_and_why() -> None:
             brush_config('<Label value="cat"/>', 'model_skp="true"'),
             "model_skp",
             id="unknown-attribute-that-is-nearly-model_skip",
+        ),
+        pytest.param(
+            brush_config('<Label value="cat"/>', 'model_obb="true"'),
+            "model_obb (another backend's; boxes are upright here)",
+            id="attribute-of-another-backend",
+        ),
+        pytest.param(
+            brush_config('<Label value="cat"/><label value="dog"/>'),
+            '<label value="dog">',
+            id="label-in-another-case",
+        ),
+        pytest.param(
+            brush_config('<Label value="cat"/>').replace("$image", "$image-url"),
+            "reads the field 'image' and adds '-url'",
+            id="field-with-a-dash",
         ),
         pytest.param(
             brush_config('<Label value="cat"/><Label value=" "/>'),

@@ -60,13 +60,6 @@ def test_predict_keeps_order_and_count_over_many_tasks(
     assert found == wanted
 
 
-def test_predict_answers_the_editor_with_masks(predictor: Predictor) -> None:
-    (answer,) = ask(predictor, PICTURE, params={"context": {"result": []}})
-
-    assert isinstance(answer, dict)
-    assert names_of(answer["result"]) == ["red", "blue"]
-
-
 TWO_CONTROLS = (
     '<View><Image name="image" value="$image"/>'
     '<BrushLabels name="one" toName="image">'

@@ -203,15 +203,17 @@ def test_predict_answers_what_is_too_much_for_the_cache(
 ) -> None:
     cache = MemoryCache()
     predictor = make_predictor(ColourSegmenter(), cache=cache)
-    labels = "".join(f'<Label value="label {n}"/>' for n in range(5000))
-    config = brush_config('<Label value="red"/>' + labels)
+    config = brush_config('<Label value="red"/>')
+    # Of a grid with a longer side than the cache takes.
+    wide = picture("red", "white", size_yx=(1, 1100))
 
-    (answer,) = ask(predictor, picture("red", "white", size_yx=(1, 2)), config=config)
+    (answer,) = ask(predictor, wide, config=config)
 
     assert isinstance(answer, dict)
     assert names_of(answer["result"]) == ["red"]
     assert cache.values == {}
     assert "Score maps cannot be cached" in caplog.text
+    assert "They are computed anew each time." in caplog.text
 
 
 def test_predict_answers_the_editor_with_an_empty_prediction_on_failure(

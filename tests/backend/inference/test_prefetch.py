@@ -150,6 +150,24 @@ def test_intake_breaks_a_task_without_an_address(
     assert told in str(failure)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param(
+            "$image-url", "reads the field 'image' and adds '-url'", id="dash"
+        ),
+        pytest.param("https://host/$name.png?x", "has ['image-url']", id="template"),
+    ],
+)
+def test_intake_asks_for_no_address_with_a_gap_in_it(value: str, told: str) -> None:
+    image = control(value=value)
+
+    _, failure = only_broken(intake({"image-url": "a.png"}, controls=(image,)))
+
+    assert type(failure) is ImageNotFound
+    assert told in str(failure)
+
+
 def test_intake_breaks_a_task_that_brings_no_labels() -> None:
     _, failure = only_broken(intake({"image": "a.png"}, controls=()))
 

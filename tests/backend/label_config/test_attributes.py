@@ -5,7 +5,9 @@ import pytest
 from backend.errors import BadLabelConfig
 from backend.label_config.attributes import (
     EXAMPLE,
+    is_asked_for,
     is_skipped,
+    is_smart,
     read_cut_options,
     read_label,
     read_mode,
@@ -140,3 +142,33 @@ def test_unknown_attributes_suggests_no_name_that_is_unknown_as_well() -> None:
     assert unknown_attributes([{"model_alias": "x"}]) == ["model_alias"]
     (found,) = unknown_attributes([{"model_promt": "x"}])
     assert found == "model_promt (did you mean model_prompt?)"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model_path", "model_obb", "model_conf", "model_iou", "model_add_bboxes"],
+)
+def test_unknown_attributes_names_those_of_other_backends(name: str) -> None:
+    (found,) = unknown_attributes([{name: "x"}])
+
+    assert found.startswith(f"{name} (another backend's; ")
+    assert "did you mean" not in found
+
+
+def test_is_asked_for_takes_a_no_that_is_written() -> None:
+    assert is_asked_for({"model_skip": " False "})
+    assert not is_asked_for({"model_skip": "true"})
+    assert not is_asked_for({})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "smart"),
+    [
+        ({"smart": "true"}, True),
+        ({"smartonly": "true"}, True),
+        ({"smart": "false"}, False),
+        ({}, False),
+    ],
+)
+def test_is_smart_wants_it_written(attributes: dict[str, str], smart: bool) -> None:
+    assert is_smart(attributes) is smart

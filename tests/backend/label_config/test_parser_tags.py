@@ -157,6 +157,8 @@ def test_read_label_config_notes_misspelt_attributes() -> None:
     )
 
     assert config.notes == (
+        "<BrushLabels name='tag'> has an attribute that is not known: model_path "
+        "(another backend's; here MODEL chooses the model, for all projects).",
         "<BrushLabels name='tag'> has an attribute that is not known: model_promt "
         "(did you mean model_prompt?).",
         "<BrushLabels name='tag'> has an attribute that is not known: "

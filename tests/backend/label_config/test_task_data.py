@@ -2,7 +2,13 @@ from typing import Any
 
 import pytest
 
-from backend.label_config.task_data import read_value, refers_to_data
+from backend.label_config.task_data import (
+    fill_in,
+    lacks_a_field,
+    loose_end,
+    read_value,
+    refers_to_data,
+)
 
 DATA = {
     "image": "/a.png",
@@ -47,3 +53,62 @@ def test_refers_to_data_looks_for_a_name_behind_a_dollar(
     value: str, refers: bool
 ) -> None:
     assert refers_to_data(value) is refers
+
+
+def test_read_value_knows_letters_of_ascii_alone_as_the_editor_does() -> None:
+    assert read_value("$képek", {"képek": "a.png", "k": "b.png"}) == "b.pngépek"
+
+
+@pytest.mark.parametrize(
+    ("value", "lacks"),
+    [
+        ("$image", False),
+        ("$missing", True),
+        ("https://host/$number?x", False),
+        ("https://host/$missing?x", True),
+        ("$image-$none", True),
+        ("plain", False),
+    ],
+)
+def test_lacks_a_field_looks_at_every_reference(value: str, lacks: bool) -> None:
+    assert lacks_a_field(value, DATA) is lacks
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "rest"),
+    [
+        pytest.param("$image-url", "image", "-url", id="dash"),
+        pytest.param("$image url", "image", " url", id="blank"),
+        pytest.param("$képek", "k", "épek", id="accent"),
+        pytest.param("$meta.image-url", "meta.image", "-url", id="path"),
+    ],
+)
+def test_loose_end_says_what_is_read_of_a_name_that_cannot_be_spelled(
+    value: str, field: str, rest: str
+) -> None:
+    said = loose_end(value) or ""
+
+    assert f'value="{value}" reads the field {field!r} and adds {rest!r}' in said
+    assert "rename the field" in said
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["$image", "$pages[0].url", "$folder/$name-1.png", "https://h/$a-b", "$image?w=9"],
+)
+def test_loose_end_finds_nothing_wrong_with_a_template(value: str) -> None:
+    assert loose_end(value) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        pytest.param("$image", "/a.png", id="reference"),
+        pytest.param("a $number of spades", "a 7 of spades", id="within"),
+        pytest.param("$5 bill", "$5 bill", id="no-such-field"),
+        pytest.param("$pages", "$pages", id="no-text"),
+        pytest.param("cat", "cat", id="plain"),
+    ],
+)
+def test_fill_in_takes_what_the_task_has(text: str, filled: str) -> None:
+    assert fill_in(text, DATA) == filled

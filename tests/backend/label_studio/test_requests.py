@@ -4,7 +4,7 @@ import pytest
 
 from backend.errors import BadRequest
 from backend.label_studio.requests import parse_predict, parse_setup
-from backend.types import Task
+from backend.types import Task, TypedPrompt
 
 TASK = {"id": 7, "data": {"image": "/data/upload/1/a.png"}}
 
@@ -99,6 +99,49 @@ def test_parse_predict_tells_the_editor_from_a_batch(
     request = parse_predict(predict_body(params=params))
 
     assert request.is_interactive == is_interactive
+
+
+def typed(**changed: Any) -> dict[str, Any]:
+    region = {
+        "id": "t",
+        "type": "textarea",
+        "from_name": "prompt",
+        "to_name": "image",
+        "value": {"text": ["cats", " brown dog "]},
+    }
+    return region | changed
+
+
+def test_parse_predict_reads_what_was_typed_last() -> None:
+    context = {"result": [typed(value={"text": ["house"]}), typed()]}
+
+    request = parse_predict(predict_body(params={"context": context}))
+
+    assert request.is_interactive
+    assert request.typed == TypedPrompt(
+        from_name="prompt", to_name="image", text="brown dog"
+    )
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param([{"type": "keypointlabels", "from_name": "kp"}], id="click"),
+        pytest.param([typed(), {"type": "brushlabels", "id": "t"}], id="of-a-region"),
+        pytest.param([typed(value={"text": []})], id="nothing-typed"),
+        pytest.param([typed(value={"text": [7]})], id="no-text"),
+        pytest.param([typed(value="cats")], id="no-value"),
+        pytest.param([typed(from_name=None)], id="no-from_name"),
+        pytest.param([typed(to_name=["image"])], id="odd-to_name"),
+        pytest.param([], id="empty"),
+        pytest.param({"0": typed()}, id="no-list"),
+    ],
+)
+def test_parse_predict_finds_nothing_typed_in(result: Any) -> None:
+    request = parse_predict(predict_body(params={"context": {"result": result}}))
+
+    assert request.is_interactive
+    assert request.typed is None
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,10 @@ def ellipses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_tags_come_in_the_order_in_which_tools_are_chosen() -> None:
-    assert tuple(control_tags()) == ("brush", "bitmask", "polygon", "rectangle")
+    assert tuple(control_tags()) == (
+        *("brush", "bitmask", "polygon", "rectangle"),
+        "keypoint",
+    )
 
 
 def test_one_file_of_ten_lines_adds_a_control_tag(ellipses: None) -> None:

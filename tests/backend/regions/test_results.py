@@ -100,6 +100,10 @@ def pixels_of(value: dict, size_yx: tuple[int, int]) -> np.ndarray:
         ring = [(x / 100 * columns, y / 100 * rows) for x, y in value["points"]]
         # A centre lies half a pixel off every corner: rounding cannot move it over.
         return winding_numbers(ring, size_yx) != 0
+    if "height" not in value:
+        drawn = np.zeros(size_yx, bool)
+        drawn[int(value["y"] * rows / 100), int(value["x"] * columns / 100)] = True
+        return drawn
     edges = [
         value["x"] * columns,
         value["y"] * rows,
@@ -296,6 +300,7 @@ def test_every_shape_is_drawn_on_the_pixels_that_it_was_cut_from(
         box = np.zeros(mask.shape, bool)
         box[y.min() : y.max() + 1, x.min() : x.max() + 1] = True
         np.testing.assert_array_equal(drawn["rectangle"], box)
+        assert (drawn["keypoint"] & expected).sum() == 1
 
 
 @settings(max_examples=at_most(2000), deadline=None)
