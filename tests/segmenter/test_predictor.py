@@ -368,3 +368,16 @@ def test_the_presence_filter_keeps_the_union_of_its_sources_and_runs_no_other(
         assert (maps.max() == 1) == (label in kept)
     cut = cut_masks(found, threshold=0.1)
     assert {labels[i] for i in np.unique(cut.label_map) if i >= 0} <= kept
+
+
+def test_options_are_kept_prepared_while_they_are_among_the_last_four_used(
+    parts: UNetBackbone, picture: NDArray[np.uint8]
+) -> None:
+    segmenter = Segmenter(parts, BARE)
+    others = [replace(BARE, seed=seed) for seed in range(1, 8)]
+
+    for options in others:
+        segmenter.score([picture], [[]], options=options)
+        segmenter.score([picture], [[]], options=BARE)
+
+    assert list(segmenter._prepared) == [*others[-3:], BARE]
