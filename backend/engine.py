@@ -93,7 +93,7 @@ def _load(settings: Settings, options: SegmenterOptions) -> Segmenter:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsNotFound(
             settings.model,
-            f"DEVICE={settings.device} with DTYPE={settings.dtype} does not take it "
+            f"DEVICE={settings.device} with DTYPE={settings.dtype} cannot run it "
             f"({reason}); DEVICE=auto and DTYPE=auto use what there is",
         ) from error
 

@@ -378,7 +378,7 @@ def test_predict_answers_503_when_the_device_is_not_there(
 
     assert answer.status_code == 503
     assert (
-        "DEVICE=cuda:99 with DTYPE=auto does not take it"
+        "DEVICE=cuda:99 with DTYPE=auto cannot run it"
         in answer.json["error"]["message"]
     )
     assert client.get("/health").json["model"].startswith("failed: ")
