@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from backend.errors import BadMask
 from backend.regions.control_tags import (
     ControlTag,
@@ -19,6 +21,7 @@ from backend.regions.control_tags import (
     Value,
     control_tags,
 )
+from backend.regions.polygons import winding_numbers
 from backend.types import MAX_IMAGE_PIXELS
 
 Result: TypeAlias = Mapping[str, Any]
@@ -56,17 +59,25 @@ class DrawnRegion:
         assert self.tag.decode is not None
         return self.tag.decode(self._value, self.size_yx)
 
-    def corners(self) -> Corners | None:
-        """The ring, float64 (n, 2), (x, y) in pixels, that its mask is the inside of.
+    def ring(self) -> Corners | None:
+        """One ring of points that encloses just its mask, by any program's rule.
 
-        None for what was not drawn by corners.
+        Returns:
+            float64 (n, 2), (x, y) in pixels, within the image, the first not repeated.
+            None for what was not drawn by corners, or so that programs disagree about
+            its inside: with corners beside the image, or running twice around a pixel.
 
         Raises:
             BadMask: if what is stored cannot be read.
         """
         if self.tag.corners is None:
             return None
-        return self.tag.corners(self._value, self.size_yx)
+        ring = self.tag.corners(self._value, self.size_yx)
+        rows, columns = self.size_yx
+        if not ((ring >= 0) & (ring <= (columns, rows))).all():
+            return None
+        is_simple = np.abs(winding_numbers(ring, self.size_yx)).max() <= 1
+        return ring if is_simple else None
 
 
 def drawn_regions(
@@ -84,14 +95,15 @@ def drawn_regions(
     Raises:
         BadMask: if a region does not say what and where it is.
     """
-    groups: dict[object, list[Result]] = {}
+    groups: dict[str | int, list[Result]] = {}
     for number, result in enumerate(results):
         if not isinstance(result, Mapping):
             raise BadMask(
                 f"Result {number} of the annotation is a {type(result).__name__}; "
                 f"results are objects."
             )
-        groups.setdefault(result.get("id") or number, []).append(result)
+        key = str(result["id"]) if result.get("id") else number
+        groups.setdefault(key, []).append(result)
     regions: list[DrawnRegion] = []
     others: Counter[str] = Counter()
     readers = _readers()

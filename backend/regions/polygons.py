@@ -92,7 +92,8 @@ def to_pixels(
     if not (np.abs(points_percent) <= _FARTHEST_PERCENT).all():  # nor NaN
         raise BadMask("The region has corners far from the image. Draw it anew.")
     rows, columns = size_yx
-    return points_percent * np.array([columns, rows]) / 100
+    corners: NDArray[np.float64] = points_percent * np.array([columns, rows]) / 100
+    return corners
 
 
 def fill(ring: NDArray[np.float64], size_yx: tuple[int, int]) -> NDArray[np.bool_]:
@@ -109,6 +110,18 @@ def fill(ring: NDArray[np.float64], size_yx: tuple[int, int]) -> NDArray[np.bool
     Returns:
         bool (Y, X).
     """
+    inside: NDArray[np.bool_] = winding_numbers(ring, size_yx) != 0
+    return inside
+
+
+def winding_numbers(
+    ring: NDArray[np.float64], size_yx: tuple[int, int]
+) -> NDArray[np.int32]:
+    """How often a ring, as for `fill`, runs around the centre of each pixel.
+
+    Returns:
+        int32 (Y, X), positive for clockwise on the screen.
+    """
     rows, columns = size_yx
     # How the winding number changes from the pixel on the left.
     turns = np.zeros((rows, columns + 1), np.int32)
@@ -116,7 +129,8 @@ def fill(ring: NDArray[np.float64], size_yx: tuple[int, int]) -> NDArray[np.bool
     step = max(1, _CROSSINGS_AT_ONCE // rows)
     for start in range(0, len(edges), step):
         _add_turns(turns, edges[start : start + step])
-    return np.cumsum(turns, axis=1)[:, :columns] != 0
+    np.cumsum(turns, axis=1, out=turns)
+    return turns[:, :columns]
 
 
 def _add_turns(turns: NDArray[np.int32], edges: NDArray[np.float64]) -> None:

@@ -84,7 +84,7 @@ def test_what_is_written_as_a_mask_is_read_as_the_same_mask(
     (region,), _ = drawn_regions(written(shape, mask, mask.shape))
 
     np.testing.assert_array_equal(region.mask(), mask)
-    assert region.corners() is None
+    assert region.ring() is None
 
 
 @settings(deadline=None)
@@ -161,6 +161,22 @@ def test_a_turned_rectangle_turns_about_its_first_corner_in_pixels() -> None:
     expected = np.zeros(SIZE_YX, bool)
     expected[6:16, 14:20] = True
     np.testing.assert_array_equal(region.mask(), expected)
+
+
+def test_a_ring_is_offered_where_all_programs_fill_it_alike() -> None:
+    once = [[10, 10], [90, 10], [90, 90], [10, 90]]
+    beside = [[-10, 10], [90, 10], [90, 90]]
+    twice = once + once
+    crossing = [[10, 10], [90, 90], [90, 10], [10, 90]]
+
+    rings = [
+        drawn_regions([polygon(points)])[0][0].ring() for points in (once, crossing)
+    ]
+    none = [drawn_regions([polygon(points)])[0][0].ring() for points in (beside, twice)]
+
+    np.testing.assert_allclose(rings[0], [[5, 3], [45, 3], [45, 27], [5, 27]])
+    assert rings[1] is not None
+    assert none == [None, None]
 
 
 def test_a_soft_edge_counts_from_half_on() -> None:
@@ -292,13 +308,12 @@ def test_regions_say_where_and_what_they_are() -> None:
 )
 def test_a_region_that_cannot_be_read_is_refused(result: Any, says: str) -> None:
     with pytest.raises(BadMask, match=says):
-        for region in drawn_regions([result])[0]:
-            region.mask()
+        [region.mask() for region in drawn_regions([result])[0]]
 
 
 def test_a_bitmask_of_another_size_is_refused_before_it_is_decoded() -> None:
     (result,) = written("bitmask", wavy(*SIZE_YX), SIZE_YX)
     (region,), _ = drawn_regions([{**result, "original_width": 49}])
 
-    with pytest.raises(BadMask, match="is 30 x 50 .* says 30 x 49"):
+    with pytest.raises(BadMask, match=r"is 30 x 50 .* says 30 x 49"):
         region.mask()
