@@ -101,6 +101,7 @@ class LabelStudioStandIn:
         self.projects: dict[int, Project] = {}
         self.tasks: dict[int, Row] = {}
         self.predictions: dict[int, Prediction] = {}
+        self.annotations: dict[int, Row] = {}
         self.seen: list[Seen] = []
         # None, or why Label Studio refuses this prediction.
         self.complaint_about: Callable[[Row], str | None] = lambda row: None
@@ -163,6 +164,29 @@ class LabelStudioStandIn:
             prediction_id = next(self._ids)
             self.predictions[prediction_id] = Prediction(task_id, model_version)
             return prediction_id
+
+    def annotate(self, task_id: int, result: Sequence[Any], **fields: Any) -> int:
+        """Submit an annotation; returns its id. The later, the newer."""
+        with self._lock:
+            annotation_id = next(self._ids)
+            self.annotations[annotation_id] = {
+                "id": annotation_id,
+                "task": task_id,
+                "result": list(result),
+                "was_cancelled": False,
+                "ground_truth": False,
+                "updated_at": f"2026-11-28T10:{annotation_id:06d}",
+                **fields,
+            }
+            return annotation_id
+
+    def annotations_of(self, task_id: int) -> list[Row]:
+        """A task's annotations but for skipped ones, the oldest first."""
+        return [
+            row
+            for _, row in sorted(self.annotations.items())
+            if row["task"] == task_id and not row["was_cancelled"]
+        ]
 
     def predictions_of(self, task_id: int) -> dict[int, Prediction]:
         """A task's predictions by id, the oldest first."""
@@ -275,6 +299,10 @@ class LabelStudioStandIn:
                 return 200, self._project(int(number))
             case ["GET", "api", "tasks"] if self._has_project(seen.query["project"]):
                 return self._list(seen.query)
+            case ["GET", "api", "tasks", number, "annotations"]:
+                if int(number) not in self.tasks:
+                    return 404, {"detail": "Not found."}
+                return 200, self.annotations_of(int(number))
             case ["GET", "api", "predictions"]:
                 return 200, self._predictions(int(seen.query["task"]))
             case ["DELETE", "api", "predictions", number]:
@@ -346,6 +374,8 @@ class LabelStudioStandIn:
                 return task_id > int(value)
             case "total_predictions", "greater":
                 return len(versions) > int(value)
+            case "total_annotations", "greater":
+                return len(self.annotations_of(task_id)) > int(value)
             case "predictions_model_versions", "contains":
                 return bool(set(versions) & set(value))
             case "predictions_model_versions", "not_contains":

@@ -7,15 +7,18 @@ to know HTTP servers and command lines.
 from backend.batch.backlog import Backlog
 from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.job_queue import JobQueue, queue_connection
-from backend.batch.progress_bar import ProgressBar
+from backend.batch.progress_bar import ProgressBar, print_failures
 from backend.batch.report import print_plan, print_summary, write_failures
-from backend.batch.run_records import RunRecords
+from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import LocalRun, QueuedRun, RunSpec
 from backend.batch.session import (
     ERRORS,
+    OUTPUT,
     RunOutcome,
     Session,
     connect,
+    log_beside_the_bar,
+    project_info,
     queue_of,
     require,
     run_worker,
@@ -24,10 +27,12 @@ from backend.batch.watcher import RunWatcher
 
 __all__ = [
     "ERRORS",
+    "OUTPUT",
     "Backlog",
     "ChunkRunner",
     "JobQueue",
     "LocalRun",
+    "Progress",
     "ProgressBar",
     "QueuedRun",
     "RunOutcome",
@@ -36,8 +41,11 @@ __all__ = [
     "RunWatcher",
     "Session",
     "connect",
+    "log_beside_the_bar",
+    "print_failures",
     "print_plan",
     "print_summary",
+    "project_info",
     "queue_connection",
     "queue_of",
     "require",

@@ -117,11 +117,16 @@ def _speed_text(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
 
-def print_failures(console: Console, failures: Mapping[int, str]) -> None:
+def print_failures(
+    console: Console,
+    failures: Mapping[int, str],
+    *,
+    what: str = "No prediction for",
+) -> None:
     """List tasks that were given up, the first of many."""
     if not failures:
         return
-    console.print(f"\nNo prediction for {len(failures)} tasks:", style="yellow")
+    console.print(f"\n{what} {len(failures)} tasks:", style="yellow")
     for task_id in sorted(failures)[:_FAILURES_SHOWN]:
         console.print(
             f"  task {task_id}: {failures[task_id]}",

@@ -51,12 +51,12 @@ class Session:
         """
         settings = Settings.from_env()
         require(settings, "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
-        _log_beside_the_bar()
+        log_beside_the_bar()
         engine = build_engine(settings)
         stop = threading.Event()
         client = LabelStudioClient(settings.label_studio)
         # A Label Studio that is not there at the start is a mistake, mostly.
-        info = _facts(ProjectTasks(client, project_id, retry_for_s=0))
+        info = project_info(ProjectTasks(client, project_id, retry_for_s=0))
         config = read_label_config(info.label_config, engine.predictor.defaults)
         return cls(
             settings=settings,
@@ -88,8 +88,12 @@ class RunOutcome:
     is_detached: bool = False
 
 
-def _facts(tasks: ProjectTasks) -> ProjectInfo:
-    """The project, or a refusal with what to do about it."""
+def project_info(tasks: ProjectTasks) -> ProjectInfo:
+    """The project, or a refusal with what to do about it.
+
+    Raises:
+        LabelStudioError: why there is none.
+    """
     try:
         return tasks.info()
     except LabelStudioRefusal as refusal:
@@ -119,8 +123,8 @@ def require(settings: Settings, *names: str) -> None:
     if missing:
         uses = {
             "REDIS_URL": "jobs come through Redis, such as redis://localhost:6379/0",
-            "LABEL_STUDIO_URL": "predictions are stored through Label Studio's API, "
-            "such as http://localhost:8080",
+            "LABEL_STUDIO_URL": "projects are read and changed through Label Studio's "
+            "API, such as http://localhost:8080",
             "LABEL_STUDIO_API_KEY": "a token of Label Studio opens its API",
         }
         raise SettingsError(
@@ -139,7 +143,7 @@ def queue_of(engine: Engine, connection: redis.Redis) -> JobQueue:
     return JobQueue(connection, engine.predictor.queue_name)
 
 
-def _log_beside_the_bar() -> None:
+def log_beside_the_bar() -> None:
     """Let warnings about waiting pass above the bar; failures are listed at the end."""
     logging.basicConfig(
         level="ERROR",

@@ -32,6 +32,8 @@ from segmenter import SegmenterError
 
 _IMAGES_SHOWN: Final = 5
 _RETRY_FOR_S: Final = 5.0
+# From here on the editor takes several times as long to open bitmasks as brushes.
+_SLOW_BITMASK_PIXELS: Final = 6_000_000
 
 
 def check_sample(
@@ -62,7 +64,7 @@ def check_sample(
     task = Task(id=number if isinstance(number, int) else None, data=found["data"])
     can_go_on = True
     for finding in _read_images(task, config, fetcher, client.access):
-        can_go_on &= finding.level == "ok"
+        can_go_on &= finding.level != "problem"
         yield finding
     return task if can_go_on else None
 
@@ -103,6 +105,7 @@ def _read_images(
     """Read the task's images as a prediction would."""
     started = time.monotonic()
     read: list[str] = []
+    is_slow = False
 
     def fetch(job: Job) -> FetchedImage:
         return fetcher.fetch(job.address, access=access, task_id=task.id)
@@ -116,6 +119,15 @@ def _read_images(
                     yield problem_of("image", result.image)
                 else:
                     read.append(_describe_image(result.job, result.image))
+                    is_slow |= _has_slow_bitmasks(result.job, result.image)
+    if is_slow:
+        yield warning(
+            "image",
+            f"task {task.id}: bitmasks of this size open slowly in the editor",
+            f"Several take most of a minute at 12 megapixels, where brushes and "
+            f"polygons take a quarter of it: under {EDITOR} write <BrushLabels> or "
+            f"<PolygonLabels>, or use smaller copies.",
+        )
     if read:
         count = f"{len(read)} image{'s' if len(read) > 1 else ''}"
         yield ok(
@@ -123,6 +135,12 @@ def _read_images(
             f"task {task.id}: {count} read in {time.monotonic() - started:.2f} s",
             *read[:_IMAGES_SHOWN],
         )
+
+
+def _has_slow_bitmasks(job: Job, image: FetchedImage) -> bool:
+    rows, columns = image.pixels.shape[:2]
+    draws = {control.shape for control in job.controls}
+    return "bitmask" in draws and rows * columns > _SLOW_BITMASK_PIXELS
 
 
 def _describe_image(job: Job, image: FetchedImage) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from backend.errors import BackendError, BadTask, ImageNotFound
-from backend.label_config import lacks_a_field, loose_end, read_value
-from backend.types import Control, FetchedImage, ImageTag, Task
+from backend.label_config import image_addresses, loose_end
+from backend.types import Control, FetchedImage, Task
 from segmenter import Mode, SegmenterError
 
 logger = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ def _jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job
     wanted = [
         (image, index, address)
         for image in images
-        for index, address in _addresses(image, data)
+        for index, address in image_addresses(image, data)
     ]
     if not wanted:
         names = ", ".join(repr(image.value) for image in images)
@@ -235,29 +235,3 @@ def _jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job
             controls=tuple(c for c in controls if c.image == image),
             item_index=index,
         )
-
-
-def _addresses(image: ImageTag, data: Any) -> Iterator[tuple[int | None, str]]:
-    """Page index and address of each image; pages without an address are left out.
-
-    A task may lack one of several images: the others are segmented.
-    """
-    if lacks_a_field(image.value, data):
-        return
-    value = read_value(image.value, data)
-    pages = value if isinstance(value, list) else [value]
-    if len(pages) > 1 and not image.is_list:
-        raise BadTask(
-            f"The task's data has {len(pages)} images in {image.value!r}, of which "
-            f"<Image name={image.name!r}> shows one; write "
-            f'valueList="{image.value}" instead of value.'
-        )
-    for index, address in enumerate(pages):
-        if address is None or (isinstance(address, str) and not address.strip()):
-            continue
-        if not isinstance(address, str):
-            raise BadTask(
-                f"The task's data has {type(address).__name__} {str(address)[:60]!r} "
-                f"in {image.value!r}, where the address of an image is expected."
-            )
-        yield (index if image.is_list else None), address

@@ -5,17 +5,20 @@ shows one that works.
 """
 
 from backend.label_config.attributes import EXAMPLE, is_skipped
+from backend.label_config.drawn import DrawnTags, read_drawn_tags
 from backend.label_config.labels import labels_by_control
 from backend.label_config.parser import LabelConfig, read_label_config
-from backend.label_config.task_data import lacks_a_field, loose_end, read_value
+from backend.label_config.task_data import image_addresses, loose_end, read_value
 
 __all__ = [
     "EXAMPLE",
+    "DrawnTags",
     "LabelConfig",
+    "image_addresses",
     "is_skipped",
     "labels_by_control",
-    "lacks_a_field",
     "loose_end",
+    "read_drawn_tags",
     "read_label_config",
     "read_value",
 ]

@@ -142,7 +142,7 @@ def read_label_config(label_config: str, defaults: ControlDefaults) -> LabelConf
             too much, or an attribute of ours has an impossible value. The message
             shows a config that works.
     """
-    interface, root = _parse(label_config)
+    interface, root = parse_xml(label_config)
     reader = ControlReader(interface, root, defaults)
     controls = tuple(reader.controls())
     if not controls:
@@ -161,7 +161,12 @@ def read_label_config(label_config: str, defaults: ControlDefaults) -> LabelConf
     )
 
 
-def _parse(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
+def parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
+    """The SDK's view of a config, and its XML.
+
+    Raises:
+        BadLabelConfig: if either cannot be had.
+    """
     text = _XML_DECLARATION.sub("", label_config, count=1)
     try:
         # The first refuses what a malicious document may hold, so it comes first.

@@ -1,12 +1,15 @@
-"""What a tag's `value` refers to in a task's data. Pure.
+"""What a tag's `value` refers to in a task's data, and its images. Pure.
 
 The editor's own rule (its `parseValue`): a value that is nothing but "$path" is
 what lies at the path, of any kind; a longer text has each "$path" in it filled in.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from backend.errors import BadTask
+from backend.types import ImageTag
 
 # Letters of ASCII alone, as in the editor.
 _REFERENCE: Final = re.compile(r"\$[\w[\].{}]+", re.ASCII)
@@ -66,6 +69,36 @@ def loose_end(value: str) -> str | None:
         f"editor as well, since the name of a field is letters a to z, digits and _ "
         f"there; rename the field in the tasks' data and here"
     )
+
+
+def image_addresses(image: ImageTag, data: Any) -> Iterator[tuple[int | None, str]]:
+    """Page index and address of each image; pages without an address are left out.
+
+    A task may lack one of several images: the others are used. An image that has no
+    pages has the index None.
+
+    Raises:
+        BadTask: if what lies there is no address, or several where one is shown.
+    """
+    if lacks_a_field(image.value, data):
+        return
+    value = read_value(image.value, data)
+    pages = value if isinstance(value, list) else [value]
+    if len(pages) > 1 and not image.is_list:
+        raise BadTask(
+            f"The task's data has {len(pages)} images in {image.value!r}, of which "
+            f"<Image name={image.name!r}> shows one; write "
+            f'valueList="{image.value}" instead of value.'
+        )
+    for index, address in enumerate(pages):
+        if address is None or (isinstance(address, str) and not address.strip()):
+            continue
+        if not isinstance(address, str):
+            raise BadTask(
+                f"The task's data has {type(address).__name__} {str(address)[:60]!r} "
+                f"in {image.value!r}, where the address of an image is expected."
+            )
+        yield (index if image.is_list else None), address
 
 
 def _look_up(path: str, data: Any) -> Any:

@@ -144,6 +144,11 @@ class ProjectTasks:
         """All tasks, by id, beginning after an id."""
         return self._page(_after(after_id))
 
+    def annotated(self, *, after_id: int = 0) -> Page:
+        """Tasks with an annotation that was not skipped, by id, after an id."""
+        submitted = _filter("total_annotations", "greater", "Number", 0)
+        return self._page(submitted, _after(after_id))
+
     def tasks_in_tab(self, view_id: int) -> Iterator[int]:
         """Tasks that a tab of the Data Manager shows, in its order.
 
@@ -197,6 +202,16 @@ class ProjectTasks:
         if not isinstance(rows, list):
             raise self._unexpected(rows)
         return {int(row["id"]): str(row.get("model_version") or "") for row in rows}
+
+    def annotations_of(self, task_id: int) -> list[Row]:
+        """What people have submitted for one task, skipped ones left out, by id.
+
+        Without the task's predictions, which a list of whole tasks would bring along.
+        """
+        rows = self._calls.read(f"/api/tasks/{task_id}/annotations/")
+        if not isinstance(rows, list):
+            raise self._unexpected(rows)
+        return [row for row in rows if not row.get("was_cancelled")]
 
     def store(self, predictions: Sequence[Row]) -> None:
         """Store predictions, all or none; tried once.

@@ -1,10 +1,24 @@
-"""Score maps and a control in, Label Studio's regions out.
+"""Score maps and a control in, Label Studio's regions out; and regions to masks.
 
 Pure. Refuses to know where maps come from, and what becomes of regions.
 """
 
+from backend.regions.components import Part, parts
 from backend.regions.control_tags import ControlTag, control_tags
+from backend.regions.drawings import DrawnRegion, drawn_regions
 from backend.regions.painting import Canvas, paint
+from backend.regions.polygons import outline
 from backend.regions.results import prediction
 
-__all__ = ["Canvas", "ControlTag", "control_tags", "paint", "prediction"]
+__all__ = [
+    "Canvas",
+    "ControlTag",
+    "DrawnRegion",
+    "Part",
+    "control_tags",
+    "drawn_regions",
+    "outline",
+    "paint",
+    "parts",
+    "prediction",
+]

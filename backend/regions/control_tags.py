@@ -1,7 +1,7 @@
 """The control tags whose regions are drawn, each found by its file in `tags/`.
 
 A file there holds a `TAG`. Nothing else names its tag: the label config is read for
-what is found here, and regions are written by it.
+what is found here, and regions are written and read by it.
 """
 
 import functools
@@ -19,11 +19,13 @@ from backend.regions.components import Part
 from backend.types import CutOptions
 
 Mask: TypeAlias = NDArray[np.bool_]
+Corners: TypeAlias = NDArray[np.float64]
+Value: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlTag:
-    """One kind of region: what it is called in a config, and how it is written.
+    """One kind of region: what it is called in a config, how it is written and read.
 
     Attributes:
         element: the tag that draws, as Label Studio spells it: "Brush". It has labels
@@ -37,6 +39,13 @@ class ControlTag:
         is_input: whether people mean the tag for showing a backend what they want,
             so that nothing may be drawn with it unasked: "always", or "smart" where
             it says so and a tag that draws masks is on the same image.
+        decode: the way back: (a region's `value`, (rows, columns)) to its mask. What
+            is drawn half, such as the soft edge of a brush, counts from alpha 128 on.
+            Raises `BadMask`. None for a tag whose regions cannot be read.
+        corners: (a region's `value`, (rows, columns)) to the ring of points (x, y), in
+            pixels, float64 (n, 2), of which its mask is the inside; None for a tag
+            that is not drawn by corners. Raises `BadMask`.
+        tools: types of results, of other tools, that draw the same `value`.
     """
 
     element: str
@@ -44,6 +53,9 @@ class ControlTag:
     one_region_per_part: bool
     encode: Callable[[Part | Mask, tuple[int, int], CutOptions], dict[str, Any]]
     is_input: Literal["never", "smart", "always"] = "never"
+    decode: Callable[[Value, tuple[int, int]], Mask] | None = None
+    corners: Callable[[Value, tuple[int, int]], Corners] | None = None
+    tools: tuple[str, ...] = ()
 
     @property
     def shape(self) -> str:

@@ -1,4 +1,4 @@
-"""A part of a mask in, the one ring of points that encloses it out.
+"""A part of a mask in, the one ring of points that encloses it out; and back.
 
 Pure functions. Points are (x, y) on the corners of pixels: the pixel in column c
 and row r covers x from c to c + 1 and y from r to r + 1.
@@ -7,7 +7,8 @@ and row r covers x from c to c + 1 and y from r to r + 1.
               that meets no corner twice; where two of them meet, they meet in
               corners only, so that they are a valid polygon
     simplify  leave corners out, within the tolerance, keeping the polygon valid
-    cut open  make one ring of shell and holes (`keyholes.py`)
+    cut open  make one ring of shell and holes (`polygon_holes.py`)
+    fill      the way back: the pixels whose centre a ring winds around
 """
 
 import math
@@ -17,6 +18,7 @@ import numpy as np
 import shapely  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from backend.errors import BadMask
 from backend.regions.components import Part
 from backend.regions.polygon_holes import bridge_holes, signed_area
 
@@ -27,6 +29,10 @@ _MOVES_NOTHING_PX = 1e-6
 # GEOS takes time with the square of the holes: a second for these, minutes for ten
 # times as many. So many are noise, of which no corner is worth the wait.
 _MOST_RINGS = 10_000
+# Where edges and rows cross, of which so many are looked at together.
+_CROSSINGS_AT_ONCE = 2**21
+# Percent of the image's size; beyond them numbers lose what pixels need.
+_FARTHEST_PERCENT = 1e6
 
 
 def outline(part: Part, *, tolerance_px: float) -> list[tuple[float, float]]:
@@ -62,6 +68,86 @@ def outline(part: Part, *, tolerance_px: float) -> list[tuple[float, float]]:
     y0, x0 = part.box_yxyx[:2]
     ring = bridge_holes(_simplified(_traced(part.pixels), tolerance_px))
     return [(x + x0, y + y0) for x, y in ring]
+
+
+def to_pixels(
+    points_percent: NDArray[np.float64], size_yx: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Corners as Label Studio stores them, in pixels.
+
+    Args:
+        points_percent: float64 (n, 2), (x, y) in percent of columns and rows.
+        size_yx: (rows, columns) of the image.
+
+    Raises:
+        BadMask: if there are fewer than three, or a number is none.
+    """
+    if points_percent.ndim != 2 or points_percent.shape[1] != 2:
+        raise BadMask("The region's corners are no list of [x, y]. Draw it anew.")
+    if len(points_percent) < 3:
+        raise BadMask(
+            f"The region has {len(points_percent)} corners and so no inside; close "
+            f"the polygon, or remove it."
+        )
+    if not (np.abs(points_percent) <= _FARTHEST_PERCENT).all():  # nor NaN
+        raise BadMask("The region has corners far from the image. Draw it anew.")
+    rows, columns = size_yx
+    corners: NDArray[np.float64] = points_percent * np.array([columns, rows]) / 100
+    return corners
+
+
+def fill(ring: NDArray[np.float64], size_yx: tuple[int, int]) -> NDArray[np.bool_]:
+    """Paint the inside of a ring.
+
+    A pixel is inside if the ring winds around its centre, whichever way and however
+    often: the rule by which a browser fills a path. What lies beside the image is
+    left out. Of a ring that `outline` drew with a tolerance of 0, it is the part.
+
+    Args:
+        ring: float64 (n, 2), points (x, y) in pixels, the first not repeated.
+        size_yx: (rows, columns) of the image.
+
+    Returns:
+        bool (Y, X).
+    """
+    inside: NDArray[np.bool_] = winding_numbers(ring, size_yx) != 0
+    return inside
+
+
+def winding_numbers(
+    ring: NDArray[np.float64], size_yx: tuple[int, int]
+) -> NDArray[np.int32]:
+    """How often a ring, as for `fill`, runs around the centre of each pixel.
+
+    Returns:
+        int32 (Y, X), positive for clockwise on the screen.
+    """
+    rows, columns = size_yx
+    # How the winding number changes from the pixel on the left.
+    turns = np.zeros((rows, columns + 1), np.int32)
+    edges = np.hstack([ring, np.roll(ring, -1, axis=0)])
+    step = max(1, _CROSSINGS_AT_ONCE // rows)
+    for start in range(0, len(edges), step):
+        _add_turns(turns, edges[start : start + step])
+    np.cumsum(turns, axis=1, out=turns)
+    return turns[:, :columns]
+
+
+def _add_turns(turns: NDArray[np.int32], edges: NDArray[np.float64]) -> None:
+    """Mark where each edge, (x0, y0, x1, y1), crosses the middle of a row."""
+    rows, columns = turns.shape[0], turns.shape[1] - 1
+    x0, y0, x1, y1 = edges.T
+    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, rows).astype(np.int64)
+    end = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, rows).astype(np.int64)
+    counts = end - first
+    edge = np.repeat(np.arange(len(edges)), counts)
+    nth = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ys = first[edge] + nth
+
+    along = (ys + 0.5 - y0[edge]) / (y1[edge] - y0[edge])
+    xs = np.ceil(x0[edge] + (x1[edge] - x0[edge]) * along - 0.5)
+    columns_at = np.clip(xs, 0, columns).astype(np.int64)
+    np.add.at(turns, (ys, columns_at), np.where(y0 < y1, 1, -1)[edge])
 
 
 def _traced(pixels: NDArray[np.bool_]) -> list[Ring]:

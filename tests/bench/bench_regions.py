@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 from statistics import median
 from time import perf_counter
-from typing import Any, get_args
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from backend.regions import Canvas, paint
-from backend.types import Control, CutOptions, ImageTag, Label, Shape
+from backend.regions import Canvas, control_tags, paint
+from backend.types import Control, CutOptions, ImageTag, Label
 from segmenter import ScoreMaps
 from tests.bench.bench_rle import centred_yx
 
@@ -80,7 +80,7 @@ def main() -> None:
             size_yx=mask.shape,
         )
         canvas = Canvas(task_id=1, pixels=np.zeros((*mask.shape, 3), np.uint8))
-        for shape in get_args(Shape):
+        for shape in control_tags():
             control = replace(CONTROL, shape=shape)
             seconds = []
             for _ in range(rounds):

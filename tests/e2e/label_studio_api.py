@@ -134,6 +134,24 @@ class LabelStudioApi:
         row: dict[str, Any] = self._call("POST", "/api/dm/views", json=body)
         return int(row["id"])
 
+    def accept_predictions(self, project_id: int, model_version: str) -> None:
+        """Make annotations of all predictions of a version, by the Data Manager."""
+        action = f"id=predictions_to_annotations&project={project_id}"
+        body = {
+            "selectedItems": {"all": True, "excluded": []},
+            "model_version": model_version,
+        }
+        self._call("POST", f"/api/dm/actions?{action}", json=body)
+
+    def submit_annotation(
+        self, task_id: int, result: Sequence[Mapping[str, Any]], **fields: Any
+    ) -> int:
+        """Submit an annotation as a person; returns its id."""
+        body = {"result": list(result), **fields}
+        path = f"/api/tasks/{task_id}/annotations/"
+        row: dict[str, Any] = self._call("POST", path, json=body)
+        return int(row["id"])
+
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
         """What people have submitted for a task."""
         task: dict[str, Any] = self._call("GET", f"/api/tasks/{task_id}")

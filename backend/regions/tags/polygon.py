@@ -3,9 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
+
+from backend.errors import BadMask
 from backend.regions.components import Part, as_part, percent
-from backend.regions.control_tags import ControlTag, Mask
-from backend.regions.polygons import outline
+from backend.regions.control_tags import ControlTag, Corners, Mask, Value
+from backend.regions.polygons import fill, outline, to_pixels
 from backend.types import CutOptions
 
 
@@ -21,4 +24,23 @@ def _encode(
     return {"points": points, "closed": True}
 
 
-TAG = ControlTag(element="Polygon", order=3, one_region_per_part=True, encode=_encode)
+def _corners(value: Value, size_yx: tuple[int, int]) -> Corners:
+    try:
+        points = np.array(value.get("points"), np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadMask(f"The polygon's `points` are no points: {error}.") from error
+    return to_pixels(points, size_yx)
+
+
+def _decode(value: Value, size_yx: tuple[int, int]) -> Mask:
+    return fill(_corners(value, size_yx), size_yx)
+
+
+TAG = ControlTag(
+    element="Polygon",
+    order=3,
+    one_region_per_part=True,
+    encode=_encode,
+    decode=_decode,
+    corners=_corners,
+)

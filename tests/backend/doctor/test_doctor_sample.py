@@ -103,6 +103,27 @@ def test_check_sample_reads_all_pages_and_names_the_first(web: WebServer) -> Non
     assert len(finding.details) == 5
 
 
+@pytest.mark.parametrize(
+    ("tag", "size_yx", "levels"),
+    [
+        ("Bitmask", (2001, 3000), ["warning", "ok"]),
+        ("Bitmask", (2000, 3000), ["ok"]),
+        ("Brush", (2001, 3000), ["ok"]),
+    ],
+)
+def test_check_sample_says_that_large_bitmasks_open_slowly_and_goes_on(
+    web: WebServer, tag: str, size_yx: tuple[int, int], levels: list[str]
+) -> None:
+    web.serve("/data/upload/7/a.png", encoded(striped("red", size_yx=size_yx)))
+    config = RED_AND_BLUE.replace("BrushLabels", f"{tag}Labels")
+    project = replace(PROJECT, label_config=config)
+
+    found, task = read(web, {"image": "/data/upload/7/a.png"}, project)
+
+    assert task is not None
+    assert [finding.level for finding in found] == levels
+
+
 def test_check_sample_reports_an_image_that_is_missing(web: WebServer) -> None:
     (finding,), task = read(web, {"image": "/data/upload/7/gone.png"})
 

@@ -1,0 +1,1 @@
+"""One file for each format, with its `FORMAT`; see `format.py`."""
