@@ -67,12 +67,16 @@ class DeafRecords(RunRecords):
         self._n_lost = n_lost
 
     def report(
-        self, run_id: str, done: Sequence[int], failures: Mapping[int, str]
+        self,
+        run_id: str,
+        done: Sequence[int],
+        failures: Mapping[int, str],
+        gone: Sequence[int] = (),
     ) -> None:
         if self._n_lost:
             self._n_lost -= 1
             raise redis.ConnectionError("away")
-        super().report(run_id, done, failures)
+        super().report(run_id, done, failures, gone)
 
 
 def desk_of(
@@ -403,7 +407,7 @@ def test_do_logs_why_tasks_failed_that_are_in_no_run(
 
     desk_of(studio, queue, records).do("job", chunk)
 
-    assert "2 tasks have no prediction; the first: The run is for v2" in caplog.text
+    assert "2 tasks have no prediction; the first: The label config" in caplog.text
 
 
 def test_do_tells_at_the_end_what_redis_missed_before(
