@@ -345,7 +345,8 @@ class QueuedRun:
                 changed, before = now, progress
             if now - kept_house > _MAINTENANCE_S:
                 self.queue.maintain()
-                self.records.keep_listing(run_id, self.token)
+                if not progress.is_listed:
+                    self.records.keep_listing(run_id, self.token)
                 kept_house = now
             if now - changed > _QUIET_S:
                 self.queue.forget_lost_jobs(run_id)

@@ -204,7 +204,8 @@ class RunWatcher:
                 self._note += f", {counted(n_scheduled, 'job')} waiting to retry"
                 if (due_s := self._run.queue.next_due_s()) is not None:
                     self._note += f", {next_try(due_s)}"
-            if self._progress.lister not in {"", self._run.token} and self._lists:
+            is_listed_elsewhere = self._progress.lister not in {"", self._run.token}
+            if self._lists and is_listed_elsewhere and not self._progress.is_listed:
                 self._note += ", another process lists the tasks"
             if not n_workers and self._progress.open_jobs:
                 self._note = "no worker: start `diffsegmenter worker`"

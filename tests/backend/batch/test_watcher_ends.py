@@ -1,6 +1,8 @@
 """How watching ends, or goes on, when the run is not what it was at the beginning."""
 
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import QueuedRun, RunSpec
+from backend.batch.worker import ChunkWorker, WorkerContext
 from backend.errors import SettingsError
 from backend.label_studio import ProjectTasks
 from tests.fakes import MODEL_VERSION
@@ -282,3 +285,40 @@ def test_who_only_watches_follows_to_the_newer_run_where_there_is_one(
     assert outcome.progress.version == (NEWER if is_followed else MODEL_VERSION)
     assert outcome.progress.newer_version == ("" if is_followed else NEWER)
     assert outcome.progress.done == (1 if is_followed else 0)
+
+
+def test_a_line_says_when_jobs_are_tried_again_and_who_lists(
+    new_run: NewRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = Progress(version=MODEL_VERSION, total=2, open_jobs=1, lister="another")
+
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Waiting(QueuedRun):
+        def watch(self, run_id: str) -> Iterator[Progress | None]:
+            job = Chunk(project_id=1, task_ids=(1,), version=MODEL_VERSION)
+            self.queue.add([job], delay_s=160)
+            with running_worker(self.queue):
+                while "of 2 tasks" not in (said := capsys.readouterr().err):
+                    yield seen
+                    time.sleep(0.1)
+            lines.append(said)
+            raise KeyboardInterrupt
+
+    lines: list[str] = []
+    outcome = watched(new_run(Waiting), lists=True)
+
+    assert outcome.is_detached
+    assert re.search(r"1 job waiting to retry, next try in 1[56]\d s", lines[0])
+    assert "another process lists the tasks; still listing" in lines[0]
+
+
+@contextmanager
+def running_worker(queue: JobQueue) -> Iterator[None]:
+    """One that is there and does nothing."""
+    context = WorkerContext(work=None, queue=queue, records=None)  # type: ignore[arg-type]
+    worker = ChunkWorker(context, "host.1.aa.bb")
+    worker.register_birth()
+    try:
+        yield
+    finally:
+        worker.register_death()
