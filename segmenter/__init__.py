@@ -16,12 +16,12 @@ from segmenter.errors import (
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, Mode, SegmenterOptions
 from segmenter.source import ModelSource
-from segmenter.values import (
+from segmenter.types import (
     Devices,
     LabelMask,
     ScoreMaps,
     Segmentation,
-    Whereabouts,
+    WeightsLocation,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ __all__ = [
     "SegmenterError",
     "SegmenterOptions",
     "UnsupportedModel",
+    "WeightsLocation",
     "WeightsNotFound",
-    "Whereabouts",
     "cut_masks",
     "find_devices",
     "find_weights",
@@ -66,14 +66,14 @@ def load_segmenter(
 
 
 def find_devices() -> Devices:
-    """What torch can run on; see `segmenter.whereabouts`."""
-    from segmenter.whereabouts import find_devices as find
+    """What torch can run on; see `segmenter.locate`."""
+    from segmenter.locate import find_devices as find
 
     return find()
 
 
-def find_weights(source: ModelSource) -> Whereabouts:
-    """Where weights are; see `segmenter.whereabouts`."""
-    from segmenter.whereabouts import find_weights as find
+def find_weights(source: ModelSource) -> WeightsLocation:
+    """Where weights are; see `segmenter.locate`."""
+    from segmenter.locate import find_weights as find
 
     return find(source)

@@ -1,6 +1,6 @@
 """`python -m segmenter photo.png cat dog --out overlay.png`."""
 
-from segmenter.commands import main
+from segmenter.cli import main
 
 if __name__ == "__main__":
     main()

@@ -47,7 +47,7 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 # Measured on the pocket model's scenes: 0.2 to 0.4 were best, with labels that are all
 # there as with labels most of which are not.
-_PRESENCE_LINES: Final[Mapping[str, float]] = {"calibrated": 0.3}
+_PRESENCE_THRESHOLDS: Final[Mapping[str, float]] = {"calibrated": 0.3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class SegmenterOptions:
     """How to segment. What a field's default depends on the mode for, says so.
 
     Attributes:
-        mode: "fast" reads all labels in one U-Net pass; "paper" is DiffSegmenter
+        mode: "fast" reads all labels in one pass of the model; "paper" is DiffSegmenter
             (arXiv 2309.02773) as published, one prompt and one pass per label.
         timestep: diffusion step whose noise is added, 0 to 999 (paper: 100).
         seed: of the noise, and of the latent when it is sampled.
@@ -64,7 +64,7 @@ class SegmenterOptions:
         aspect: "squash" the image to the model's square, as published, or "keep"
             its shape, up to 3 : 1, on about as many cells.
         max_windows: an image larger than the model is read in up to so many
-            overlapping windows (and in fast mode once as a whole), each a U-Net pass;
+            overlapping windows (and in fast mode once as a whole), each a pass;
             1 reads it as a whole only.
         template: prompt text of paper mode; `{label}` stands for the label.
         caption: let the captioner, where the model has one, continue each prompt
@@ -82,17 +82,17 @@ class SegmenterOptions:
         level_weights: weights of the cross-attention levels, coarsest first (for
             latents of 64: 8, 16, 32 and 64 cells). A model with fewer levels uses
             the first ones. Of weight 0, a level is not computed.
-        self_attention_products: how often the self-attention spreads the maps
+        self_attention_products: how often the self-attention refines the maps
             (paper: 1; 0 shows the bare cross-attention).
-        self_attention_layers: of the finest level, whose mean spreads the maps:
+        self_attention_layers: of the finest level, whose mean refines the maps:
             "all", as published, or the first two of the "decoder", after which the
-            U-Net need not go on.
+            U-Net need not go on. A model without a decoder reads what it has.
         presence: "off" takes every label for present; "paper" filters by caption
             and image-text similarity (maintainer's answer, DiffSegmenter issue 2);
             "calibrated" weighs the image-text model against words that are no
             labels, and in fast mode the maps' own evidence.
         presence_threshold: labels with less presence are not in the picture; in
-            [0, 1]. Its default depends on the filter: 0.5 is the paper's own line,
+            [0, 1]. Its default depends on the filter: 0.5 is the paper's own,
             0.3 what the calibrated probability is asked for, because a mask to
             delete costs less than one to draw.
         image_similarity: paper's filter: kept from this share of the best label's
@@ -103,11 +103,11 @@ class SegmenterOptions:
             them as the score maps have them, as published.
         threshold: background score; a pixel whose best label stays below it is
             background. In (0, 1).
-        labels_per_pass: paper mode: labels that share one U-Net batch; memory, not
+        labels_per_pass: paper mode: labels that share one batch; memory, not
             masks.
         images_per_pass: fast mode: images, or windows of them, that share one
             batch; memory, not masks. None lets model and device decide, see
-            `passes.Passes.most_at_once`.
+            `modes.Passes.max_batch`.
     """
 
     mode: Mode = "fast"
@@ -146,8 +146,8 @@ class SegmenterOptions:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         if self.presence_threshold is None:
-            line = _PRESENCE_LINES.get(self.presence, 0.5)
-            object.__setattr__(self, "presence_threshold", line)
+            threshold = _PRESENCE_THRESHOLDS.get(self.presence, 0.5)
+            object.__setattr__(self, "presence_threshold", threshold)
         problems = [message for broken, message in self._checks() if broken]
         if problems:
             raise ValueError("; ".join(problems))

@@ -1,7 +1,7 @@
 """The heavy door: images and labels in, score maps and masks out. Owns the device.
 
 Load once, segment often; thread-safe (one forward at a time, because the attention
-processors of a U-Net are its own).
+processors of a model are its own).
 """
 
 import logging
@@ -16,40 +16,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segmenter.calibration import Calibration, load_calibration
-from segmenter.companions import Companions
+from segmenter.backbones import Backbone, load_backbone
 from segmenter.errors import BadImage
-from segmenter.fast import FastMode, Request
-from segmenter.layers import scan_layers
 from segmenter.masks import cut_masks
+from segmenter.modes import FastMode, Passes, Request, paper_maps, size_yx
 from segmenter.options import SegmenterOptions
-from segmenter.paper import paper_maps
-from segmenter.passes import Passes, size_yx
-from segmenter.presence import competition_weights
-from segmenter.prompts import check_label
-from segmenter.source import ModelSource
-from segmenter.text_encoding import added_conditions
-from segmenter.values import ScoreMaps, Segmentation
-from segmenter.weights import (
+from segmenter.presence import (
+    AuxiliaryModels,
+    Calibration,
     Captioner,
-    DiffusionParts,
     ImageText,
+    competition_weights,
+    load_calibration,
     load_captioner,
-    load_diffusion,
     load_image_text,
-    pick_dtype,
 )
+from segmenter.source import ModelSource
+from segmenter.text import check_label
+from segmenter.types import ScoreMaps, Segmentation
+from segmenter.weights import pick_device, pick_dtype
 
 logger = logging.getLogger(__name__)
 
 # Options that a segmenter is ready to segment under at a time.
-_KEPT_RECIPES: Final = 4
+_KEPT_OPTIONS: Final = 4
 
 _Pair = tuple[NDArray[np.uint8], tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Recipe:
+class _Prepared:
     """One set of options, ready to run."""
 
     options: SegmenterOptions
@@ -62,17 +58,17 @@ class Segmenter:
 
     def __init__(
         self,
-        diffusion: DiffusionParts,
+        backbone: Backbone,
         options: SegmenterOptions,
         *,
         captioner: Callable[[], Captioner] | None = None,
         image_text: Callable[[], ImageText] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        """Take loaded parts; `load_segmenter` is the usual way here.
+        """Take loaded models; `load_segmenter` is the usual way here.
 
         Args:
-            diffusion: all parts on one device.
+            backbone: the diffusion model.
             options: how to segment where no others are asked for.
             captioner: loads what captions, and the paper's presence filter, need;
                 called once, when options that need it are first used.
@@ -82,24 +78,17 @@ class Segmenter:
         Raises:
             ValueError: if an option asks for a part that is not given.
             WeightsNotFound: if that part cannot be loaded.
-            UnsupportedModel: if the U-Net has no attention that can be read.
+            UnsupportedModel: if the model has no attention that can be read.
         """
         self.options = options
-        self._parts = diffusion
-        self._companions = Companions(
+        self._backbone = backbone
+        self._auxiliary = AuxiliaryModels(
             captioner, image_text, calibration or Calibration()
         )
-        self._recipes: OrderedDict[SegmenterOptions, _Recipe] = OrderedDict()
+        self._prepared: OrderedDict[SegmenterOptions, _Prepared] = OrderedDict()
         self._one_at_a_time = threading.Lock()
-        with torch.inference_mode():
-            empty = diffusion.text.encode_texts([""])
-            self._layers = scan_layers(
-                diffusion.unet,
-                empty.context,
-                added_conditions(diffusion.unet, empty.pooled, (8, 8)),
-            )
         # Images that are best given together: in fast mode they share a pass.
-        self.images_per_pass: Final = self._recipe(options).passes.most_at_once
+        self.images_per_pass: Final = self._prepare(options).passes.max_batch
 
     def segment(
         self,
@@ -148,81 +137,81 @@ class Segmenter:
             for label in names:
                 check_label(label)
         with self._one_at_a_time, torch.inference_mode():
-            recipe = self._recipe(options or self.options)
+            prepared = self._prepare(options or self.options)
             unique = [(image, tuple(dict.fromkeys(names))) for image, names in pairs]
             scored = (
-                self._score_fast(unique, recipe)
-                if recipe.options.mode == "fast"
-                else (self._score_paper(pair, recipe) for pair in unique)
+                self._score_fast(unique, prepared)
+                if prepared.options.mode == "fast"
+                else (self._score_paper(pair, prepared) for pair in unique)
             )
             return [
                 _in_order(maps, names)
                 for maps, (_, names) in zip(scored, pairs, strict=True)
             ]
 
-    def _recipe(self, options: SegmenterOptions) -> _Recipe:
+    def _prepare(self, options: SegmenterOptions) -> _Prepared:
         """The options, checked and planned when they are first asked for."""
-        if options not in self._recipes:
-            self._companions.load_for(options)
-            passes = Passes(self._parts, options, self._layers)
-            self._recipes[options] = _Recipe(
+        if options not in self._prepared:
+            self._auxiliary.load_for(options)
+            passes = Passes(self._backbone, options)
+            self._prepared[options] = _Prepared(
                 options=options, passes=passes, fast=FastMode(passes)
             )
-            if len(self._recipes) > _KEPT_RECIPES:
-                self._recipes.popitem(last=False)
-        self._recipes.move_to_end(options)
-        return self._recipes[options]
+            if len(self._prepared) > _KEPT_OPTIONS:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(options)
+        return self._prepared[options]
 
     def _score_fast(
-        self, pairs: Sequence[_Pair], recipe: _Recipe
+        self, pairs: Sequence[_Pair], prepared: _Prepared
     ) -> Iterator[ScoreMaps]:
         """Many images, several in a pass."""
         asked = [
             Request(
                 image=image,
                 labels=labels,
-                caption=self._companions.caption(image)
-                if recipe.options.caption
+                caption=self._auxiliary.caption(image)
+                if prepared.options.caption
                 else "",
             )
             for image, labels in pairs
             if labels
         ]
-        readings = recipe.fast.read(asked)
+        readings = prepared.fast.read(asked)
         for image, labels in pairs:
             if not labels:
-                yield _no_maps(image, recipe)
+                yield _no_maps(image, prepared)
                 continue
             (reading,) = islice(readings, 1)
-            presence = self._companions.presence(
+            presence = self._auxiliary.presence(
                 image,
                 labels,
-                recipe.options,
+                prepared.options,
                 evidence=reading.evidence,
                 # Windows are there for small things, which the whole hides.
                 parts=reading.layout.cut_image(image) if reading.whole else (),
             )
             yield ScoreMaps(
                 labels=labels,
-                maps=recipe.fast.maps(
+                maps=prepared.fast.maps(
                     reading,
                     torch.from_numpy(
-                        competition_weights(presence, recipe.options.presence)
+                        competition_weights(presence, prepared.options.presence)
                     ),
                 ),
                 presence=presence,
                 size_yx=size_yx(image),
             )
 
-    def _score_paper(self, pair: _Pair, recipe: _Recipe) -> ScoreMaps:
+    def _score_paper(self, pair: _Pair, prepared: _Prepared) -> ScoreMaps:
         """One image, one pass per label that the filter keeps."""
         image, labels = pair
-        presence = self._companions.presence(image, labels, recipe.options)
-        kept = np.flatnonzero(presence >= recipe.options.presence_threshold)
-        prompts = self._companions.prompts(
-            image, [labels[i] for i in kept], recipe.options
+        presence = self._auxiliary.presence(image, labels, prepared.options)
+        kept = np.flatnonzero(presence >= prepared.options.presence_threshold)
+        prompts = self._auxiliary.prompts(
+            image, [labels[i] for i in kept], prepared.options
         )
-        maps = paper_maps(recipe.passes, image, prompts)
+        maps = paper_maps(prepared.passes, image, prompts)
         full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
         full[kept] = maps
         return ScoreMaps(
@@ -237,15 +226,15 @@ def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
     """As asked: labels in their order, a repeated one repeated."""
     if maps.labels == labels:
         return maps
-    places = [maps.labels.index(label) for label in labels]
+    indices = [maps.labels.index(label) for label in labels]
     return replace(
-        maps, labels=labels, maps=maps.maps[places], presence=maps.presence[places]
+        maps, labels=labels, maps=maps.maps[indices], presence=maps.presence[indices]
     )
 
 
-def _no_maps(image: NDArray[np.uint8], recipe: _Recipe) -> ScoreMaps:
+def _no_maps(image: NDArray[np.uint8], prepared: _Prepared) -> ScoreMaps:
     """Of an image in which nothing is looked for."""
-    layout = recipe.passes.map_layout(recipe.passes.lay_out(size_yx(image)))
+    layout = prepared.passes.map_layout(prepared.passes.lay_out(size_yx(image)))
     return ScoreMaps(
         labels=(),
         maps=np.zeros((0, *layout.canvas_yx), np.float16),
@@ -262,17 +251,16 @@ def load_segmenter(
     dtype: str = "auto",
     compiles: bool = False,
 ) -> Segmenter:
-    """Load a model by name, with the companions that the options need.
+    """Load a model by name, with the auxiliary models that the options need.
 
     Args:
         model: "pocket", a directory in diffusers layout, or a hub id, optionally
             with @revision.
         options: how to segment; the defaults are fast mode's.
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: of the U-Net, the VAE and the text encoder: "auto", "float32",
+        dtype: of the diffusion model's parts: "auto", "float32",
             "bfloat16", "float16"; see `weights.pick_dtype`.
-        compiles: let torch compile what it can at the first images; see
-            `compilation`.
+        compiles: let torch compile what it can at the first images.
 
     Raises:
         WeightsNotFound: if a part cannot be loaded.
@@ -280,29 +268,20 @@ def load_segmenter(
     """
     options = options or SegmenterOptions()
     source = ModelSource.parse(model)
-    place = torch.device(_resolve_device(device))
-    precision = pick_dtype(place, dtype)
-    diffusion = load_diffusion(source, device=place, dtype=precision)
-    if compiles:
-        # Brings a compiler along, which few need.
-        from segmenter.compilation import compile_parts
-
-        compile_parts(diffusion)
+    torch_device = pick_device(device)
+    precision = pick_dtype(torch_device, dtype)
+    backbone = load_backbone(
+        source, device=torch_device, dtype=precision, compiles=compiles
+    )
     segmenter = Segmenter(
-        diffusion,
+        backbone,
         options,
-        captioner=lambda: load_captioner(source, device=place),
-        image_text=lambda: load_image_text(source, device=place),
+        captioner=lambda: load_captioner(source, device=torch_device),
+        image_text=lambda: load_image_text(source, device=torch_device),
         calibration=load_calibration(source),
     )
-    logger.info("Loaded %s on %s in %s.", source.name, place, precision)
+    logger.info("Loaded %s on %s in %s.", source.name, torch_device, precision)
     return segmenter
-
-
-def _resolve_device(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

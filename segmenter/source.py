@@ -15,6 +15,9 @@ from segmenter.errors import WeightsNotFound
 
 POCKET_DIR: Final = Path(__file__).parent / "pocket" / "weights"
 
+DENOISER_FOLDERS: Final = ("unet", "transformer")
+"""Where diffusers' layout keeps the part that removes noise, by its kind."""
+
 _HUB_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 # The head and the tail of a weight file tell revisions apart (header and last

@@ -1,5 +1,5 @@
 """`diffsegmenter evaluate`: the segmenter's own measurement of a folder."""
 
-from segmenter.evaluation.command import evaluate_folder as command
+from segmenter.evaluation import evaluate_folder as command
 
 __all__ = ["command"]

@@ -18,7 +18,7 @@ from backend.settings import Settings
 from segmenter import (
     ModelSource,
     SegmenterError,
-    Whereabouts,
+    WeightsLocation,
     find_devices,
     find_weights,
 )
@@ -108,11 +108,11 @@ def check_loading(
     return predictor
 
 
-def _describe_weights(model: str, found: Whereabouts) -> Finding:
+def _describe_weights(model: str, found: WeightsLocation) -> Finding:
     """What that means, and what to do to have them here."""
     fetch = f"Download it once: diffsegmenter segment PICTURE.jpg cat --model {model}"
     match found:
-        case Whereabouts.BUNDLED:
+        case WeightsLocation.BUNDLED:
             return warning(
                 "weights",
                 "the bundled pocket model, for trying out: it knows 24 words of a toy "
@@ -120,28 +120,28 @@ def _describe_weights(model: str, found: Whereabouts) -> Finding:
                 "Set MODEL=stable-diffusion-v1-5/stable-diffusion-v1-5 for real "
                 "pictures (downloads about 6 GB once).",
             )
-        case Whereabouts.FOLDER:
+        case WeightsLocation.FOLDER:
             return ok("weights", f"{model} is a folder")
-        case Whereabouts.DOWNLOADED:
+        case WeightsLocation.DOWNLOADED:
             return ok("weights", f"{model} is on this machine")
-        case Whereabouts.ON_HUB:
+        case WeightsLocation.ON_HUB:
             return warning("weights", f"{model} is on the hub, not here yet", fetch)
-        case Whereabouts.GATED:
+        case WeightsLocation.GATED:
             remedy = (
                 f"Accept them on its page at the hub, type: hf auth login; then: "
                 f"{fetch}"
             )
-        case Whereabouts.NOWHERE:
+        case WeightsLocation.NOT_FOUND:
             remedy = (
                 "Correct MODEL: a hub id such as "
                 "stable-diffusion-v1-5/stable-diffusion-v1-5, with @revision if wanted."
             )
-        case Whereabouts.OUT_OF_REACH:
+        case WeightsLocation.HUB_UNREACHABLE:
             remedy = (
                 "Copy the weights here from a machine that reaches the hub, and set "
                 "MODEL to their folder."
             )
-        case Whereabouts.FORBIDDEN:
+        case WeightsLocation.OFFLINE:
             remedy = (
                 "Unset HF_HUB_OFFLINE, or copy the weights here and set MODEL to their "
                 "folder."

@@ -16,7 +16,7 @@ from typing import Final
 
 from segmenter.evaluation.counts import IGNORED
 from segmenter.evaluation.errors import BadClassList
-from segmenter.pocket.words import WORDS
+from segmenter.pocket import WORDS
 
 BUNDLED_DIR: Final = Path(__file__).parent / "class_lists"
 BUNDLED: Final = ("voc21", "context60", "coco-object", "pocket")

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.values import Segmentation
+from segmenter.types import Segmentation
 
 IGNORED: Final = 255
 """Truth value of pixels that do not count (VOC's object outlines)."""
@@ -112,9 +112,9 @@ class SweepCounts:
         _check(truth, winners, n_classes)
         counted = truth != IGNORED
         truth, winners = truth[counted], winners[counted].astype(np.int64)
-        places = winners * n_bins + np.searchsorted(_EDGES, scores[counted])
+        indices = winners * n_bins + np.searchsorted(_EDGES, scores[counted])
         for number, chosen in enumerate((truth >= 0, truth == winners, truth == 0)):
-            counts = np.bincount(places[chosen], minlength=n_classes * n_bins)
+            counts = np.bincount(indices[chosen], minlength=n_classes * n_bins)
             self._won[..., number] += counts.reshape(n_classes, n_bins)
 
     def rows(self) -> Rows:
@@ -183,8 +183,8 @@ def _check(
 
 def _to_rows(counts: NDArray[np.int64]) -> Rows:
     """(I, J, K) to one row [i, j, K numbers] for each (i, j) that is not all 0."""
-    places = np.argwhere(counts.any(axis=-1))
-    rows: Rows = np.hstack([places, counts[tuple(places.T)]]).tolist()
+    indices = np.argwhere(counts.any(axis=-1))
+    rows: Rows = np.hstack([indices, counts[tuple(indices.T)]]).tolist()
     return rows
 
 

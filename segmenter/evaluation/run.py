@@ -21,7 +21,7 @@ from segmenter.evaluation.records import Failure, ImageRecord, Record
 from segmenter.evaluation.voc_folder import VocFolder
 from segmenter.masks import find_winners, merge_prompts
 from segmenter.options import SegmenterOptions
-from segmenter.values import ScoreMaps
+from segmenter.types import ScoreMaps
 
 if TYPE_CHECKING:
     from segmenter.predictor import Segmenter

@@ -8,14 +8,11 @@ font. Their licence is in `glyphs/LICENSE`.
 """
 
 import sys
-from pathlib import Path
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from segmenter.pocket.words import EMOJI
-
-GLYPHS_DIR: Final = Path(__file__).parent / "glyphs"
+from segmenter.pocket.words import EMOJI, GLYPHS_DIR
 
 # The bitmap font holds one size only; FreeType refuses any other.
 _FONT_SIZE_PX: Final = 109

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmenter.pocket.glyphs import GLYPHS_DIR
-from segmenter.pocket.words import WORDS
+from segmenter.pocket.words import GLYPHS_DIR, WORDS
 
 TEST_SEED_START: Final = 1_000_000
 

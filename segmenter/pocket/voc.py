@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from segmenter.overlay import label_colour
+from segmenter.masks import label_colour
 from segmenter.pocket.scenes import TEST_SEED_START, Scene, render_scene
 from segmenter.pocket.words import WORDS
 

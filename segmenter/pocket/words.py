@@ -5,6 +5,7 @@ The order is the class order of every label map (class 0 is background) and of
 the colours in every picture; append, never reorder.
 """
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -38,3 +39,6 @@ EMOJI: Final = MappingProxyType(
 )
 
 WORDS: Final = tuple(EMOJI)
+
+GLYPHS_DIR: Final = Path(__file__).parent / "glyphs"
+"""The emoji as pictures, `WORD.png` each; see `glyphs`."""

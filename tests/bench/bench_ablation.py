@@ -20,9 +20,9 @@ from rich.progress import track
 from rich.table import Table
 
 from segmenter import SegmenterOptions
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.pocket.scenes import TEST_SEED_START, render_scene
 from segmenter.pocket.words import WORDS
-from segmenter.weights import DiffusionParts
 from tests.bench.pocket_scenes import (
     Pocket,
     answer,
@@ -129,7 +129,7 @@ def measure(
     options: SegmenterOptions,
     n_scenes: int,
     n_training: int,
-    parts: DiffusionParts | None = None,
+    parts: UNetBackbone | None = None,
 ) -> list[str]:
     """The cells of one row."""
     segmenter = pocket.segmenter(options, parts)
@@ -154,7 +154,7 @@ def measure(
     return [*cells, " / ".join(defaults), f"{1000 * median(times):.0f}"]
 
 
-def random_parts(parts: DiffusionParts) -> DiffusionParts:
+def random_parts(parts: UNetBackbone) -> UNetBackbone:
     """The same U-Net in shape, with fresh weights."""
     torch.manual_seed(0)
     unet = type(parts.unet).from_config(parts.unet.config)

@@ -21,9 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from segmenter import SegmenterOptions
-from segmenter.diffusion import noised_latents, to_model_input
+from segmenter.backbones.unet import UNetBackbone
+from segmenter.backbones.unet.inputs import noised_latents
+from segmenter.modes.passes import to_model_input
 from segmenter.predictor import Segmenter
-from segmenter.weights import DTYPES, DiffusionParts
+from segmenter.weights import DTYPES
 from tests.bench.sd15 import (
     SIDE_PX,
     clip_vit_l14,
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def fast_subjects(
-    parts: DiffusionParts, image: NDArray[np.uint8], counts: Sequence[int]
+    parts: UNetBackbone, image: NDArray[np.uint8], counts: Sequence[int]
 ) -> Subjects:
     """Fast mode for so many labels, then once with presence."""
     bare = Segmenter(parts, SegmenterOptions(presence="off"))
@@ -78,7 +80,7 @@ def fast_subjects(
 
 
 def paper_subjects(
-    parts: DiffusionParts, image: NDArray[np.uint8], counts: Sequence[int]
+    parts: UNetBackbone, image: NDArray[np.uint8], counts: Sequence[int]
 ) -> Subjects:
     """Paper mode for so many labels, without captions."""
     segmenter = Segmenter(parts, SegmenterOptions(mode="paper", caption=False))
@@ -97,7 +99,7 @@ def scoring(
 
 
 @torch.inference_mode()
-def floor(parts: DiffusionParts, image: NDArray[np.uint8]) -> None:
+def floor(parts: UNetBackbone, image: NDArray[np.uint8]) -> None:
     """What no method that reads this model can do without."""
     side = SIDE_PX // 8
     latents = noised_latents(

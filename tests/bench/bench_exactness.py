@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.sd15 import stable_diffusion_15
-from tests.segmenter.test_paper_recipe import paper_map
+from tests.segmenter.modes.test_paper import paper_map
 from tests.segmenter.tiny_models import (
     PAPER_WEIGHTS,
     paper_style_maps,

@@ -20,10 +20,10 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmenter import SegmenterOptions
-from segmenter.compilation import compile_parts
-from segmenter.diffusion import noised_latents
+from segmenter.backbones.unet import UNetBackbone
+from segmenter.backbones.unet.inputs import noised_latents
 from segmenter.predictor import Segmenter
-from segmenter.weights import DTYPES, DiffusionParts
+from segmenter.weights import DTYPES
 from tests.bench.sd15 import SIDE_PX, label_names, stable_diffusion_15
 
 _LABELS: Final = label_names(5)
@@ -46,7 +46,7 @@ def main() -> None:
     parts = stable_diffusion_15(device, DTYPES[arguments.dtype])
     one_image = flops(lambda: floor(parts, 1))
     if arguments.compile:
-        compile_parts(parts)
+        parts.compile()
     table = Table(
         title=f"{torch.cuda.get_device_name()}, {arguments.dtype}, {SIDE_PX} px"
         + (", compiled" if arguments.compile else "")
@@ -66,7 +66,7 @@ def main() -> None:
     console.print(table)
 
 
-def subjects(parts: DiffusionParts, size: int) -> Sequence[Callable[[], object]]:
+def subjects(parts: UNetBackbone, size: int) -> Sequence[Callable[[], object]]:
     """Fast mode and the floor, for so many images at once."""
     options = SegmenterOptions(presence="off", images_per_pass=size)
     segmenter = Segmenter(parts, options)
@@ -86,7 +86,7 @@ def pictures(size: int) -> list[NDArray[np.uint8]]:
 
 
 @torch.inference_mode()
-def floor(parts: DiffusionParts, size: int) -> None:
+def floor(parts: UNetBackbone, size: int) -> None:
     """One VAE encode and one plain U-Net forward of a batch."""
     side, device = SIDE_PX // 8, parts.unet.device
     latents = noised_latents(

@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 
 from segmenter import SegmenterOptions
-from segmenter.compilation import compile_parts
 from segmenter.predictor import Segmenter
 from tests.bench.bench_cost import Subjects, measure, scoring
 from tests.bench.sd15 import SIDE_PX, stable_diffusion_15
@@ -37,7 +36,7 @@ def main() -> None:
         "float32, compiled": stable_diffusion_15(cpu, torch.float32),
         "bfloat16": stable_diffusion_15(cpu, torch.bfloat16),
     }
-    compile_parts(settings["float32, compiled"])
+    settings["float32, compiled"].compile()
     picture = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 3))
     image = picture.astype(np.uint8)
     options = SegmenterOptions(presence="off")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from segmenter import ScoreMaps, SegmenterOptions, cut_masks
-from segmenter.calibration import Calibration, load_calibration
+from segmenter.backbones.unet import UNetBackbone, load_unet
 from segmenter.evaluation.boundaries import BoundaryCounts
 from segmenter.evaluation.counts import (
     THRESHOLDS,
@@ -16,19 +16,13 @@ from segmenter.evaluation.counts import (
     SweepCounts,
     to_class_map,
 )
-from segmenter.masks import find_winners
+from segmenter.masks.cutting import find_winners
 from segmenter.pocket.scenes import Scene
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter
+from segmenter.presence import Captioner, ImageText, load_captioner, load_image_text
+from segmenter.presence.calibration import Calibration, load_calibration
 from segmenter.source import ModelSource
-from segmenter.weights import (
-    Captioner,
-    DiffusionParts,
-    ImageText,
-    load_captioner,
-    load_diffusion,
-    load_image_text,
-)
 
 N_CLASSES: Final = 1 + len(WORDS)
 _AT_ONCE: Final = 8
@@ -38,13 +32,13 @@ _AT_ONCE: Final = 8
 class Pocket:
     """The bundled models, loaded once for many segmenters."""
 
-    parts: DiffusionParts
+    parts: UNetBackbone
     captioner: Captioner
     image_text: ImageText
     calibration: Calibration
 
     def segmenter(
-        self, options: SegmenterOptions, parts: DiffusionParts | None = None
+        self, options: SegmenterOptions, parts: UNetBackbone | None = None
     ) -> Segmenter:
         """One under these options."""
         return Segmenter(
@@ -76,7 +70,7 @@ def load_pocket() -> Pocket:
     """The bundled models on the CPU, which is where they live."""
     source, cpu = ModelSource.parse("pocket"), torch.device("cpu")
     return Pocket(
-        parts=load_diffusion(source, device=cpu, dtype=torch.float32),
+        parts=load_unet(source, device=cpu, dtype=torch.float32),
         captioner=load_captioner(source, device=cpu),
         image_text=load_image_text(source, device=cpu),
         calibration=load_calibration(source),

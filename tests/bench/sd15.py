@@ -16,17 +16,19 @@ from transformers import (
     CLIPVisionConfig,
 )
 
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.pocket.words import WORDS
-from segmenter.text_encoding import TextEncoders
-from segmenter.weights import DiffusionParts, ImageText, prepare
+from segmenter.presence import ImageText
+from segmenter.text.encoders import TextEncoders
+from segmenter.weights import prepare
 
 SIDE_PX: Final = 512
 
 
 def stable_diffusion_15(
     device: torch.device, dtype: torch.dtype, *, channels_last: bool = True
-) -> DiffusionParts:
+) -> UNetBackbone:
     """U-Net, VAE and text encoder of Stable Diffusion 1.5 with random weights."""
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
@@ -55,7 +57,7 @@ def stable_diffusion_15(
         prepare(model.to(dtype), device, channels_last=channels_last)
         for model in (vae, unet, text_encoder)
     )
-    return DiffusionParts(
+    return UNetBackbone(
         vae=vae,
         unet=unet,
         text=TextEncoders(tokenizer, text_encoder),

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segmenter.weights import Captioner, DiffusionParts, ImageText
+from segmenter.backbones.unet import UNetBackbone
+from segmenter.presence import Captioner, ImageText
 from tests.segmenter.tiny_models import (
     make_captioner,
     make_image_text,
@@ -16,7 +18,7 @@ from tests.segmenter.tiny_models import (
 
 
 @pytest.fixture(scope="session")
-def parts() -> DiffusionParts:
+def parts() -> UNetBackbone:
     """A random diffusion model; nobody changes it."""
     return make_parts()
 
@@ -36,7 +38,7 @@ def image_text() -> ImageText:
 @pytest.fixture(scope="session")
 def model_dir(
     tmp_path_factory: pytest.TempPathFactory,
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     captioner: Captioner,
     image_text: ImageText,
 ) -> Path:
@@ -51,3 +53,9 @@ def picture() -> NDArray[np.uint8]:
     """Coloured noise in blocks, wider than high: uint8 (48, 72, 3)."""
     blocks = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     return blocks.repeat(8, axis=0).repeat(8, axis=1)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_HUB_OFFLINE=1 sets; the libraries read it once, at import."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

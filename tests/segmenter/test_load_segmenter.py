@@ -6,13 +6,14 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter import SegmenterOptions, load_segmenter
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.predictor import Segmenter
-from segmenter.weights import DiffusionParts, ImageText
+from segmenter.presence import ImageText
 
 
 def test_load_segmenter_gives_what_the_parts_in_memory_give(
     model_dir: Path,
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     image_text: ImageText,
     picture: NDArray[np.uint8],
 ) -> None:

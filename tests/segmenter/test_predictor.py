@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter import BadImage, BadLabel, SegmenterOptions, cut_masks
-from segmenter.captions import continue_texts
+from segmenter.backbones.unet import UNetBackbone
 from segmenter.predictor import Segmenter
-from segmenter.presence import embed_image, embed_texts
-from segmenter.weights import Captioner, DiffusionParts, ImageText
+from segmenter.presence import Captioner, ImageText
+from segmenter.presence.captions import continue_texts
+from segmenter.presence.scorer import embed_image, embed_texts
 from tests.segmenter.asking import LABELS, calls_of, score_one
 from tests.segmenter.tiny_models import LATENT_SIDE, THREE_LEVELS, make_parts
 
@@ -23,7 +24,7 @@ HALF = 6e-4
 
 
 @pytest.fixture
-def segmenter(parts: DiffusionParts) -> Segmenter:
+def segmenter(parts: UNetBackbone) -> Segmenter:
     return Segmenter(parts, BARE)
 
 
@@ -62,7 +63,7 @@ def test_pictures_have_maps_of_their_own(
 
 
 def test_segment_is_score_and_cut_at_the_options_threshold(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     segmenter = Segmenter(parts, replace(BARE, threshold=0.7))
 
@@ -88,7 +89,7 @@ def test_images_of_several_sizes_keep_their_order(
 
 @pytest.mark.parametrize("captioned", [False, True])
 def test_labels_per_pass_changes_memory_and_no_map(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     captioner: Captioner,
     picture: NDArray[np.uint8],
     captioned: bool,
@@ -113,7 +114,7 @@ def test_labels_per_pass_changes_memory_and_no_map(
 
 
 def test_a_label_asked_for_twice_is_run_once_and_answered_twice(
-    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+    segmenter: Segmenter, parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     with calls_of(parts.unet) as sizes:
         maps = score_one(segmenter, picture, ("cat", "dog", "cat"))
@@ -125,7 +126,7 @@ def test_a_label_asked_for_twice_is_run_once_and_answered_twice(
 
 
 def test_no_labels_give_no_maps_and_no_forward(
-    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+    segmenter: Segmenter, parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     with calls_of(parts.unet) as sizes:
         (scored,) = segmenter.score([picture], [[]])
@@ -159,7 +160,7 @@ def test_images_and_labels_of_different_numbers_are_refused(
 )
 def test_an_array_that_is_no_picture_is_refused_before_any_work(
     segmenter: Segmenter,
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     picture: NDArray[np.uint8],
     image: NDArray[Any],
     said: str,
@@ -173,7 +174,7 @@ def test_an_array_that_is_no_picture_is_refused_before_any_work(
 @pytest.mark.parametrize("label", ["", "  ", "\x00"])
 def test_a_label_without_text_is_refused_before_any_work(
     segmenter: Segmenter,
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     picture: NDArray[np.uint8],
     label: str,
 ) -> None:
@@ -187,7 +188,7 @@ def test_a_label_without_text_is_refused_before_any_work(
     "label", ["🐈", "猫", "x" * 300, "{}", "{label}", "{0.real}", "%s", "<|endoftext|>"]
 )
 def test_any_other_label_is_answered_with_and_without_captions(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     captioner: Captioner,
     image_text: ImageText,
     picture: NDArray[np.uint8],
@@ -206,7 +207,7 @@ def test_any_other_label_is_answered_with_and_without_captions(
 
 
 def test_a_template_with_other_braces_is_taken_literally(
-    parts: DiffusionParts, captioner: Captioner, picture: NDArray[np.uint8]
+    parts: UNetBackbone, captioner: Captioner, picture: NDArray[np.uint8]
 ) -> None:
     options = SegmenterOptions(mode="paper", template="a {nice} photo of {label}, {}")
 
@@ -218,7 +219,7 @@ def test_a_template_with_other_braces_is_taken_literally(
 
 
 def test_the_same_seed_gives_the_same_maps_and_another_seed_others(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     def run(seed: int) -> NDArray[np.float16]:
         torch.manual_seed(seed + 77)
@@ -231,7 +232,7 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(
 
 
 def test_a_sampled_latent_differs_from_the_mean_and_repeats(
-    parts: DiffusionParts, picture: NDArray[np.uint8]
+    parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     sampling = Segmenter(parts, replace(BARE, latent="sample"))
 
@@ -255,7 +256,7 @@ def test_a_sampled_latent_differs_from_the_mean_and_repeats(
     ids=str,
 )
 def test_an_option_reaches_the_maps(
-    parts: DiffusionParts, picture: NDArray[np.uint8], change: dict[str, Any]
+    parts: UNetBackbone, picture: NDArray[np.uint8], change: dict[str, Any]
 ) -> None:
     default = score_one(Segmenter(parts, BARE), picture)
 
@@ -265,7 +266,7 @@ def test_an_option_reaches_the_maps(
 
 
 def test_captions_reach_the_maps(
-    parts: DiffusionParts, captioner: Captioner, picture: NDArray[np.uint8]
+    parts: UNetBackbone, captioner: Captioner, picture: NDArray[np.uint8]
 ) -> None:
     bare = score_one(Segmenter(parts, BARE), picture)
 
@@ -283,7 +284,7 @@ def test_a_unet_of_three_levels_is_read_alike(picture: NDArray[np.uint8]) -> Non
 
 
 def test_options_that_need_a_part_that_is_not_given_are_refused(
-    parts: DiffusionParts, captioner: Captioner
+    parts: UNetBackbone, captioner: Captioner
 ) -> None:
     with pytest.raises(ValueError, match="caption=False"):
         Segmenter(parts, PAPER)
@@ -294,7 +295,7 @@ def test_options_that_need_a_part_that_is_not_given_are_refused(
 
 
 def test_two_threads_get_what_one_gets(
-    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+    segmenter: Segmenter, parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     pictures = [picture, np.ascontiguousarray(picture[::-1])]
     alone = [score_one(segmenter, one) for one in pictures]
@@ -321,7 +322,7 @@ def test_two_threads_get_what_one_gets(
 
 
 def test_a_failing_forward_leaves_the_segmenter_usable(
-    segmenter: Segmenter, parts: DiffusionParts, picture: NDArray[np.uint8]
+    segmenter: Segmenter, parts: UNetBackbone, picture: NDArray[np.uint8]
 ) -> None:
     expected = score_one(segmenter, picture)
 
@@ -339,7 +340,7 @@ def test_a_failing_forward_leaves_the_segmenter_usable(
 
 
 def test_the_presence_filter_keeps_the_union_of_its_sources_and_runs_no_other(
-    parts: DiffusionParts,
+    parts: UNetBackbone,
     captioner: Captioner,
     image_text: ImageText,
     picture: NDArray[np.uint8],

@@ -18,20 +18,17 @@ from transformers import (
     CLIPTextModelWithProjection,
 )
 
-from segmenter.layers import LayerPlan, plan_layers, scan_layers
-from segmenter.maps import fuse_levels, spread_over_windows, stretch
+from segmenter.backbones import PromptTokens, Sample, SampleReading
+from segmenter.backbones.unet import UNetBackbone
+from segmenter.backbones.unet.layers import LayerPlan, plan_layers, scan_layers
+from segmenter.backbones.unet.reading import VocabularyKeys, grid_at, read_samples
+from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
+from segmenter.modes.windows import Layout
 from segmenter.pocket.train import blip, clip
 from segmenter.pocket.train.text import build_tokenizer
-from segmenter.reading import (
-    OwnRows,
-    Sample,
-    SampleReading,
-    grid_at,
-    read_samples,
-)
-from segmenter.text_encoding import TextEncoders, TextEncoding
-from segmenter.weights import Captioner, DiffusionParts, ImageText, prepare
-from segmenter.windows import Layout
+from segmenter.presence import Captioner, ImageText
+from segmenter.text.encoders import TextEncoders, TextEncoding
+from segmenter.weights import prepare
 
 CPU = torch.device("cpu")
 TEXT_WIDTH = 16
@@ -114,11 +111,14 @@ def read_passes(
         Sample(
             latent=latent[0],
             text=TextEncoding(context=context[row : row + 1]),
-            rows=OwnRows(read[row : row + 1]),
+            tokens=PromptTokens(weights=read[row : row + 1]),
         )
         for row in range(len(read))
     ]
-    return read_samples(unet, samples, plan, timestep=100, cell_px=4), plan
+    readings = read_samples(
+        unet, samples, plan, VocabularyKeys(), timestep=100, cell_px=4
+    )
+    return readings, plan
 
 
 def paper_style_maps(
@@ -137,9 +137,9 @@ def paper_style_maps(
     layout = whole(grid_at((latent.shape[2], latent.shape[3]), plan.depth))
     results = []
     for reading in readings:
-        maps = fuse_levels([reading], layout, weights=plan.weights, stretches=True)
+        maps = fuse_levels([reading], layout, stretches=True)
         for _ in range(products):
-            maps = spread_over_windows(maps, [reading], layout)
+            maps = refine_over_windows(maps, [reading], layout)
         results.append(stretch(maps)[0])
     return torch.stack(results)
 
@@ -192,9 +192,9 @@ def make_scheduler(**config: Any) -> DDIMScheduler:
     )
 
 
-def make_parts(down_blocks: tuple[str, ...] = FOUR_LEVELS) -> DiffusionParts:
+def make_parts(down_blocks: tuple[str, ...] = FOUR_LEVELS) -> UNetBackbone:
     tokenizer = build_tokenizer()
-    return DiffusionParts(
+    return UNetBackbone(
         vae=make_vae(),
         unet=make_unet(down_blocks),
         text=TextEncoders(tokenizer, make_text_encoder(tokenizer)),
@@ -202,7 +202,7 @@ def make_parts(down_blocks: tuple[str, ...] = FOUR_LEVELS) -> DiffusionParts:
     )
 
 
-def make_sd21_parts() -> DiffusionParts:
+def make_sd21_parts() -> UNetBackbone:
     """Stable Diffusion 2.1 scaled down: linear projections, heads by level, v."""
     parts = make_parts()
     torch.manual_seed(1)
@@ -224,7 +224,7 @@ def make_sd21_parts() -> DiffusionParts:
     )
 
 
-def make_sdxl_parts() -> DiffusionParts:
+def make_sdxl_parts() -> UNetBackbone:
     """SDXL scaled down: two encoders, no attention at latent resolution."""
     parts = make_parts()
     second = _make_second_text_encoder(parts.text.tokenizer)
@@ -309,17 +309,17 @@ def _sharpened(model: Any) -> Any:
 
 
 def save_model(
-    folder: Path, parts: DiffusionParts, captioner: Captioner, image_text: ImageText
+    folder: Path, parts: UNetBackbone, captioner: Captioner, image_text: ImageText
 ) -> None:
-    """Write a model with its companions, in the layout that `load_segmenter` reads."""
+    """Write a model and its auxiliary models as `load_segmenter` reads them."""
     save_parts(folder, parts)
-    for name, companion in (("captioner", captioner), ("image_text", image_text)):
-        companion.model.save_pretrained(folder / name)
-        companion.tokenizer.save_pretrained(folder / name)
-        companion.image_processor.save_pretrained(folder / name)
+    for name, auxiliary in (("captioner", captioner), ("image_text", image_text)):
+        auxiliary.model.save_pretrained(folder / name)
+        auxiliary.tokenizer.save_pretrained(folder / name)
+        auxiliary.image_processor.save_pretrained(folder / name)
 
 
-def save_parts(folder: Path, parts: DiffusionParts) -> None:
+def save_parts(folder: Path, parts: UNetBackbone) -> None:
     """Write a model alone."""
     parts.vae.save_pretrained(folder / "vae")
     parts.unet.save_pretrained(folder / "unet")

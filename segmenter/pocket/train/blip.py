@@ -20,6 +20,7 @@ from transformers import (
     BlipVisionConfig,
 )
 
+from segmenter.pocket import WORDS
 from segmenter.pocket.train.data import (
     SIZE_PX,
     Average,
@@ -29,7 +30,6 @@ from segmenter.pocket.train.data import (
 )
 from segmenter.pocket.train.patches import PATCH_PX, PatchLoss
 from segmenter.pocket.train.text import CAPTION_WORDS, PREFIXES
-from segmenter.pocket.words import WORDS
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from transformers import (
     CLIPVisionConfig,
 )
 
+from segmenter.pocket import WORDS
 from segmenter.pocket.train.data import (
     SIZE_PX,
     Average,
@@ -29,7 +30,6 @@ from segmenter.pocket.train.data import (
 )
 from segmenter.pocket.train.patches import PATCH_PX, PatchLoss
 from segmenter.pocket.train.text import PREFIXES
-from segmenter.pocket.words import WORDS
 
 _BATCH: Final = 48
 _LEARNING_RATE: Final = 1e-3

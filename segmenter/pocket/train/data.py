@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segmenter.pocket.scenes import TEST_SEED_START, render_scene
+from segmenter.pocket import TEST_SEED_START, render_scene
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from segmenter.attention import AttentionCall, attention_probabilities, capture
+from segmenter.backbones import AttentionCall, attention_probabilities, capture
 from segmenter.pocket.train.data import Average, SceneSet, steps_with_schedule
 from segmenter.pocket.train.text import Caption, draw_caption
 

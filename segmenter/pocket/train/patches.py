@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.pocket import WORDS
 from segmenter.pocket.train.data import N_MAX, SceneSet
-from segmenter.pocket.words import WORDS
 
 PATCH_PX: Final = 16
 _OBJECT_WEIGHT: Final = 3.0

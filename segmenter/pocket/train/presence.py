@@ -15,16 +15,17 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from segmenter.calibration import Calibration
-from segmenter.fast import FastMode, Request
-from segmenter.layers import scan_layers
+from segmenter.backbones import load_backbone
+from segmenter.modes import FastMode, Passes, Request
 from segmenter.options import SegmenterOptions
-from segmenter.passes import Passes
-from segmenter.pocket.scenes import Scene, render_scene
-from segmenter.pocket.words import WORDS
-from segmenter.presence import PresenceJudge, log_odds
+from segmenter.pocket import WORDS, Scene, render_scene
+from segmenter.presence import (
+    Calibration,
+    PresenceScorer,
+    load_image_text,
+    log_odds,
+)
 from segmenter.source import ModelSource
-from segmenter.weights import load_diffusion, load_image_text
 
 # Behind those that the models were trained on, and far before the test split's.
 _FIRST_SEED: Final = 30_000
@@ -57,19 +58,17 @@ def fit_presence(folder: Path, *, n_scenes: int) -> None:
 def gather(source: ModelSource, n_scenes: int) -> _Data:
     """Margins (N,), log-odds of the peaks (N,) and truth (N,), N asked labels."""
     cpu = torch.device("cpu")
-    parts = load_diffusion(source, device=cpu, dtype=torch.float32)
-    judge = PresenceJudge(
+    backbone = load_backbone(source, device=cpu, dtype=torch.float32)
+    scorer = PresenceScorer(
         load_image_text(source, device=cpu), replace(Calibration(), negatives=WORDS)
     )
-    options = SegmenterOptions(presence="off")
-    layers = scan_layers(parts.unet, parts.text.encode_texts([""]).context, None)
-    fast = FastMode(Passes(parts, options, layers))
+    fast = FastMode(Passes(backbone, SegmenterOptions(presence="off")))
     margins, peaks, present = [], [], []
     for number in track(range(n_scenes), transient=True):
         scene = render_scene(_FIRST_SEED + number)
         for labels in _label_lists(scene, number):
             (reading,) = fast.read([Request(image=scene.image, labels=labels)])
-            margins.append(judge.margins(scene.image, labels))
+            margins.append(scorer.margins(scene.image, labels))
             peaks.append(log_odds(reading.evidence))
             present.append([label in scene.words for label in labels])
     return np.concatenate(margins), np.concatenate(peaks), np.concatenate(present)

@@ -8,7 +8,7 @@ from typing import Final
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
-from segmenter.pocket.words import WORDS
+from segmenter.pocket import WORDS
 
 PREFIXES: Final = ("a photograph of ", "a photo of ", "there is ", "a picture of ", "")
 # The paper's prompt is by far the most frequent request, so it is the most seen.

@@ -11,8 +11,8 @@ from segmenter.evaluation.counts import (
     SweepCounts,
     to_class_map,
 )
-from segmenter.masks import cut_masks, find_winners
-from segmenter.values import ScoreMaps, Segmentation
+from segmenter.masks.cutting import cut_masks, find_winners
+from segmenter.types import ScoreMaps, Segmentation
 
 
 def counted(n_classes: int, truth: object, predicted: object) -> IouCounts:

@@ -1,0 +1,159 @@
+"""Read a denoiser's attention while it runs, and leave no trace behind.
+
+`capture` wraps every attention processor of a model. A wrapped processor hands the
+layer's queries and keys to a hook, then delegates to the original, so the model's
+output is bit-identical and foreign processors (LoRA, fused, sliced) keep working.
+What to do with queries and keys is the hook's affair: no N x N matrix exists unless
+the hook makes one. A hook that needs no more raises `StopForward`, and the model
+stops there.
+
+For models whose layers attend to the image or to the text, with processors that take
+`encoder_hidden_states` (U-Nets, PixArt); joint attention has other processors.
+
+Axis letters:
+
+    B  samples (labels of an image)     H  heads
+    Q  query cells   K  key cells (self) or tokens (cross)     d  head width
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+AttentionKind = Literal["cross", "self"]
+
+
+class StopForward(Exception):
+    """Raised by a hook: nothing that the model would still compute is read."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttentionCall:
+    """One attention layer's inputs to softmax, as the layer itself computes them.
+
+    Attributes:
+        layer: dotted module name inside the model.
+        kind: "cross" (keys are text tokens) or "self" (keys are cells).
+        query: float (B, H, Q, d), cells in row-major order.
+        key: float (B, H, K, d).
+        scale: factor on the dot products, 1/sqrt(d) in every known model.
+        project: other token embeddings, float (M, K, D), to keys of this layer,
+            float (M, H, K, d): what other texts would have attracted.
+    """
+
+    layer: str
+    kind: AttentionKind
+    query: Tensor
+    key: Tensor
+    scale: float
+    project: Callable[[Tensor], Tensor]
+
+    @property
+    def cells(self) -> int:
+        """Number of query cells."""
+        return self.query.shape[2]
+
+    def probabilities(self) -> Tensor:
+        """Softmax over the keys: float32 (B, H, Q, K), rows sum to 1."""
+        return attention_probabilities(self.query, self.key, self.scale)
+
+    def rows(self, rows: slice) -> "AttentionCall":
+        """The same layer seen from some of its query cells only."""
+        return replace(self, query=self.query[:, :, rows])
+
+    def samples(self, samples: slice) -> "AttentionCall":
+        """The same layer for some of the samples only."""
+        return replace(self, query=self.query[samples], key=self.key[samples])
+
+
+def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """softmax(scale * Q K') over the last axis, in float32 whatever the inputs."""
+    scores = (query * scale) @ key.transpose(-1, -2)
+    return scores.softmax(dim=-1, dtype=torch.float32)
+
+
+AttentionHook = Callable[[AttentionCall], None]
+
+
+@contextmanager
+def capture(
+    denoiser: Any, hook: AttentionHook, *, layers: Collection[str] | None = None
+) -> Iterator[None]:
+    """Hand attention layers' queries and keys to `hook` inside the block.
+
+    Args:
+        denoiser: a diffusers model with `attn_processors`.
+        hook: called once per attention layer and forward pass, in the order
+            of execution. An exception it raises leaves through the forward.
+        layers: dotted module names of those to read, None for all. The others run
+            as ever.
+
+    The original processors are back in place when the block ends, however it
+    ends.
+    """
+    originals = dict(denoiser.attn_processors)
+    processors: dict[str, Any] = dict(originals)
+    for name, original in originals.items():
+        layer = name.removesuffix(".processor")
+        if layers is None or layer in layers:
+            processors[name] = _HookedProcessor(layer, original, hook)
+    denoiser.set_attn_processor(processors)
+    try:
+        yield
+    finally:
+        denoiser.set_attn_processor(dict(originals))
+
+
+class _HookedProcessor:
+    """Shows queries and keys to the hook, then lets the original do its work."""
+
+    def __init__(self, layer: str, original: Any, hook: AttentionHook) -> None:
+        self._layer = layer
+        self._original = original
+        self._hook = hook
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **rest: Any,
+    ) -> Any:
+        self._hook(self._call(attn, hidden_states, encoder_hidden_states))
+        return self._original(
+            attn, hidden_states, encoder_hidden_states, attention_mask, temb, **rest
+        )
+
+    def _call(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None
+    ) -> AttentionCall:
+        def project(source: Tensor) -> Tensor:
+            if encoder_hidden_states is not None and attn.norm_cross:
+                source = attn.norm_encoder_hidden_states(source)
+            return _split_heads(attn.to_k(source), attn.heads)
+
+        is_self = encoder_hidden_states is None
+        return AttentionCall(
+            layer=self._layer,
+            kind="self" if is_self else "cross",
+            query=_split_heads(attn.to_q(hidden_states), attn.heads),
+            key=project(
+                hidden_states
+                if encoder_hidden_states is None
+                else encoder_hidden_states
+            ),
+            scale=float(attn.scale),
+            project=project,
+        )
+
+
+def _split_heads(projected: Tensor, heads: int) -> Tensor:
+    """(B, N, H*d) to (B, H, N, d)."""
+    batch, cells, width = projected.shape
+    return projected.view(batch, cells, heads, width // heads).transpose(1, 2)

@@ -1,0 +1,152 @@
+"""Which attention layers a U-Net has, and which of them a recipe reads.
+
+Depth counts halvings: 0 is the latent's resolution, 1 half of it. Stable Diffusion
+1 and 2 attend at depths 0 to 3, SDXL at 1 and 2, the pocket model at 0 to 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segmenter.backbones.attention import AttentionCall, AttentionKind, capture
+from segmenter.errors import UnsupportedModel
+from segmenter.options import SelfAttentionLayers
+
+# Layers of the decoder whose self-attention refines the maps where "decoder" is asked
+# for. On the pocket model their mean is as good as that of all (docs/benchmarks.md);
+# what the U-Net computes behind them is saved.
+_FIRST_OF_DECODER = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One attention layer.
+
+    Attributes:
+        name: dotted module name inside the U-Net.
+        kind: "cross" or "self".
+        depth: halvings of the latent.
+    """
+
+    name: str
+    kind: AttentionKind
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlan:
+    """What to read of a forward pass.
+
+    Attributes:
+        cross: depth of each cross-attention layer to read, by name.
+        weights: weight of each depth of those, coarsest first.
+        self_attention: names of the self-attention layers to keep.
+        depth: of the maps' grid.
+        last: the last layer to be read; nothing behind it is needed.
+    """
+
+    cross: Mapping[str, int]
+    weights: Mapping[int, float]
+    self_attention: frozenset[str]
+    depth: int
+    last: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All layers to read."""
+        return self.self_attention | self.cross.keys()
+
+
+@torch.no_grad()
+def scan_layers(
+    unet: Any, context: Tensor, added: dict[str, Tensor] | None
+) -> tuple[Layer, ...]:
+    """List the attention layers in the order of execution.
+
+    Found by running the U-Net once on the smallest latent that it takes.
+
+    Args:
+        unet: diffusers `UNet2DConditionModel`.
+        context: (1, K, D) token embeddings, whatever they say.
+        added: what else the U-Net wants to know, see `inputs.added_conditions`.
+    """
+    side = 2 ** len(unet.config.block_out_channels)
+    layers: list[Layer] = []
+
+    def note(call: AttentionCall) -> None:
+        depth = ((side * side // call.cells).bit_length() - 1) // 2
+        layers.append(Layer(name=call.layer, kind=call.kind, depth=depth))
+
+    latent = torch.zeros(
+        (1, unet.config.in_channels, side, side), device=unet.device, dtype=unet.dtype
+    )
+    with capture(unet, note):
+        unet(latent, 1, context, added_cond_kwargs=added, return_dict=False)
+    return tuple(layers)
+
+
+def plan_layers(
+    layers: Sequence[Layer],
+    *,
+    level_weights: Sequence[float],
+    self_attention_products: int,
+    self_attention_layers: SelfAttentionLayers,
+) -> LayerPlan:
+    """Choose what a recipe reads.
+
+    Args:
+        layers: of the U-Net, in the order of execution.
+        level_weights: coarsest level first. Where the model has fewer levels the
+            first weights are used, where it has more the finest levels are left
+            out: what the weights say is how far from coarse a level is.
+        self_attention_products: 0 keeps no self-attention.
+        self_attention_layers: which of those at the finest level.
+
+    Raises:
+        UnsupportedModel: if the U-Net reads no text, or attends nowhere to itself
+            though it is to.
+    """
+    depths = sorted({layer.depth for layer in layers if layer.kind == "cross"})[::-1]
+    if not depths:
+        raise UnsupportedModel(
+            "The U-Net has no cross-attention layer; labels cannot be read from it."
+        )
+    weights = {
+        depth: weight
+        for depth, weight in zip(depths, level_weights, strict=False)
+        if weight > 0
+    }
+    own = [layer for layer in layers if layer.kind == "self"]
+    if self_attention_products and not own:
+        raise UnsupportedModel(
+            "The U-Net has no self-attention; set self_attention_products to 0 to "
+            "read cross-attention alone."
+        )
+    finest = min(layer.depth for layer in own) if own else min(depths)
+    refining = [layer.name for layer in own if layer.depth == finest]
+    if not self_attention_products:
+        refining = []
+    elif self_attention_layers == "decoder":
+        refining = _first_of_decoder(refining)
+    cross = {
+        layer.name: layer.depth
+        for layer in layers
+        if layer.kind == "cross" and layer.depth in weights
+    }
+    read = {*refining, *cross}
+    return LayerPlan(
+        cross=cross,
+        weights=weights,
+        self_attention=frozenset(refining),
+        depth=finest,
+        last=[layer.name for layer in layers if layer.name in read][-1],
+    )
+
+
+def _first_of_decoder(names: Sequence[str]) -> list[str]:
+    """The decoder's first few, or all where it has none."""
+    decoder = [name for name in names if name.startswith("up_blocks")]
+    return decoder[:_FIRST_OF_DECODER] or list(names)

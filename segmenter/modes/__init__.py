@@ -1,0 +1,19 @@
+"""Images and labels in, score maps out: fast mode and paper mode.
+
+What makes maps of attention (competition, fusion of levels, refinement), and the
+windows that a large image is read in. Refuses to know which family of models is read
+(see `backbones.Backbone`), and whether a label is present: that is a weight here.
+"""
+
+from segmenter.modes.fast import FastMode, FastReading, Request
+from segmenter.modes.paper import paper_maps
+from segmenter.modes.passes import Passes, size_yx
+
+__all__ = [
+    "FastMode",
+    "FastReading",
+    "Passes",
+    "Request",
+    "paper_maps",
+    "size_yx",
+]

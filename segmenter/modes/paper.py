@@ -1,0 +1,59 @@
+"""Paper mode: DiffSegmenter as published, one prompt and one pass per label.
+
+Liberties that change nothing beyond float noise: no unconditional half, labels
+batched, self-attention applied in blocks and never stored.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segmenter.backbones import PromptTokens, Sample, SampleReading
+from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
+from segmenter.modes.passes import Passes, size_yx
+from segmenter.text import Prompt, embed_prompts, encode_prompts
+
+
+def paper_maps(
+    passes: Passes, image: NDArray[np.uint8], prompts: Sequence[Prompt]
+) -> NDArray[np.float16]:
+    """Score maps of one image: float16 (L, Y, X), each stretched to [0, 1].
+
+    Args:
+        passes: of the model, under paper mode's options.
+        image: uint8 (rows, columns, 3).
+        prompts: one per label.
+    """
+    options = passes.options
+    cells = passes.lay_out(size_yx(image))
+    layout = passes.map_layout(cells)
+    results = [np.zeros((0, *layout.canvas_yx), np.float16)]
+    if not prompts:
+        return results[0]
+    latents = passes.latents(passes.cut(image, cells), passes.noise(cells))
+    for start in range(0, len(prompts), options.labels_per_pass):
+        encoded = encode_prompts(
+            passes.text.tokenizer, prompts[start : start + options.labels_per_pass]
+        )
+        text = embed_prompts(passes.text, encoded, emphasis=options.emphasis)
+        of_label: dict[int, list[SampleReading]] = defaultdict(list)
+        for latent in latents:
+            samples = [
+                Sample(
+                    latent=latent,
+                    text=text.sample(index),
+                    tokens=PromptTokens(weights=encoded.read[index : index + 1]),
+                )
+                for index in range(len(encoded.read))
+            ]
+            for index, reading in enumerate(passes.read(samples)):
+                of_label[index].append(reading)
+        for readings in of_label.values():
+            maps = fuse_levels(readings, layout, stretches=True)
+            for _ in range(options.self_attention_products):
+                maps = refine_over_windows(maps, readings, layout)
+            results.append(stretch(maps).to("cpu", torch.float16).numpy())
+    return np.concatenate(results)

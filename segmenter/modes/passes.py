@@ -1,0 +1,152 @@
+"""An image in, its noised windows and what the model attends to in them out.
+
+What both modes share: sizes, windows, noise. Knows no labels. Axis letters: n windows
+of an image, C channels, Y, X model pixels, h, w latent cells of a window, H, W latent
+cells of the canvas.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from segmenter.backbones import Backbone, Sample, SampleReading
+from segmenter.modes.windows import Layout, lay_out
+from segmenter.options import SegmenterOptions
+
+# Latent cells of Stable Diffusion 1.5, and so many images' worth of them in a pass.
+_CELLS_OF_SD15: Final = 64 * 64
+_ON_CPU: Final = 1
+_ON_GPU: Final = 8
+
+
+def size_yx(image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Rows and columns of an image."""
+    return image.shape[0], image.shape[1]
+
+
+class Passes:
+    """One model's passes under one set of options."""
+
+    def __init__(self, backbone: Backbone, options: SegmenterOptions) -> None:
+        """Plan what to read.
+
+        Args:
+            backbone: on one device.
+            options: of one mode.
+
+        Raises:
+            UnsupportedModel: if the model lacks what the options read.
+        """
+        self.text: Final = backbone.text
+        self.options: Final = options
+        self._geometry = backbone.geometry
+        self._device = backbone.device
+        self._reader = backbone.reader(options)
+
+    @property
+    def max_batch(self) -> int:
+        """Images, or windows of them, that share a pass.
+
+        Where the options do not say: a CPU gains nothing from more cells than one
+        image of Stable Diffusion 1.5 has, and whoever waits for one of the images
+        waits for all; a GPU is busy from about 8 such images on (`make bench`).
+        """
+        given = self.options.images_per_pass
+        if given is not None:
+            return given
+        images = _ON_CPU if self._device.type == "cpu" else _ON_GPU
+        return max(1, images * _CELLS_OF_SD15 // self._geometry.side_cells**2)
+
+    def views(self, size_yx: tuple[int, int]) -> list[Layout]:
+        """How an image of this size is read, in latent cells: once, or twice.
+
+        In windows, and if those are several, then as a whole as well.
+        """
+        windows = self.lay_out(size_yx)
+        if len(windows.origins_yx) == 1:
+            return [windows]
+        return [windows, self.lay_out(size_yx, max_windows=1)]
+
+    def lay_out(
+        self, size_yx: tuple[int, int], *, max_windows: int | None = None
+    ) -> Layout:
+        """The windows of an image of this size, in latent cells.
+
+        Args:
+            size_yx: rows and columns of the image.
+            max_windows: None for the options'.
+        """
+        block_cells = self._geometry.block_cells
+        blocks = lay_out(
+            size_yx,
+            side_blocks=max(1, self._geometry.side_cells // block_cells),
+            block_px=block_cells * self._geometry.cell_px,
+            keeps_aspect=self.options.aspect == "keep",
+            max_windows=max_windows or self.options.max_windows,
+        )
+        return blocks.scaled(block_cells)
+
+    def map_layout(self, cells: Layout) -> Layout:
+        """The same windows in cells of the maps, which may be coarser than latents."""
+        return cells.divided(self._reader.map_cell)
+
+    def cut(self, image: NDArray[np.uint8], cells: Layout) -> Tensor:
+        """The windows' pixels: float32 (n, 3, Y, X) in [-1, 1]."""
+        pixels = cells.scaled(self._geometry.cell_px)
+        canvas = to_model_input(image, size_yx=pixels.canvas_yx)
+        return torch.stack([canvas[:, rows, cols] for rows, cols in pixels.slices()])
+
+    def noise(self, cells: Layout) -> Tensor:
+        """What `latents` adds, window by window: float32 (draws, n, C, h, w)."""
+        canvas = draw_noise(
+            (self._geometry.latent_channels, *cells.canvas_yx),
+            seed=self.options.seed,
+            draws=2 if self.options.latent == "sample" else 1,
+        )
+        return torch.stack(
+            [canvas[..., rows, columns] for rows, columns in cells.slices()], dim=1
+        )
+
+    def latents(self, pixels: Tensor, noise: Tensor) -> Tensor:
+        """Noised latents of windows of any images: float (n, C, h, w)."""
+        return self._reader.latents(
+            pixels, noise=noise[0], jitter=noise[1] if len(noise) > 1 else None
+        )
+
+    def read(self, samples: Sequence[Sample]) -> list[SampleReading]:
+        """Read all samples, which have one size; see `AttentionReader.read`."""
+        return self._reader.read(samples)
+
+
+def to_model_input(pixels: NDArray[np.uint8], *, size_yx: tuple[int, int]) -> Tensor:
+    """Bring an image to a model's size: float32 (3, *size_yx) in [-1, 1].
+
+    Another aspect ratio squashes it, as published. Shrinking averages over all pixels
+    it covers (antialias); the published code meets only images it enlarges, where
+    this changes nothing.
+    """
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+    resized = F.interpolate(
+        image.float() / 255,
+        size_yx,
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
+    return resized[0].clamp(0, 1) * 2 - 1
+
+
+def draw_noise(size: tuple[int, int, int], *, seed: int, draws: int) -> Tensor:
+    """Gaussian noise for a canvas: float32 (draws, C, H, W) on the CPU.
+
+    Drawn there so that every device and precision sees the same; one canvas for all
+    windows, so that a cell meets the same noise in each. The first draw does not
+    depend on how many there are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randn(size, generator=generator) for _ in range(draws)])

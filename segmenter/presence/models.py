@@ -1,0 +1,77 @@
+"""A model's source in, the captioner and the image-text model beside it out.
+
+A directory may bring its own (`captioner/`, `image_text/`, as the pocket model does);
+otherwise the paper's are taken from the hub.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import (
+    BertTokenizer,
+    BlipForConditionalGeneration,
+    BlipImageProcessorPil,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTokenizer,
+)
+
+from segmenter.source import ModelSource
+from segmenter.weights import load_part, load_tokenizer, prepare
+
+CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
+IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Captioner:
+    """BLIP and what prepares its inputs."""
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageText:
+    """CLIP and what prepares its inputs."""
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+
+
+def load_captioner(source: ModelSource, *, device: torch.device) -> Captioner:
+    """Load the captioner that comes with the model, or the paper's (BLIP large)."""
+    own, folder = _bundled_or_hub(source, "captioner", CAPTIONER)
+    model = load_part(BlipForConditionalGeneration, own, folder, use_safetensors=True)
+    return Captioner(
+        model=prepare(model, device),
+        tokenizer=load_tokenizer(
+            BertTokenizer, own, folder, model.config.text_config.vocab_size
+        ),
+        image_processor=load_part(BlipImageProcessorPil, own, folder),
+    )
+
+
+def load_image_text(source: ModelSource, *, device: torch.device) -> ImageText:
+    """Load the image-text model that comes with the model, or CLIP ViT-L/14."""
+    own, folder = _bundled_or_hub(source, "image_text", IMAGE_TEXT)
+    model = load_part(CLIPModel, own, folder, use_safetensors=True)
+    return ImageText(
+        model=prepare(model, device),
+        tokenizer=load_tokenizer(
+            CLIPTokenizer, own, folder, model.config.text_config.vocab_size
+        ),
+        image_processor=load_part(CLIPImageProcessorPil, own, folder),
+    )
+
+
+def _bundled_or_hub(
+    source: ModelSource, folder: str, hub_id: str
+) -> tuple[ModelSource, str]:
+    if source.is_directory and (Path(source.location) / folder).is_dir():
+        return source, folder
+    return ModelSource.parse(hub_id), ""

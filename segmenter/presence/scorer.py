@@ -1,0 +1,239 @@
+"""Which of the labels are in the picture at all.
+
+Two filters; which score counts as present is the options' `presence_threshold`.
+
+`by_paper` is the paper's category filter as its maintainer describes it
+(DiffSegmenter issue 2; the code was never released): a label is kept when any of
+three sources names it,
+
+* the caption holds the word itself ("synonym matching"; we match the label's own
+  words, no synonym list ships with this package);
+* a word of the caption is close to the label by CLIP's text encoder (0.8 and up);
+* the label's image-text similarity reaches 0.97 of the best label's. The best label
+  always does, so a picture with none of the labels is not recognised here.
+
+`by_calibration` is a probability: how well the label describes the picture beside
+all other labels and words that are no labels (so that none of the labels may be
+there), and, where the model's own maps were calibrated, how much of any cell the
+label attracted.
+"""
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from segmenter.options import PresenceFilter
+from segmenter.presence.calibration import Calibration
+from segmenter.presence.models import ImageText
+
+PAPER_THRESHOLD: Final = 0.5
+"""Where `by_paper` puts the limits of its sources."""
+
+_WORD = re.compile(r"\w+")
+# A negative this close to a label is the label by another name, and says nothing
+# against it.
+_SYNONYM: Final = 0.9
+_KEPT_EMBEDDINGS: Final = 4096
+# Longest side by shortest, up to which a picture is looked at whole.
+_NEARLY_SQUARE: Final = 1.25
+_MOST_PARTS: Final = 8
+
+
+class PresenceScorer:
+    """Scores labels by an image-text model; remembers the texts it has encoded."""
+
+    def __init__(self, image_text: ImageText, calibration: Calibration) -> None:
+        """Score with CLIP, by this calibration."""
+        self._image_text = image_text
+        self._calibration = calibration
+        self._embedded: OrderedDict[str, Tensor] = OrderedDict()
+
+    def by_paper(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        caption: str,
+        image_similarity: float,
+        text_similarity: float,
+    ) -> NDArray[np.float32]:
+        """Run the paper's filter on one image.
+
+        Args:
+            pixels: uint8 (Y, X, 3).
+            labels: L of them, at least one.
+            caption: the captioner's free caption of the image.
+            image_similarity: share of the best label's similarity, 0.97 in the paper.
+            text_similarity: similarity to a caption word, 0.8 in the paper.
+
+        Returns:
+            float32 (L,) in [0, 1]: 0.5 at a source's limit, in proportion above and
+            below it, by the source that says most; 1 for a label that the caption
+            names.
+        """
+        embeddings = self._embed(labels)
+        by_image = embeddings @ embed_image(self._image_text, pixels)
+        relative = (by_image / by_image.max().clamp(min=1e-6)).clamp(0, 1)
+        words = sorted(set(_WORD.findall(caption.lower())))
+        by_text = torch.zeros(len(labels))
+        if words:
+            by_text = (embeddings @ self._embed(words).T).amax(dim=1).clamp(0, 1)
+        named = torch.tensor([_names(words, label) for label in labels])
+        nearest = torch.maximum(relative / image_similarity, by_text / text_similarity)
+        scores = torch.where(named, 1.0, nearest / 2)
+        return scores.numpy().astype(np.float32)
+
+    def by_calibration(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        evidence: NDArray[np.float32] | None = None,
+        parts: Sequence[NDArray[np.uint8]] = (),
+    ) -> NDArray[np.float32]:
+        """The probability that each label is in the picture: float32 (L,).
+
+        Args:
+            pixels: uint8 (Y, X, 3).
+            labels: L of them, at least one.
+            evidence: float32 (L,) in [0, 1], `modes.FastReading.evidence`; None
+                judges by the image-text model alone.
+            parts: of the picture, to be looked at by themselves as well.
+        """
+        margins = self.margins(pixels, labels, parts=parts)
+        weights = self._calibration.by_text_and_maps
+        if evidence is None or weights is None:
+            bias, slope = self._calibration.by_text
+            logits = bias + slope * margins
+        else:
+            features = np.column_stack([margins, log_odds(evidence)])
+            logits = weights[0] + features @ np.array(weights[1:])
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+    def margins(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: Sequence[str],
+        *,
+        parts: Sequence[NDArray[np.uint8]] = (),
+    ) -> NDArray[np.float64]:
+        """How far each label is behind the best word: float64 (L,), 0 or less, nats.
+
+        The best of all labels and of the negatives that do not mean the same as the
+        label itself. Of an oblong picture, in the square part where the label is
+        nearest: image-text models see squares, and cut or squash the rest. The same
+        goes for `parts`.
+        """
+        scale = float(self._image_text.model.logit_scale.detach().exp())
+        views = embed_images(
+            self._image_text, [*square_parts(pixels), *parts]
+        )  # (V, D)
+        own = self._embed(labels)
+        label_logits = scale * (views @ own.T)  # (V, L)
+        best = label_logits.amax(dim=1, keepdim=True).expand_as(label_logits)
+        if self._calibration.negatives:
+            negatives = self._embed(self._calibration.negatives)
+            others = scale * (views @ negatives.T)  # (V, M)
+            means_label = own @ negatives.T > _SYNONYM  # (L, M)
+            masked = others[:, None].masked_fill(means_label, -torch.inf)
+            best = torch.maximum(best, masked.amax(dim=2))
+        margins = (label_logits - best).amax(dim=0)
+        return np.asarray(margins.numpy(), np.float64)
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit embeddings, float32 (len(texts), D); each text is encoded once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._embedded]
+        if new:
+            for text, row in zip(new, embed_texts(self._image_text, new), strict=True):
+                self._embedded[text] = row
+        found = torch.stack([self._embedded[text] for text in texts])
+        while len(self._embedded) > _KEPT_EMBEDDINGS:
+            self._embedded.popitem(last=False)
+        return found
+
+
+def competition_weights(
+    presence: NDArray[np.float32], presence_filter: PresenceFilter
+) -> NDArray[np.float32]:
+    """How much each label counts against the others: float32 (L,) in [0, 1].
+
+    A probability is a weight. The paper's filter gives none: below its threshold a
+    score says how near a label came, and most come near.
+    """
+    if presence_filter != "paper":
+        return presence
+    return (presence >= PAPER_THRESHOLD).astype(np.float32)
+
+
+def log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """log(p / (1 - p)), of probabilities kept from 0 and 1 by a thousandth."""
+    p = np.clip(probabilities.astype(np.float64), 0.001, 0.999)
+    return np.asarray(np.log(p / (1 - p)))
+
+
+@torch.no_grad()
+def embed_texts(image_text: ImageText, texts: Sequence[str]) -> Tensor:
+    """Unit CLIP embeddings of "a photo of a {text}": float32 (L, D) on the CPU."""
+    tokens = image_text.tokenizer(
+        [f"a photo of a {text}" for text in texts],
+        padding=True,
+        truncation=True,
+        return_tensors="pt",
+        split_special_tokens=True,
+    ).to(image_text.model.device)
+    features = image_text.model.get_text_features(
+        input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+    )
+    return F.normalize(_pooled(features).float(), dim=-1).cpu()
+
+
+def embed_image(image_text: ImageText, pixels: NDArray[np.uint8]) -> Tensor:
+    """Unit CLIP embedding of an image: float32 (D,) on the CPU."""
+    return embed_images(image_text, [pixels])[0]
+
+
+@torch.no_grad()
+def embed_images(
+    image_text: ImageText, pictures: Sequence[NDArray[np.uint8]]
+) -> Tensor:
+    """Unit CLIP embeddings of images: float32 (V, D) on the CPU."""
+    prepared = image_text.image_processor(
+        [Image.fromarray(pixels) for pixels in pictures], return_tensors="pt"
+    )
+    features = image_text.model.get_image_features(
+        prepared["pixel_values"].to(image_text.model.device)
+    )
+    return F.normalize(_pooled(features).float(), dim=-1).cpu()
+
+
+def square_parts(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Squares that cover an oblong picture, evenly along it; one that is not, whole."""
+    rows, columns = pixels.shape[:2]
+    short, long = sorted((rows, columns))
+    if long <= _NEARLY_SQUARE * short:
+        return [pixels]
+    count = min(math.ceil(long / short), _MOST_PARTS)
+    starts = [round(index * (long - short) / (count - 1)) for index in range(count)]
+    if columns > rows:
+        return [np.ascontiguousarray(pixels[:, s : s + short]) for s in starts]
+    return [pixels[s : s + short] for s in starts]
+
+
+def _names(words: Sequence[str], label: str) -> bool:
+    own = set(_WORD.findall(label.lower()))
+    return bool(own) and own <= set(words)
+
+
+def _pooled(features: object) -> Tensor:
+    # transformers 5 returns the tower's output object, whose pooled output is the
+    # projected embedding; 4 returned the tensor itself.
+    return torch.as_tensor(getattr(features, "pooler_output", features))
