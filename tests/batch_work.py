@@ -23,13 +23,15 @@ class Reports:
     done: Counter[int] = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
     n_failures: Counter[int] = field(default_factory=Counter)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    gone: Counter[int] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def __call__(self, report: Report) -> None:
         with self._lock:
             self.done.update(report.done)
             self.failures.update(report.failures)
             self.n_failures.update(list(report.failures))
+            self.gone.update(report.gone)
 
     def assert_done(self, task_ids: Sequence[int]) -> None:
         """Exactly these tasks were reported as done, each once."""

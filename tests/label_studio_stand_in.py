@@ -45,11 +45,12 @@ Answer = tuple[int, Any]
 
 @dataclass
 class Project:
-    """A project; `tabs` are task ids by view id."""
+    """A project; `tabs` are task ids by view id, `backends` versions by title."""
 
     title: str
     label_config: str
     model_version: str = ""
+    backends: dict[str, str] = field(default_factory=dict)
     tabs: dict[int, list[int]] = field(default_factory=dict)
 
 
@@ -102,6 +103,8 @@ class LabelStudioStandIn:
         self.tasks: dict[int, Row] = {}
         self.predictions: dict[int, Prediction] = {}
         self.annotations: dict[int, Row] = {}
+        # By task id, what Label Studio believes where that is not so.
+        self.miscounted: dict[int, int] = {}
         self.seen: list[Seen] = []
         # None, or why Label Studio refuses this prediction.
         self.complaint_about: Callable[[Row], str | None] = lambda row: None
@@ -297,6 +300,14 @@ class LabelStudioStandIn:
         match [seen.method, *seen.path.strip("/").split("/")]:
             case ["GET", "api", "projects", number] if self._has_project(number):
                 return 200, self._project(int(number))
+            case ["PATCH", "api", "projects", number] if self._has_project(number):
+                return self._show_version(int(number), seen.body["model_version"])
+            case ["GET", "api", "ml"] if self._has_project(seen.query["project"]):
+                backends = self.projects[int(seen.query["project"])].backends
+                return 200, [
+                    {"title": title, "model_version": version}
+                    for title, version in backends.items()
+                ]
             case ["GET", "api", "tasks"] if self._has_project(seen.query["project"]):
                 return self._list(seen.query)
             case ["GET", "api", "tasks", number, "annotations"]:
@@ -307,7 +318,14 @@ class LabelStudioStandIn:
                 return 200, self._predictions(int(seen.query["task"]))
             case ["DELETE", "api", "predictions", number]:
                 found = self.predictions.pop(int(number), None)
+                if found is not None:
+                    self.miscounted.pop(found.task_id, None)
                 return (404, {"detail": "Not found."}) if found is None else (204, None)
+            case ["PATCH", "api", "predictions", number] if (
+                int(number) in self.predictions
+            ):
+                self.miscounted.pop(self.predictions[int(number)].task_id, None)
+                return 200, {"id": int(number)}
             case ["POST", "api", "projects", number, "import", "predictions"]:
                 return self._import(int(number), seen.body)
         return 404, {"detail": "Not found."}
@@ -333,6 +351,19 @@ class LabelStudioStandIn:
             ),
             "model_version": project.model_version,
         }
+
+    def _show_version(self, project_id: int, version: str) -> Answer:
+        project = self.projects[project_id]
+        held = {
+            found.model_version
+            for found in self.predictions.values()
+            if self.tasks[found.task_id]["project"] == project_id
+        }
+        if version and version not in held | set(project.backends):
+            problem = "Model version doesn't exist either as live model or as static"
+            return 400, {"validation_errors": {"model_version": [problem]}}
+        project.model_version = version
+        return 200, self._project(project_id)
 
     def _list(self, query: Mapping[str, Any]) -> Answer:
         project_id = int(query["project"])
@@ -373,7 +404,7 @@ class LabelStudioStandIn:
             case "id", "greater":
                 return task_id > int(value)
             case "total_predictions", "greater":
-                return len(versions) > int(value)
+                return self.miscounted.get(task_id, len(versions)) > int(value)
             case "total_annotations", "greater":
                 return len(self.annotations_of(task_id)) > int(value)
             case "predictions_model_versions", "contains":
@@ -389,7 +420,7 @@ class LabelStudioStandIn:
         row = {
             "id": task_id,
             "data": self.tasks[task_id]["data"],
-            "total_predictions": len(versions),
+            "total_predictions": self.miscounted.get(task_id, len(versions)),
         }
         if tells_versions:
             told = ",".join(dict.fromkeys(versions))
@@ -440,7 +471,7 @@ def running_stand_in() -> Iterator[LabelStudioStandIn]:
         def do_GET(self) -> None:
             stand_in.respond(self)
 
-        do_POST = do_DELETE = do_GET
+        do_POST = do_PATCH = do_DELETE = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -24,11 +24,13 @@ from backend.errors import (
     BackendError,
     BadLabelConfig,
     ImageError,
+    ImageNotFound,
     ImageTooSlow,
     LabelStudioRefusal,
     LabelStudioUnavailable,
 )
 from backend.inference import Predictor, TaskOutcome
+from backend.label_config import read_label_config
 from backend.label_studio import LabelStudioClient, ProjectTasks
 from backend.types import Task
 from segmenter import SegmenterError
@@ -51,7 +53,6 @@ _AHEAD: Final = 2 * _BULK
 _NO_LIMIT_S: Final = 86_400.0
 # One prediction is at fault, or their sum is: each is tried alone.
 _CONTENT_STATUSES: Final = frozenset({400, 413, 422})
-_GONE: Final = "The task is not in the project any more."
 _UNDRAWABLE: Final = "None of its regions is one that Label Studio takes."
 
 Row = dict[str, Any]
@@ -64,10 +65,12 @@ class Report:
     Attributes:
         done: tasks that hold a prediction of the version now.
         failures: why there is none, by task id; trying again would not help.
+        gone: tasks that were deleted from the project meanwhile.
     """
 
     done: Sequence[int] = ()
     failures: Mapping[int, str] = field(default_factory=dict)
+    gone: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +80,13 @@ class Unfinished:
     Attributes:
         retry: why, by task id; trying again later may help.
         not_started: tasks not begun, because the work was stopped.
+        newer_version: what the project's label config gives since it was changed;
+            tasks are then left for a chunk of that version. None while it is the same.
     """
 
     retry: Mapping[int, str] = field(default_factory=dict)
     not_started: Sequence[int] = ()
+    newer_version: str | None = None
 
     def next_attempt(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
         """What to try again, and what is given up because it was tried so often.
@@ -146,12 +152,22 @@ class ChunkRunner:
             return work.unfinished({})
         try:
             work.run()
+        except _LabelConfigChanged as change:
+            return Unfinished(not_started=list(work.open), newer_version=change.version)
         except LabelStudioUnavailable as away:
             if not self.stop.is_set():
                 return work.unfinished(dict.fromkeys(work.open, str(away)))
         except (LabelStudioRefusal, BadLabelConfig) as refusal:
             work.report(failures=dict.fromkeys(work.open, str(refusal)))
         return work.unfinished({})
+
+
+class _LabelConfigChanged(Exception):
+    """The project's label config gives another version than the chunk's."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
 
 
 class _Work:
@@ -183,16 +199,13 @@ class _Work:
 
         Raises:
             LabelStudioError, BadLabelConfig: if the rest of the chunk cannot be done.
+            _LabelConfigChanged: if it is to be done for another version.
         """
-        info = self._tasks.info()
-        version = self._parts.predictor.model_version(info.label_config)
-        if version != self._chunk.version:
-            self.report(failures=dict.fromkeys(self.open, self._explain(version)))
-            return
+        label_config = self._label_config()
         wanted = self._still_to_do()
         outcomes = self._parts.predictor.predict_in_background(
             wanted,
-            info.label_config,
+            label_config,
             self._parts.client.access,
             limit_s=_NO_LIMIT_S,
         )
@@ -203,6 +216,16 @@ class _Work:
                 for outcome in self._until_stopped(outcomes):
                     self._sort(wanted[outcome.index], outcome)
 
+    def _label_config(self) -> str:
+        """The project's, as long as it gives the chunk's version."""
+        label_config = self._tasks.info().label_config
+        predictor = self._parts.predictor
+        config = read_label_config(label_config, predictor.defaults)
+        version = predictor.version_of(config.fingerprint)
+        if version != self._chunk.version:
+            raise _LabelConfigChanged(version)
+        return label_config
+
     def unfinished(self, again: Mapping[int, str]) -> Unfinished:
         """What is still open, with `again` as the reason of what has none."""
         reasons = {**again, **self._retry}
@@ -212,23 +235,27 @@ class _Work:
         )
 
     def report(
-        self, *, done: Sequence[int] = (), failures: Mapping[int, str] | None = None
+        self,
+        *,
+        done: Sequence[int] = (),
+        failures: Mapping[int, str] | None = None,
+        gone: Sequence[int] = (),
     ) -> None:
         """Close tasks, and say so."""
         failures = failures or {}
-        if not done and not failures:
+        if not done and not failures and not gone:
             return
         with self._lock:
-            for task_id in (*done, *failures):
+            for task_id in (*done, *failures, *gone):
                 self.open.pop(task_id, None)
-            self._report(Report(done=done, failures=dict(failures)))
+            self._report(Report(done=done, failures=dict(failures), gone=gone))
 
     def _still_to_do(self) -> list[Task]:
         """The chunk's tasks that exist and lack a prediction of the version."""
         ids = list(self.open)
         found = self._tasks.fetch(ids)
         existing = {task.id for task in found}
-        self.report(failures={task: _GONE for task in ids if task not in existing})
+        self.report(gone=[task for task in ids if task not in existing])
         if not self._chunk.stores:
             return found
         tasks_without = self._lacking(list(self.open))
@@ -262,9 +289,15 @@ class _Work:
         reason = "; ".join(map(_text_of, outcome.failures)) or _UNDRAWABLE
         if any(map(_is_transient, outcome.failures)):
             self._retry[task.id] = reason
+        # Its picture may have been deleted together with it.
+        elif any(map(_is_missing, outcome.failures)) and not self._exists(task.id):
+            self.report(gone=[task.id])
         else:
             self.report(failures={task.id: reason})
         return None
+
+    def _exists(self, task_id: int) -> bool:
+        return bool(self._tasks.fetch([task_id]))
 
     def _store_all(
         self, wanted: Sequence[Task], outcomes: Iterator[TaskOutcome]
@@ -321,8 +354,14 @@ class _Work:
         except LabelStudioRefusal as refusal:
             if refusal.status not in _CONTENT_STATUSES:
                 raise
+            # Regions with labels that are not in the label config any more?
+            self._label_config()
             if len(rows) == 1:
-                self.report(failures=dict.fromkeys(rows, str(refusal)))
+                (task_id,) = rows
+                if self._exists(task_id):
+                    self.report(failures={task_id: str(refusal)})
+                else:
+                    self.report(gone=[task_id])
                 return
             half = len(rows) // 2
             self._store_once(dict(list(rows.items())[:half]))
@@ -333,13 +372,6 @@ class _Work:
         still_open = [task for task in ids if task in self.open]
         for task in self._lacking(still_open):
             self._retry[task] = "Label Studio took the prediction but does not show it."
-
-    def _explain(self, version: str) -> str:
-        return (
-            f"The run is for {self._chunk.version}, and this worker gives {version}: "
-            f"the label config has changed since, or its MODEL or options are others. "
-            f"Start `preannotate` again, and workers with the environment of `serve`."
-        )
 
 
 def _put(waiting: Queue[Row | None], row: Row | None, storing: "Future[None]") -> bool:
@@ -366,6 +398,10 @@ def _is_transient(error: Exception) -> bool:
     if isinstance(error, ImageError):
         return isinstance(error, ImageTooSlow) or type(error) is ImageError
     return not isinstance(error, BackendError | SegmenterError)
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, ImageNotFound)
 
 
 def _text_of(error: Exception) -> str:

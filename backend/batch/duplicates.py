@@ -36,9 +36,14 @@ def deduplicate(
         )
         if held.has_duplicates or is_replacing:
             found = tasks.versions_of(task_id)
-            for prediction_id in _surplus(found, version, replaces=replaces):
+            surplus = list(_surplus(found, version, replaces=replaces))
+            for prediction_id in surplus:
                 tasks.remove(prediction_id)
-                n_removed += 1
+            n_removed += len(surplus)
+            # A bulk that was stored meanwhile recounts all tasks of the project, and
+            # writes down what it had counted before a prediction was removed.
+            if found and not surplus and len(found) != held.n_predictions:
+                tasks.recount(min(found))
     return n_removed
 
 

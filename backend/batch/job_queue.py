@@ -8,6 +8,7 @@ RQ does not run on a Redis Cluster.
 """
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -96,18 +97,29 @@ class JobQueue:
             delay_s: not before so many seconds.
             at_front: before all that waits.
         """
-        due = datetime.now(UTC) + timedelta(seconds=delay_s)
         with self._connection.pipeline() as pipeline:
             pipeline.multi()  # RQ would, too late for what comes before it
-            for chunk in chunks:
-                job = self._job(chunk)
-                if chunk.run_id is not None:
-                    pipeline.sadd(jobs_key(chunk.run_id), job.id)
-                if delay_s > 0:
-                    self.rq.schedule_job(job, due, pipeline=pipeline)
-                else:
-                    self.rq.enqueue_job(job, pipeline=pipeline, at_front=at_front)
+            self.add_within(pipeline, chunks, delay_s=delay_s, at_front=at_front)
             pipeline.execute()
+
+    def add_within(
+        self,
+        pipeline: Any,
+        chunks: Sequence[Chunk],
+        *,
+        delay_s: float = 0,
+        at_front: bool = False,
+    ) -> None:
+        """Put chunks into a transaction that others have begun and execute."""
+        due = datetime.now(UTC) + timedelta(seconds=delay_s)
+        for chunk in chunks:
+            job = self._job(chunk)
+            if chunk.run_id is not None:
+                pipeline.sadd(jobs_key(chunk.run_id), job.id)
+            if delay_s > 0:
+                self.rq.schedule_job(job, due, pipeline=pipeline)
+            else:
+                self.rq.enqueue_job(job, pipeline=pipeline, at_front=at_front)
 
     def close(self, job_id: str, run_id: str | None) -> None:
         """Note that nothing of a job is left to do."""
@@ -121,6 +133,12 @@ class JobQueue:
     def n_scheduled(self) -> int:
         """How many jobs wait for their time, waiting to retry."""
         return int(self.rq.scheduled_job_registry.get_job_count(cleanup=False))
+
+    def next_due_s(self) -> float | None:
+        """Seconds until the first of them has its time; None if none waits for it."""
+        key = self.rq.scheduled_job_registry.key
+        first = self._connection.zrange(key, 0, 0, withscores=True)
+        return max(0.0, first[0][1] - time.time()) if first else None
 
     def n_workers(self) -> int:
         """How many worker processes are there for this queue.

@@ -1,7 +1,9 @@
 """A run's progress on a terminal: a bar with rate and time left, or lines in a log."""
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,7 +25,12 @@ _WINDOW_S: Final = 60.0
 _LINE_EVERY_S: Final = 30.0
 # In a log the first line comes soon: that no worker is there, say.
 _FIRST_LINE_S: Final = 3.0
-_FAILURES_SHOWN: Final = 20
+_REASONS_SHOWN: Final = 20
+_IDS_SHOWN: Final = 10
+# What one task's reason names and another's does not: addresses and quoted texts.
+_OF_ONE_TASK: Final = re.compile(
+    r"""\w+://\S+|data:\S+ \(\d+ characters\)|/data/\S+|'[^']*'|"[^"]*\""""
+)
 
 
 class ProgressBar:
@@ -72,10 +79,14 @@ class ProgressBar:
             progress: of the run.
             note: what else is worth a look, such as that no worker is there.
         """
-        closed = progress.done + progress.failed
+        closed = progress.closed
         if progress.waiting_to_retry:
             wait = f"{progress.waiting_to_retry} waiting to retry"
+            if progress.retry_in_s is not None:
+                wait += f", {next_try(progress.retry_in_s)}"
             note = f"{wait}; {note}" if note else wait
+        if progress.gone:
+            note = f"{progress.gone} deleted" + (f"; {note}" if note else "")
         if progress.failed:
             note = f"{progress.failed} failed" + (f"; {note}" if note else "")
         if not progress.is_listed and not progress.is_canceled:
@@ -117,24 +128,57 @@ def _speed_text(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as "1 job" and "2 jobs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def next_try(in_s: float) -> str:
+    """When tasks that wait are tried again."""
+    return f"next try in {in_s:.0f} s"
+
+
 def print_failures(
     console: Console,
     failures: Mapping[int, str],
     *,
     what: str = "No prediction for",
 ) -> None:
-    """List tasks that were given up, the first of many."""
+    """List why tasks were given up, each reason once, the most frequent first."""
     if not failures:
         return
-    console.print(f"\n{what} {len(failures)} tasks:", style="yellow")
-    for task_id in sorted(failures)[:_FAILURES_SHOWN]:
+    console.print(f"\n{what} {counted(len(failures), 'task')}:", style="yellow")
+    groups = _alike(failures)
+    for reason, task_ids in groups[:_REASONS_SHOWN]:
         console.print(
-            f"  task {task_id}: {failures[task_id]}",
+            f"  {_failure_line(reason, task_ids)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    if len(failures) > _FAILURES_SHOWN:
-        console.print(
-            f"  and {len(failures) - _FAILURES_SHOWN} more; --failures FILE writes all"
-        )
+    n_more = sum(len(task_ids) for _, task_ids in groups[_REASONS_SHOWN:])
+    if n_more:
+        console.print(f"  and {n_more} more; --failures FILE writes all")
+    elif len(groups) < len(failures):
+        console.print("  --failures FILE writes each with its reason")
+
+
+def _failure_line(reason: str, task_ids: Sequence[int]) -> str:
+    if len(task_ids) == 1:
+        return f"task {task_ids[0]}: {reason}"
+    named = [str(task_id) for task_id in task_ids[:_IDS_SHOWN]]
+    if len(task_ids) > _IDS_SHOWN:
+        named.append("...")
+    return f"{len(task_ids)} tasks: {reason} ({', '.join(named)})"
+
+
+def _alike(failures: Mapping[int, str]) -> list[tuple[str, list[int]]]:
+    """Reasons that differ in an address or a name only, with the tasks they are of."""
+    by_pattern: defaultdict[str, list[int]] = defaultdict(list)
+    for task_id in sorted(failures):
+        by_pattern[_OF_ONE_TASK.sub("…", failures[task_id])].append(task_id)
+    groups = [
+        (pattern if len({failures[t] for t in ids}) > 1 else failures[ids[0]], ids)
+        for pattern, ids in by_pattern.items()
+    ]
+    return sorted(groups, key=lambda group: -len(group[1]))

@@ -6,17 +6,19 @@ Redis are lost, is begun again by asking it what is left.
 
 import hashlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from backend.batch.chunk_runner import ChunkRunner, Report, retry_delay_s
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue
-from backend.batch.run_records import Progress, RunRecords
+from backend.batch.run_records import ListingEnded, Progress, RunRecords
 from backend.label_studio import PAGE_SIZE, Page, ProjectTasks
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,11 @@ _JOBS_WANTED: Final = 200
 _QUIET_S: Final = 15.0
 _LOOK_S: Final = 0.5
 _MAINTENANCE_S: Final = 5.0
+_SHOW_S: Final = 1.0
+NEWER: Final = (
+    "The project's label config was changed in the middle of the run; listing again, "
+    "for %s."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,16 @@ class RunSpec:
         return f"{self.view_id}:{named}:{self.limit}:{self.replaces}"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is for all tasks of the project."""
+        return self.is_for_all and self.limit is None
+
+    @property
+    def lists_done(self) -> bool:
+        """Whether its tasks are found even when they are done."""
+        return self.replaces or not self.is_for_all
+
+    @property
     def is_for_all(self) -> bool:
         """Whether it is for the project's tasks as they are found, by id."""
         return self.view_id is None and self.task_ids is None
@@ -80,13 +97,25 @@ class TaskPage:
 
 
 def find_tasks(
-    tasks: ProjectTasks, spec: RunSpec, version: str, *, after_id: int = 0
+    tasks: ProjectTasks,
+    spec: RunSpec,
+    version: str,
+    *,
+    after_id: int = 0,
+    free_to: int = 0,
 ) -> Iterator[TaskPage]:
     """Tasks that lack a prediction of the version, as far as that is cheap to know.
 
     A tab, and tasks that are named, come as they are: workers pass over what is done.
     With `replaces`, all tasks of the project come, because those that hold the version
     may hold earlier ones as well.
+
+    Args:
+        tasks: of the project.
+        spec: what is to be done.
+        version: of the predictions.
+        after_id: begin with the next, where tasks are found by id.
+        free_to: id up to which tasks do not count against the spec's limit.
 
     Raises:
         LabelStudioError: if Label Studio does not answer, or refuses.
@@ -98,17 +127,23 @@ def find_tasks(
         if named is None:
             named = tuple(tasks.tasks_in_tab(spec.view_id or 0))
         pages = _slices(tuple(dict.fromkeys(named)))
-    left = spec.limit
-    if left is not None and left <= 0:
+    yield from pages if spec.limit is None else _limited(pages, spec.limit, free_to)
+
+
+def _limited(pages: Iterator[TaskPage], left: int, free_to: int) -> Iterator[TaskPage]:
+    """At most `left` tasks, besides those with ids up to `free_to`."""
+    if left <= 0 and not free_to:
         return
     for page in pages:
-        if left is None:
-            yield page
-            continue
-        ids = page.task_ids[:left]
-        yield replace(page, task_ids=ids, n_remaining=min(page.n_remaining, left))
-        left -= len(ids)
-        if left <= 0:
+        n_free = sum(task_id <= free_to for task_id in page.task_ids)
+        ids = page.task_ids[: n_free + max(0, left)]
+        left -= len(ids) - n_free
+        is_last = left <= 0 and n_free < len(page.task_ids)
+        n_remaining = min(page.n_remaining, len(ids) + (0 if is_last else max(0, left)))
+        if ids:
+            listed_to = ids[-1] if page.listed_to else 0
+            yield TaskPage(task_ids=ids, n_remaining=n_remaining, listed_to=listed_to)
+        if is_last:
             return
 
 
@@ -159,9 +194,17 @@ class QueuedRun:
     tasks: ProjectTasks
     spec: RunSpec
     version: str
+    # Tells this process from others that would list the same tasks.
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    # Of a tab or a list of tasks, by run: a tab may show others once some are done.
+    _named: list[int] = field(default_factory=list)
 
-    def begin(self) -> str:
+    def begin(self, lost: Progress | None = None) -> str:
         """Begin, or go on with the project's run for the same if it lasts.
+
+        Args:
+            lost: how far a run for the same was when Redis lost its records. What it
+                had found counts against the limit already.
 
         Returns:
             The run's id. Its tasks are still to be listed, see `list_tasks`.
@@ -169,61 +212,114 @@ class QueuedRun:
         Raises:
             redis.RedisError: if Redis cannot be used.
         """
-        run_id = self.records.current(self.spec.project_id)
-        if run_id is not None:
-            progress = self.records.progress(run_id)
-            if progress is not None and self._is_for_this(progress):
-                return run_id
-        return self.records.begin(self.spec.project_id, self.version, self.spec.scope)
+        left, relisted_to = self.spec.limit, 0
+        if lost is not None and lost.left is not None:
+            left = lost.left
+            relisted_to = max(lost.relisted_to, lost.listed_to)
+        return self.records.begin(
+            self.spec.project_id,
+            self.version,
+            self.spec.scope,
+            goes_on=self._is_for_this,
+            lister=self.token,
+            left=left if self.spec.is_for_all else None,
+            relisted_to=relisted_to,
+        )
 
     def _is_for_this(self, progress: Progress) -> bool:
         """Whether a run that goes on does what is wanted."""
         is_same = (progress.version, progress.scope) == (self.version, self.spec.scope)
-        # Only what is listed by id can be listed in two parts.
+        is_listed_elsewhere = progress.lister not in {"", self.token}
         return (
             is_same
             and not progress.is_over
-            and not progress.is_canceled
-            and (progress.is_listed or self.spec.is_for_all)
+            and not progress.is_ended
+            # Only what is listed by id can be listed in two parts.
+            and (progress.is_listed or is_listed_elsewhere or self.spec.is_for_all)
         )
 
-    def list_tasks(self, run_id: str, stop: threading.Event) -> None:
+    def list_tasks(self, run_id: str, stop: threading.Event) -> bool:
         """Queue what is to do; workers begin with it meanwhile.
 
         Args:
             run_id: of a run; what it has listed before is not listed again.
             stop: ends this early; calling it again goes on.
 
+        Returns:
+            Whether nothing is left to list. If not, this was stopped, or another
+            process is at it: call again, in case that one is killed.
+
         Raises:
             LabelStudioError: if Label Studio does not answer, or refuses.
             redis.RedisError: if Redis cannot be used.
         """
+        if not self.records.take_listing(run_id, self.token):
+            return False
         progress = self.records.progress(run_id)
-        if progress is None:  # lost meanwhile; whoever watches begins another
-            return
-        after_id = progress.listed_to if self.spec.is_for_all else 0
-        if progress.is_listed:
-            return
-        spec = self.spec
-        if spec.limit is not None:
-            spec = replace(spec, limit=spec.limit - progress.total)
-        found = find_tasks(self.tasks, spec, self.version, after_id=after_id)
+        # None: lost meanwhile; whoever watches begins another.
+        if progress is None or progress.is_listed or progress.is_ended:
+            return True
+        try:
+            is_listed = self._list(run_id, progress, stop)
+        except ListingEnded:
+            return False
+        if is_listed:
+            self.records.end_listing(run_id)
+        return is_listed
+
+    def _list(self, run_id: str, progress: Progress, stop: threading.Event) -> bool:
+        """Queue what is found; whether that is all."""
         size = 0
-        for some in found:
-            size = size or job_size(some.n_remaining)
-            place = self.records.extend(run_id, len(some.task_ids), some.listed_to)
-            chunk = Chunk(
-                project_id=self.spec.project_id,
-                task_ids=some.task_ids,
-                version=self.version,
-                replaces=self.spec.replaces,
-                run_id=run_id,
-                places=tuple(range(place, place + len(some.task_ids))),
+        for page in self._pages(progress):
+            size = size or job_size(page.n_remaining)
+            self.records.extend(
+                run_id,
+                len(page.task_ids),
+                page.listed_to,
+                lister=self.token,
+                n_counted=sum(id_ > progress.relisted_to for id_ in page.task_ids),
+                is_last=not self.spec.is_for_all,
+                queue=partial(self._queue, run_id, page, size),
             )
-            self.queue.add(list(chunk.in_parts(size)))
             if stop.is_set():
-                return
-        self.records.end_listing(run_id)
+                return False
+        return True
+
+    def _pages(self, progress: Progress) -> Iterator[TaskPage]:
+        """Tasks still to be listed."""
+        spec = self.spec
+        if spec.is_for_all:
+            if spec.limit is not None and progress.left is not None:
+                spec = replace(spec, limit=progress.left)
+            yield from find_tasks(
+                self.tasks,
+                spec,
+                self.version,
+                after_id=progress.listed_to,
+                free_to=progress.relisted_to,
+            )
+            return
+        # All at once: they could not be found again in two parts.
+        if not self._named:
+            for page in find_tasks(self.tasks, spec, self.version):
+                self._named.extend(page.task_ids)
+        if self._named:
+            ids = tuple(self._named)
+            yield TaskPage(task_ids=ids, n_remaining=len(ids))
+
+    def _queue(
+        self, run_id: str, page: TaskPage, size: int, place: int, pipeline: Any
+    ) -> None:
+        """Have tasks done whose places in the run begin with `place`."""
+        chunk = Chunk(
+            project_id=self.spec.project_id,
+            task_ids=page.task_ids,
+            version=self.version,
+            replaces=self.spec.replaces,
+            run_id=run_id,
+            places=tuple(range(place, place + len(page.task_ids))),
+        )
+        self.queue.add_within(pipeline, list(chunk.in_parts(size)))
 
     def watch(self, run_id: str) -> Iterator[Progress | None]:
         """How far the run is, twice a second, until it is over.
@@ -249,6 +345,8 @@ class QueuedRun:
                 changed, before = now, progress
             if now - kept_house > _MAINTENANCE_S:
                 self.queue.maintain()
+                if not progress.is_listed:
+                    self.records.keep_listing(run_id, self.token)
                 kept_house = now
             if now - changed > _QUIET_S:
                 self.queue.forget_lost_jobs(run_id)
@@ -269,10 +367,12 @@ class LocalRun:
         work: does it.
         tasks: of the project.
         spec: what is to be done.
-        version: of the predictions.
+        version: of the predictions; another one once the project's label config was
+            changed in the middle of the run.
         show: told of every progress.
         pause_s: how long tasks rest that were given up so often.
         failures: why tasks were given up, by task id.
+        progress: how far it is.
     """
 
     work: ChunkRunner
@@ -283,6 +383,7 @@ class LocalRun:
     pause_s: Callable[[int], float] = retry_delay_s
     failures: dict[int, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    _newer_version: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
@@ -292,6 +393,16 @@ class LocalRun:
             LabelStudioError: if Label Studio does not answer, or refuses.
             WeightsNotFound: if the model cannot be loaded.
         """
+        while True:
+            self._run_once()
+            if self._newer_version is None or self.work.stop.is_set():
+                return
+            logger.warning(NEWER, self._newer_version)
+            self.version, self._newer_version = self._newer_version, None
+
+    def _run_once(self) -> None:
+        """Do all there is to do for one version."""
+        self.failures.clear()
         self.progress = Progress(version=self.version)
         again: list[Chunk] = []
         listed = 0
@@ -305,14 +416,26 @@ class LocalRun:
                 replaces=self.spec.replaces,
             )
             again += self._do_all(chunk.in_parts(job_size(some.n_remaining)))
-            if self.work.stop.is_set():
+            if self._is_to_end():
                 return
         self._tell(is_listed=True)
-        while again and not self.work.stop.is_set():
-            self._tell(waiting_to_retry=sum(len(chunk.task_ids) for chunk in again))
-            self.work.stop.wait(self.pause_s(again[0].attempts))
+        while again and not self._is_to_end():
+            self._rest(again)
             again = self._do_all(again)
-        self._tell(waiting_to_retry=0)
+        self._tell(waiting_to_retry=0, retry_in_s=None)
+
+    def _is_to_end(self) -> bool:
+        return self.work.stop.is_set() or self._newer_version is not None
+
+    def _rest(self, again: Sequence[Chunk]) -> None:
+        """Wait until it is time for another try, and show for how long."""
+        n_waiting = sum(len(chunk.task_ids) for chunk in again)
+        until = time.monotonic() + self.pause_s(again[0].attempts)
+        while True:
+            left_s = max(0.0, until - time.monotonic())
+            self._tell(waiting_to_retry=n_waiting, retry_in_s=left_s or None)
+            if not left_s or self.work.stop.wait(min(left_s, _SHOW_S)):
+                return
 
     def _do_all(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Do chunks, two at a time: one stores while the other has the model."""
@@ -321,7 +444,13 @@ class LocalRun:
 
     def _do(self, chunk: Chunk) -> list[Chunk]:
         """Do a chunk; what is waiting to retry."""
-        again, given_up = self.work.run(chunk, self._note).next_attempt(chunk)
+        if self._newer_version is not None:
+            return []
+        unfinished = self.work.run(chunk, self._note)
+        if unfinished.newer_version is not None:
+            self._newer_version = unfinished.newer_version
+            return []
+        again, given_up = unfinished.next_attempt(chunk)
         if given_up.failures:
             self._note(given_up)
         return [] if again is None else [again]
@@ -329,9 +458,12 @@ class LocalRun:
     def _note(self, report: Report) -> None:
         with self._lock:
             self.failures.update(report.failures)
-            done = self.progress.done + len(report.done)
-            self._tell(done=done, failed=len(self.failures))
+            self._tell(
+                done=self.progress.done + len(report.done),
+                failed=len(self.failures),
+                gone=self.progress.gone + len(report.gone),
+            )
 
-    def _tell(self, **changes: int) -> None:
+    def _tell(self, **changes: float | None) -> None:
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]
         self.show(self.progress)

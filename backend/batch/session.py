@@ -57,16 +57,23 @@ class Session:
         client = LabelStudioClient(settings.label_studio)
         # A Label Studio that is not there at the start is a mistake, mostly.
         info = project_info(ProjectTasks(client, project_id, retry_for_s=0))
-        config = read_label_config(info.label_config, engine.predictor.defaults)
         return cls(
             settings=settings,
             engine=engine,
             client=client,
             tasks=ProjectTasks(client, project_id, retry_for_s=_RETRY_FOR_S, stop=stop),
             info=info,
-            version=engine.predictor.version_of(config.fingerprint),
+            version=_version_of(engine, info),
             stop=stop,
         )
+
+    def current_version(self) -> str:
+        """What the project's label config gives now, `version` until it is changed.
+
+        Raises:
+            BadLabelConfig, LabelStudioError: why none can be told.
+        """
+        return _version_of(self.engine, self.tasks.info())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,7 @@ class RunOutcome:
         seconds: that it was watched.
         done_before: tasks that were done when the watching began.
         is_detached: whether it goes on unwatched, or was stopped.
+        scope: which tasks it was for, as `RunSpec.scope`.
     """
 
     progress: Progress
@@ -86,6 +94,17 @@ class RunOutcome:
     seconds: float
     done_before: int = 0
     is_detached: bool = False
+    scope: str = ""
+
+
+def _version_of(engine: Engine, info: ProjectInfo) -> str:
+    """The version of the predictions that an engine makes for a project.
+
+    Raises:
+        BadLabelConfig: if it makes none.
+    """
+    config = read_label_config(info.label_config, engine.predictor.defaults)
+    return engine.predictor.version_of(config.fingerprint)
 
 
 def project_info(tasks: ProjectTasks) -> ProjectInfo:
@@ -150,8 +169,8 @@ def log_beside_the_bar() -> None:
         format="%(message)s",
         handlers=[RichHandler(console=ERRORS, show_path=False, show_level=False)],
     )
-    for name in ("backend.label_studio.retries", "backend.batch.watcher"):
-        logging.getLogger(name).setLevel("WARNING")
+    for name in ("label_studio.retries", "batch.runs", "batch.watcher"):
+        logging.getLogger(f"backend.{name}").setLevel("WARNING")
 
 
 def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> None:

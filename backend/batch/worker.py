@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import redis
@@ -28,7 +28,13 @@ from rq.timeouts import TimerDeathPenalty
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
-from backend.batch.chunk_runner import ChunkRunner, Report, Unfinished, retry_delay_s
+from backend.batch.chunk_runner import (
+    MAX_ATTEMPTS,
+    ChunkRunner,
+    Report,
+    Unfinished,
+    retry_delay_s,
+)
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import WORK, ChunkJob, JobQueue
 from backend.batch.run_records import RunRecords
@@ -86,11 +92,12 @@ class WorkerContext:
         reporter.flush()
         self.queue.close(job_id, chunk.run_id)
         logger.info(
-            "Project %s: %d of %d tasks in %.1f s.",
+            "Project %s: predictions of %d of %d tasks stored in %.1f s%s.",
             chunk.project_id,
-            reporter.n_closed,
+            reporter.n_done,
             len(chunk.task_ids),
             self.clock() - started,
+            reporter.what_else,
         )
 
     def _requeue(
@@ -98,6 +105,9 @@ class WorkerContext:
     ) -> None:
         if not chunk.stores:
             return  # was computed ahead; whoever asks computes the rest
+        if unfinished.newer_version is not None:
+            self._leave_to_newer(chunk, unfinished, unfinished.newer_version)
+            return
         if unfinished.not_started:
             self.queue.add([chunk.part(unfinished.not_started)], at_front=True)
         again, given_up = unfinished.next_attempt(chunk)
@@ -114,6 +124,24 @@ class WorkerContext:
             delay_s,
             next(iter(unfinished.retry.values())),
         )
+
+    def _leave_to_newer(
+        self, chunk: Chunk, unfinished: Unfinished, version: str
+    ) -> None:
+        """Have the rest done for the label config that the project has now."""
+        left = chunk.part(unfinished.not_started, attempts=chunk.attempts + 1)
+        logger.warning(
+            "Project %s: the label config was changed; %d tasks are left to a run for "
+            "%s.",
+            chunk.project_id,
+            len(left.task_ids),
+            version,
+        )
+        if chunk.run_id is not None:
+            self.records.end_for_newer(chunk.run_id, version)
+        # Workers of one queue give one version, so that this ends.
+        elif left.attempts < MAX_ATTEMPTS:
+            self.queue.add([replace(left, version=version)])
 
 
 class _RunIsActive:
@@ -146,10 +174,18 @@ class _ProgressReporter:
         self._records = records
         self._chunk = chunk
         self._untold: list[Report] = []
-        self.n_closed = 0
+        self.n_done = self._n_failed = self._n_gone = 0
+
+    @property
+    def what_else(self) -> str:
+        """What became of others than those that are done."""
+        counts = ((self._n_failed, "failed"), (self._n_gone, "deleted meanwhile"))
+        return "".join(f", {count} {what}" for count, what in counts if count)
 
     def __call__(self, report: Report) -> None:
-        self.n_closed += len(report.done) + len(report.failures)
+        self.n_done += len(report.done)
+        self._n_failed += len(report.failures)
+        self._n_gone += len(report.gone)
         try:
             self._tell(report)
         except redis.RedisError as error:
@@ -164,8 +200,12 @@ class _ProgressReporter:
 
     def _tell(self, report: Report) -> None:
         if self._chunk.run_id is not None:
-            places = self._chunk.places_of(report.done)
-            self._records.report(self._chunk.run_id, places, report.failures)
+            self._records.report(
+                self._chunk.run_id,
+                self._chunk.places_of(report.done),
+                report.failures,
+                self._chunk.places_of(report.gone),
+            )
         elif report.failures:
             logger.warning(
                 "Project %s: %d tasks have no prediction; the first: %s",

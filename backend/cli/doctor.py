@@ -20,15 +20,21 @@ def command(
     task: Annotated[
         int | None, typer.Option(help="Its task to try; else the first.")
     ] = None,
+    load: Annotated[
+        bool,
+        typer.Option(
+            "--load", help="Load the model even if the backend that runs has it."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, for scripts.")
     ] = False,
 ) -> None:
     """Find out what keeps Label Studio and this backend from working together.
 
-    Reads the same environment variables as `serve`, loads the model once more beside
-    a running backend, changes nothing anywhere, and says what to do. Exit status: 0
-    no problem, 1 a problem, 2 unreadable settings.
+    Reads the same environment variables as `serve`, asks the backend that runs with
+    them or else loads the model, changes nothing anywhere, and says what to do. Exit
+    status: 0 no problem, 1 a problem, 2 unreadable settings.
     """
     print_all = print_json if as_json else print_findings
     try:
@@ -39,7 +45,8 @@ def command(
         raise typer.Exit(2) from error
     # Warnings of libraries say nothing that a finding would not.
     configure_logging("ERROR")
-    if not print_all(examine(settings, project_id=project, task_id=task), _output):
+    findings = examine(settings, project_id=project, task_id=task, loads=load)
+    if not print_all(findings, _output):
         raise typer.Exit(1)
 
 

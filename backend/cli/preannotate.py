@@ -76,6 +76,15 @@ def command(
         bool,
         typer.Option("--here", help="Do it in this process, not by workers."),
     ] = False,
+    set_version: Annotated[
+        bool | None,
+        typer.Option(
+            "--set-version/--no-set-version",
+            help="Have the project's label stream show these predictions, and its Data "
+            "Manager sort by their score; default is yes, but for --tab, --tasks and "
+            "--limit where it shows others.",
+        ),
+    ] = None,
     failures: Annotated[
         Path | None,
         typer.Option(help="Write tasks without prediction and reasons here, as JSON."),
@@ -118,7 +127,7 @@ def command(
             if is_queued
             else _here(session, spec)
         )
-        is_fine = print_summary(session, outcome, failures)
+        is_fine = print_summary(session, outcome, failures, sets_version=set_version)
         if outcome.is_detached:
             raise typer.Exit(_INTERRUPTED)
         if not is_fine:
@@ -153,6 +162,7 @@ def _here(session: Session, spec: RunSpec) -> RunOutcome:
         failures=run.failures,
         seconds=time.monotonic() - started,
         is_detached=session.stop.is_set(),
+        scope=spec.scope,
     )
 
 

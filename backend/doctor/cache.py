@@ -139,32 +139,31 @@ def _policy_complaint(room: MemoryUsage) -> str:
 
 
 def _redis_failure(error: Exception, place: str) -> Finding:
-    """A warning with the reason: every result is computed anew, none is missing."""
+    """The reason. Requests are answered all the same; runs and workers cannot begin."""
     seen = f"everything is computed anew each time: {place} cannot be used"
+    why, remedy = _why_unusable(error)
+    needed = "`preannotate` and `worker` need it to begin."
+    return problem("cache", f"{seen}{why and f': {why}'}", remedy, needed)
+
+
+def _why_unusable(error: Exception) -> tuple[str, str]:
+    """What keeps a Redis from being used, and what to do."""
     if isinstance(error, redis.AuthenticationError):
-        return warning(
-            "cache",
-            f"{seen}: it does not accept the password, or wants one",
+        return (
+            "it does not accept the password, or wants one",
             "Set REDIS_URL=redis://:PASSWORD@host:6379/0, special characters of the "
             "password percent-encoded.",
         )
     if isinstance(error, redis.OutOfMemoryError):
-        return warning("cache", f"{seen}: it is full", _BETTER_POLICY)
+        return "it is full", _BETTER_POLICY
     if isinstance(error, redis.ResponseError):
-        return warning(
-            "cache",
-            f"{seen}: {error}",
-            f"Set REDIS_URL to a Redis where keys {KEY_PREFIX}* may be written.",
-        )
+        remedy = f"Set REDIS_URL to a Redis where keys {KEY_PREFIX}* may be written."
+        return str(error), remedy
+    why = _network_reason(error)
     if isinstance(error, redis.TimeoutError):
-        seen += f": no answer within {CONNECT_TIMEOUT_S + READ_TIMEOUT_S:g} s"
-    elif reason := _network_reason(error):
-        seen += f": {reason}"
-    return warning(
-        "cache",
-        seen,
-        "Start Redis there, correct REDIS_URL, or unset it for the embedded cache.",
-    )
+        why = f"no answer within {CONNECT_TIMEOUT_S + READ_TIMEOUT_S:g} s"
+    remedy = "Start Redis there, correct REDIS_URL, or unset it for the embedded cache."
+    return why, remedy
 
 
 def _network_reason(error: Exception) -> str:

@@ -22,7 +22,9 @@ from backend.doctor.labels import check_label_config
 from backend.doctor.machine import check_listening, check_settings
 from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
+from backend.doctor.running import find_running
 from backend.doctor.sample import check_prediction, check_sample
+from backend.doctor.score import check_score
 from backend.doctor.workers import check_workers
 from backend.engine import build_engine, control_defaults, image_fetcher
 from backend.errors import SettingsError
@@ -35,7 +37,11 @@ from segmenter import SegmenterError
 
 
 def examine(
-    settings: Settings, *, project_id: int | None = None, task_id: int | None = None
+    settings: Settings,
+    *,
+    project_id: int | None = None,
+    task_id: int | None = None,
+    loads: bool = False,
 ) -> Iterator[Finding]:
     """Check everything.
 
@@ -43,18 +49,26 @@ def examine(
         settings: of the operator.
         project_id: the project to try; None tries none.
         task_id: its task to try; None takes the first.
+        loads: whether the model is loaded here even if a backend that runs has it.
 
     Returns:
         Findings without secrets, each as soon as it is made. Never raises.
     """
     secrets = _secrets(settings)
     with tempfile.TemporaryDirectory(prefix="diffsegmenter-doctor-") as folder:
-        for finding in _all_checks(settings, project_id, task_id, Path(folder)):
+        for finding in _all_checks(
+            settings, project_id, task_id, Path(folder), loads=loads
+        ):
             yield scrub(finding, secrets)
 
 
 def _all_checks(
-    settings: Settings, project_id: int | None, task_id: int | None, folder: Path
+    settings: Settings,
+    project_id: int | None,
+    task_id: int | None,
+    folder: Path,
+    *,
+    loads: bool,
 ) -> Check[None]:
     yield from _guard("settings", check_settings(settings))
     yield from _guard("listening", check_listening(settings))
@@ -68,6 +82,7 @@ def _all_checks(
         build = functools.cache(
             lambda: _open_annotator(settings, opened, folder, fetcher)
         )
+        version = _expected_version(build, project)
         yield from _guard(
             "connection",
             check_connection(
@@ -75,8 +90,11 @@ def _all_checks(
                 client,
                 project,
                 no_project=no_project,
-                expected_version=lambda: _expected_version(build, project),
+                expected_version=lambda: version,
             ),
+        )
+        yield from _guard(
+            "score", check_score(client, project, version, no_project=no_project)
         )
         config = yield from _guard(
             "label config",
@@ -86,9 +104,17 @@ def _all_checks(
         )
         has_weights = yield from _guard("weights", check_weights(settings))
         has_device = yield from _guard("device", check_device(settings))
+        running = None
+        if not loads:
+            expected = version if project else _version_of(build, "")
+            running = find_running(settings, project, expected)
         predictor = yield from _guard(
             "loading",
-            check_loading(build, is_possible=bool(has_weights and has_device)),
+            check_loading(
+                build,
+                is_possible=bool(has_weights and has_device),
+                running=running,
+            ),
         )
         yield from _guard("cache", check_cache(settings))
         yield from _guard("workers", _check_workers(settings, build))
@@ -105,7 +131,14 @@ def _all_checks(
         )
         yield from _guard(
             "prediction",
-            check_prediction(predictor, project, config, task, settings.label_studio),
+            check_prediction(
+                predictor,
+                project,
+                config,
+                task,
+                settings.label_studio,
+                running=running,
+            ),
         )
 
 
@@ -157,10 +190,12 @@ def _expected_version(
 
     None where it would not start, of which other findings tell.
     """
-    if project is None:
-        return None
+    return None if project is None else _version_of(build, project.label_config)
+
+
+def _version_of(build: Callable[[], Predictor], label_config: str) -> str | None:
     try:
-        return build().model_version(project.label_config)
+        return build().model_version(label_config)
     except SegmenterError:
         return None
 

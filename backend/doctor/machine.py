@@ -95,11 +95,16 @@ def is_loopback(host: str) -> bool:
 
 def ask_health(url: str, settings: Settings) -> Reply | NoReply:
     """Ask a backend for its health, with the password if there is one."""
-    headers = {}
-    if settings.basic_auth_user and settings.basic_auth_pass:
-        password = settings.basic_auth_pass.get_secret_value()
-        headers["Authorization"] = basic_auth(settings.basic_auth_user, password)
+    headers = basic_auth_headers(settings)
     return ask("GET", f"{url.rstrip('/')}/health", headers=headers, timeout_s=5)
+
+
+def basic_auth_headers(settings: Settings) -> dict[str, str]:
+    """What a backend wants to be sent that asks for a password; else nothing."""
+    if not settings.basic_auth_user or not settings.basic_auth_pass:
+        return {}
+    password = settings.basic_auth_pass.get_secret_value()
+    return {"Authorization": basic_auth(settings.basic_auth_user, password)}
 
 
 def model_version_of(reply: Reply | NoReply) -> str | None:

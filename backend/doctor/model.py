@@ -12,6 +12,7 @@ from backend.doctor.findings import (
     skipped,
     warning,
 )
+from backend.doctor.running import RunningBackend
 from backend.inference import Predictor
 from backend.settings import Settings
 from segmenter import (
@@ -74,14 +75,25 @@ def check_device(settings: Settings) -> Check[bool]:
 
 
 def check_loading(
-    build: Callable[[], Predictor], *, is_possible: bool
+    build: Callable[[], Predictor],
+    *,
+    is_possible: bool,
+    running: RunningBackend | None = None,
 ) -> Check[Predictor | None]:
     """Load the model; returns the predictor when that is done.
 
     Args:
         build: makes the predictor, without its model.
         is_possible: whether weights and device are there.
+        running: has it loaded already, and will predict; None if nobody has.
     """
+    if running is not None:
+        yield ok(
+            "loading",
+            f"the backend at {running.url} has the model, and is asked instead of "
+            f"loading it here",
+        )
+        return None
     if not is_possible:
         yield skipped("loading", "weights or device are not there")
         return None

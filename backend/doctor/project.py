@@ -24,6 +24,7 @@ class Project:
         label_config: labeling XML.
         shows_predictions: whether annotators get predictions to see.
         predicts_when_listed: whether even a list of its tasks asks for predictions.
+        shown_version: its model version: of predictions, or a backend's title.
     """
 
     id: int
@@ -31,6 +32,7 @@ class Project:
     label_config: str
     shows_predictions: bool
     predicts_when_listed: bool
+    shown_version: str = ""
 
 
 def find_project(
@@ -60,6 +62,7 @@ def find_project(
         label_config=str(body.get("label_config") or ""),
         shows_predictions=body.get("show_collab_predictions") is not False,
         predicts_when_listed=body.get("evaluate_predictions_automatically") is True,
+        shown_version=str(body.get("model_version") or ""),
     )
     yield ok("project", f"{project.id} {project.title!r}")
     return project

@@ -21,6 +21,7 @@ from backend.doctor.findings import (
 )
 from backend.doctor.labels import EDITOR
 from backend.doctor.project import NO_PROJECT, Project, first_task
+from backend.doctor.running import RunningBackend
 from backend.errors import BadLabelConfig
 from backend.http import shorten
 from backend.images import ImageFetcher
@@ -75,10 +76,24 @@ def check_prediction(
     config: LabelConfig | None,
     task: Task | None,
     access: LabelStudioAccess,
+    *,
+    running: RunningBackend | None = None,
 ) -> Check[None]:
-    """Segment the task as Label Studio would have it, and judge the answer."""
+    """Segment the task as Label Studio would have it, and judge the answer.
+
+    Args:
+        predictor: segments; None if no model is loaded.
+        project: of the task.
+        config: its label config.
+        task: to try.
+        access: to its image.
+        running: is asked instead of the predictor.
+    """
     if project is None or config is None or task is None:
         yield skipped("prediction", "no image was read")
+        return
+    if running is not None:
+        yield _ask_running(running, project, config, task)
         return
     if predictor is None:
         yield skipped("prediction", "the model is not loaded")
@@ -97,6 +112,23 @@ def check_prediction(
             yield problem_of("prediction", error)
             return
     yield _judge(answer, config, time.monotonic() - started, messages)
+
+
+def _ask_running(
+    running: RunningBackend, project: Project, config: LabelConfig, task: Task
+) -> Finding:
+    """Have the backend that runs predict the task."""
+    started = time.monotonic()
+    answer = running.predict(task, project)
+    if isinstance(answer, str):
+        return problem(
+            "prediction",
+            f"the backend at {running.url} gives none: {answer}",
+            "See the backend's log. To try with a model of its own, add --load.",
+        )
+    # Why a task has none, or an empty one, its log alone tells.
+    place = f"The backend at {running.url} answered: its log has more."
+    return _judge(answer, config, time.monotonic() - started, [place])
 
 
 def _read_images(

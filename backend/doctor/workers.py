@@ -38,7 +38,9 @@ def check_workers(settings: Settings, queue_name: str) -> Check[None]:
         except (redis.RedisError, OSError, ValueError):
             yield skipped(subject, "Redis cannot be used")
             return
-    waiting = f", {n_waiting} jobs wait" if n_waiting else ""
+    waiting = ""
+    if n_waiting:
+        waiting = ", 1 job waits" if n_waiting == 1 else f", {n_waiting} jobs wait"
     seen = f"{n_workers} for these settings ({queue_name}){waiting}"
     if not n_workers and others:
         yield warning(

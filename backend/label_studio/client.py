@@ -137,6 +137,12 @@ class LabelStudioClient:
         """Send JSON to "/api/..."."""
         return self._ask("POST", path, body, timeout_s)
 
+    def patch(
+        self, path: str, body: Any, *, timeout_s: float = 30.0
+    ) -> Reply | NoReply:
+        """Change what is at "/api/..."."""
+        return self._ask("PATCH", path, body, timeout_s)
+
     def delete(
         self, path: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> Reply | NoReply:

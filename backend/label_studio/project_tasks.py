@@ -233,6 +233,38 @@ class ProjectTasks:
             if refusal.status != 404:
                 raise
 
+    def recount(self, prediction_id: int) -> None:
+        """Have Label Studio count the predictions of a prediction's task anew.
+
+        It does so for every prediction that is saved, even if nothing of it changes.
+        """
+        try:
+            self._calls.write("PATCH", f"/api/predictions/{prediction_id}", {})
+        except LabelStudioRefusal as refusal:
+            if refusal.status != 404:
+                raise
+
+    def backend_versions(self) -> dict[str, str]:
+        """The model version of each connected backend, by its title.
+
+        Label Studio asks each of them for it, and waits.
+        """
+        rows = self._calls.read(f"/api/ml?project={self.project_id}")
+        if not isinstance(rows, list):
+            raise self._unexpected(rows)
+        return {
+            str(row.get("title") or ""): str(row.get("model_version") or "")
+            for row in rows
+        }
+
+    def show_version(self, version: str) -> None:
+        """Have the project show and sort by predictions of this version.
+
+        Label Studio refuses a version of which it holds no prediction.
+        """
+        path = f"/api/projects/{self.project_id}"
+        self._calls.write("PATCH", path, {"model_version": version})
+
     def _page(self, *filters: Row) -> Page:
         body = self._first_page(
             PAGE_SIZE,

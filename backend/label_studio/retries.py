@@ -77,7 +77,7 @@ class RetryingClient:
         return self.retrying()(self._once, "GET", path)
 
     def write(self, method: str, path: str, body: Any = None) -> Any:
-        """POST or DELETE something, once.
+        """POST, PATCH or DELETE something, once.
 
         Raises:
             LabelStudioUnavailable: if it is not known whether that was done.
@@ -89,6 +89,7 @@ class RetryingClient:
         calls: Mapping[str, Callable[[], Any]] = {
             "GET": lambda: self._client.get(path, timeout_s=_READ_TIMEOUT_S),
             "POST": lambda: self._client.post(path, body, timeout_s=_WRITE_TIMEOUT_S),
+            "PATCH": lambda: self._client.patch(path, body, timeout_s=_WRITE_TIMEOUT_S),
             "DELETE": lambda: self._client.delete(path, timeout_s=_READ_TIMEOUT_S),
         }
         reply = calls[method]()

@@ -128,9 +128,52 @@ class LabelStudioApi:
         row: dict[str, Any] = self._call("POST", "/api/predictions", json=body)
         return int(row["id"])
 
-    def create_tab(self, project_id: int, filters: Mapping[str, Any]) -> int:
-        """Make a tab of the Data Manager; returns its id."""
-        body = {"project": project_id, "data": {"title": "tab", "filters": filters}}
+    def delete_task(self, task_id: int) -> None:
+        """Delete a task, with all that belongs to it."""
+        self._call("DELETE", f"/api/tasks/{task_id}")
+
+    def model_version(self, project_id: int) -> str:
+        """Whose predictions a project shows: a version, a backend's title, or none."""
+        row: dict[str, Any] = self._call("GET", f"/api/projects/{project_id}")
+        return str(row["model_version"] or "")
+
+    def show_version(self, project_id: int, version: str) -> None:
+        """Choose whose predictions a project shows, as its settings page does."""
+        body = {"model_version": version}
+        self._call("PATCH", f"/api/projects/{project_id}", json=body)
+
+    def next_task(self, project_id: int) -> dict[str, Any]:
+        """What the label stream gives to annotate, with its predictions."""
+        path = f"/api/projects/{project_id}/next"
+        row: dict[str, Any] = self._call("GET", path)
+        return row
+
+    def annotate(self, task_id: int) -> None:
+        """Submit an annotation without regions."""
+        body: dict[str, Any] = {"result": []}
+        self._call("POST", f"/api/tasks/{task_id}/annotations/", json=body)
+
+    def tasks_in_tab(self, project_id: int, view_id: int) -> list[int]:
+        """Ids that a tab of the Data Manager shows, in its order."""
+        path = f"/api/tasks?project={project_id}&view={view_id}&page=1&page_size=30"
+        return [int(row["id"]) for row in self._call("GET", path)["tasks"]]
+
+    def create_tab(
+        self,
+        project_id: int,
+        filters: Mapping[str, Any],
+        *,
+        ordering: Sequence[str] = (),
+    ) -> int:
+        """Make a tab of the Data Manager; returns its id.
+
+        Args:
+            project_id: whose.
+            filters: conjunction and items.
+            ordering: a column, such as "tasks:id", with "-" before it for descending.
+        """
+        data = {"title": "tab", "filters": filters, "ordering": list(ordering)}
+        body = {"project": project_id, "data": data}
         row: dict[str, Any] = self._call("POST", "/api/dm/views", json=body)
         return int(row["id"])
 

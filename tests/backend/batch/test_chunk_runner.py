@@ -1,11 +1,14 @@
 """What becomes of a chunk while Label Studio is well."""
 
 import threading
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from backend.batch.chunk_runner import Unfinished
-from backend.errors import ImageTooSlow
+from backend.errors import ImageNotFound, ImageTooSlow
 from backend.inference import Predictor
 from backend.types import FetchedImage, LabelStudioAccess
 from segmenter import WeightsNotFound
@@ -218,11 +221,34 @@ def test_run_closes_tasks_that_were_deleted_meanwhile(
 
     assert unfinished == NOTHING_LEFT
     reports.assert_done([stays])
-    assert reports.failures[gone] == "The task is not in the project any more."
-    assert "Invalid task ID" in reports.failures[going]
+    assert reports.gone == Counter([gone, going])
+    assert reports.failures == {}
 
 
-def test_run_refuses_a_changed_label_config_and_names_both_versions(
+def test_run_tells_a_deleted_task_from_a_missing_picture(
+    studio: LabelStudioStandIn,
+    predictor: Predictor,
+    project_id: int,
+    reports: Reports,
+) -> None:
+    stays, going = ids = studio.add_pictures(project_id, 2)
+
+    class Deleting(BrokenFetcher):
+        def fetch(self, *args: Any, **kwargs: Any) -> FetchedImage:
+            if going in studio.tasks:
+                studio.remove_task(going)
+            return super().fetch(*args, **kwargs)
+
+    predictor = replace(predictor, fetcher=Deleting(ImageNotFound("not there")))
+
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
+
+    assert unfinished == NOTHING_LEFT
+    assert reports.gone == Counter([going])
+    assert set(reports.failures) == {stays}
+
+
+def test_run_leaves_a_changed_label_config_to_a_newer_chunk(
     studio: LabelStudioStandIn, segmenter: ColourSegmenter, reports: Reports
 ) -> None:
     project_id = studio.add_project()
@@ -234,12 +260,48 @@ def test_run_refuses_a_changed_label_config_and_names_both_versions(
 
     unfinished = work_of(studio, predictor).run(chunk, reports)
 
-    assert unfinished == NOTHING_LEFT
-    assert set(reports.failures) == set(ids)
-    for version in (chunk.version, predictor.model_version(config)):
-        assert version in reports.failures[ids[0]]
+    assert unfinished == Unfinished(
+        not_started=ids, newer_version=predictor.model_version(config)
+    )
+    assert reports == Reports()
     assert studio.predictions == {}
     assert segmenter.calls == 0
+
+
+def test_run_leaves_what_a_changed_label_config_refuses_to_a_newer_chunk(
+    studio: LabelStudioStandIn, segmenter: ColourSegmenter, reports: Reports
+) -> None:
+    project_id = studio.add_project()
+    ids = studio.add_pictures(project_id, 2)
+    predictor = make_predictor(segmenter, version_of=lambda print: f"v-{print[:8]}")
+    chunk = chunk_of(project_id, ids, version=predictor.model_version(RED_AND_BLUE))
+    config = brush_config('<Label value="green"/>')
+
+    def change_config() -> None:
+        studio.projects[project_id].label_config = config
+        studio.complaint_about = lambda row: "no such label"
+
+    studio.before("POST", change_config)
+
+    unfinished = work_of(studio, predictor).run(chunk, reports)
+
+    assert unfinished.newer_version == predictor.model_version(config)
+    assert unfinished.not_started == ids
+    assert reports == Reports()
+
+
+def test_run_says_once_why_a_changed_label_config_has_nothing_to_segment(
+    studio: LabelStudioStandIn, predictor: Predictor, reports: Reports
+) -> None:
+    project_id = studio.add_project(label_config="<View/>")
+    ids = studio.add_pictures(project_id, 2)
+
+    unfinished = work_of(studio, predictor).run(chunk_of(project_id, ids), reports)
+
+    assert unfinished == NOTHING_LEFT
+    assert set(reports.failures) == set(ids)
+    assert len(set(reports.failures.values())) == 1
+    assert studio.predictions == {}
 
 
 def test_run_refuses_a_label_config_that_has_nothing_to_segment(

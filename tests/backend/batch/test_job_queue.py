@@ -232,3 +232,15 @@ def test_a_redis_that_is_away_raises() -> None:
 
     with pytest.raises(redis.RedisError):
         JobQueue(connection, NAME).add([chunk(1)])
+
+
+def test_next_due_s_is_of_the_first_that_waits_for_its_time(queue: JobQueue) -> None:
+    before = queue.next_due_s()
+    queue.add([chunk(1)], delay_s=160)
+    queue.add([chunk(2)], delay_s=40)
+
+    due_s = queue.next_due_s()
+
+    assert before is None
+    assert due_s is not None
+    assert 35 < due_s <= 41

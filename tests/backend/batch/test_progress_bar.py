@@ -162,3 +162,72 @@ def test_print_failures_says_nothing_of_none() -> None:
     print_failures(log, {})
 
     assert text_of(log) == ""
+
+
+def test_a_rest_that_waits_says_when_it_is_tried(clock: Clock) -> None:
+    log = console(is_terminal=False)
+
+    with ProgressBar(log, clock) as bar:
+        clock.now += 31
+        bar.show(
+            replace(
+                progress(total=10, done=7, gone=1),
+                waiting_to_retry=2,
+                retry_in_s=159.6,
+            )
+        )
+
+    assert text_of(log) == (
+        "8 of 10 tasks (1 deleted; 2 waiting to retry, next try in 160 s)\n"
+    )
+
+
+def test_print_failures_gives_each_reason_once_the_most_frequent_first() -> None:
+    log = console(is_terminal=False)
+    failures = {task: "The host is away." for task in range(40, 28, -1)}
+    failures[3] = "The image is damaged."
+
+    print_failures(log, failures)
+
+    assert text_of(log).splitlines() == [
+        "",
+        "No prediction for 13 tasks:",
+        "  12 tasks: The host is away. (29, 30, 31, 32, 33, 34, 35, 36, 37, 38, ...)",
+        "  task 3: The image is damaged.",
+        "  --failures FILE writes each with its reason",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("http://a/1.png", "http://a/2.png", id="web"),
+        pytest.param("/data/upload/1/a.png", "/data/upload/1/b.png", id="upload"),
+        pytest.param("'cat'", "'dog'", id="quoted"),
+        pytest.param(
+            "data:image/png;base64,... (900 characters)",
+            "data:image/png;base64,... (12 characters)",
+            id="data",
+        ),
+    ],
+)
+def test_print_failures_takes_reasons_for_alike_that_name_other_pictures(
+    one: str, other: str
+) -> None:
+    log = console(is_terminal=False)
+
+    print_failures(log, {1: f"{one} is not there.", 2: f"{other} is not there."})
+
+    assert "  2 tasks: … is not there. (1, 2)" in text_of(log).splitlines()
+
+
+def test_print_failures_tells_reasons_apart_that_differ_otherwise() -> None:
+    log = console(is_terminal=False)
+
+    print_failures(log, {1: "http://a/1 (status 404).", 2: "http://a/2 (status 410)."})
+
+    assert text_of(log).splitlines()[1:] == [
+        "No prediction for 2 tasks:",
+        "  task 1: http://a/1 (status 404).",
+        "  task 2: http://a/2 (status 410).",
+    ]

@@ -163,3 +163,33 @@ def test_records_raise_where_redis_cannot_be_used() -> None:
 
     with pytest.raises(redis.RedisError):
         records.progress("7-ab")
+
+
+def test_gone_tasks_are_counted_apart_and_are_not_missing(records: RunRecords) -> None:
+    run_id = records.begin(7, "v", "all")
+    records.extend(run_id, 4, 0)
+
+    for _ in range(2):
+        records.report(run_id, [0], {}, [2, 3])
+
+    progress = known(records, run_id)
+    assert (progress.done, progress.gone, progress.failed) == (1, 2, 0)
+    assert (progress.closed, progress.missing) == (3, 1)
+
+
+def test_a_run_that_ended_for_a_newer_version_is_not_to_go_on(
+    records: RunRecords, connection: redis.Redis
+) -> None:
+    run_id = records.begin(7, "v", "all")
+    connection.sadd(jobs_key(run_id), "job")
+
+    records.end_for_newer(run_id, "w")
+    while_a_job_is_open = known(records, run_id)
+    connection.srem(jobs_key(run_id), "job")
+
+    assert records.is_canceled(run_id)
+    assert while_a_job_is_open.newer_version == "w"
+    assert (while_a_job_is_open.is_over, known(records, run_id).is_over) == (
+        False,
+        True,
+    )

@@ -7,7 +7,7 @@ import redis
 
 from backend.batch.chunk_runner import MAX_ATTEMPTS
 from backend.batch.chunks import Chunk
-from backend.batch.duplicates import deduplicate_project
+from backend.batch.duplicates import deduplicate, deduplicate_project
 from backend.batch.job_queue import JobQueue, queue_connection
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import (
@@ -25,8 +25,10 @@ from tests.batch_work import assert_each_once, work_of
 from tests.clock import no_longer_than
 from tests.fakes import (
     MODEL_VERSION,
+    RED_AND_BLUE,
     ColourSegmenter,
     Pixels,
+    brush_config,
     make_predictor,
     picture,
 )
@@ -518,6 +520,75 @@ def test_local_run_counts_no_task_twice_when_others_store_through_an_outage(
     assert run.progress.done == 5
 
 
+def test_local_run_shows_when_it_tries_again(
+    studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
+) -> None:
+    studio.add_tasks(project_id, picture("red"))
+    left = [1]
+
+    def fail_once(pixels: Pixels) -> None:
+        if left.pop() if left else 0:
+            raise RuntimeError("the GPU is full")
+
+    predictor = make_predictor(ColourSegmenter(fail_once))
+    run, shown = local_run(studio, predictor, tasks, pause_s=lambda tries: 1.5)
+
+    run.run()
+
+    waits = [seen.retry_in_s for seen in shown if seen.retry_in_s is not None]
+    assert 1 < waits[0] <= 1.5
+    assert 0 < waits[1] <= 0.5
+    assert shown[-1].retry_in_s is None
+    assert run.progress.done == 1
+
+
+def test_local_run_begins_again_for_a_changed_label_config(
+    studio: LabelStudioStandIn,
+    tasks: ProjectTasks,
+    project_id: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ids = studio.add_pictures(project_id, 40)
+    config = brush_config('<Label value="red"/>')
+
+    def change_config(pixels: Pixels) -> None:
+        studio.projects[project_id].label_config = config
+
+    predictor = make_predictor(
+        ColourSegmenter(change_config), version_of=lambda print: f"v-{print[:8]}"
+    )
+    run, _ = local_run(studio, predictor, tasks)
+    run.version = predictor.model_version(RED_AND_BLUE)
+
+    run.run()
+
+    newer = predictor.model_version(config)
+    assert [studio.versions_of(task_id).count(newer) for task_id in ids] == [1] * 40
+    assert run.progress == Progress(version=newer, total=40, done=40, is_listed=True)
+    assert run.failures == {}
+    assert f"listing again, for {newer}" in caplog.text
+
+
+def test_local_run_counts_deleted_tasks_apart(
+    studio: LabelStudioStandIn,
+    predictor: Predictor,
+    tasks: ProjectTasks,
+    project_id: int,
+) -> None:
+    ids = studio.add_pictures(project_id, 3)
+    studio.before(
+        "GET",
+        lambda: studio.remove_task(ids[1]),
+        path_part=f"/api/projects/{project_id}",
+    )
+    run, _ = local_run(studio, predictor, tasks)
+
+    run.run()
+
+    assert run.failures == {}
+    assert (run.progress.done, run.progress.gone, run.progress.missing) == (2, 1, 0)
+
+
 def pausing(tries: list[int]) -> Callable[[int], float]:
     """No pause, and a note of what it was asked for."""
 
@@ -526,6 +597,29 @@ def pausing(tries: list[int]) -> Callable[[int], float]:
         return 0.0
 
     return pause_s
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_deduplicate_has_a_wrong_count_mended_and_removes_nothing(
+    replaces: bool, studio: LabelStudioStandIn, tasks: ProjectTasks, project_id: int
+) -> None:
+    stale, theirs, right = ids = studio.add_pictures(project_id, 3)
+    for task_id in ids:
+        studio.store(task_id, MODEL_VERSION)
+    studio.store(theirs, "yolo-8")
+    studio.miscounted = {stale: 2, theirs: 3}
+
+    n_removed = deduplicate(
+        tasks,
+        MODEL_VERSION,
+        tasks.prediction_summaries(ids, MODEL_VERSION),
+        replaces=replaces,
+    )
+
+    assert n_removed == 0
+    assert studio.miscounted == {}
+    assert studio.n_requests("PATCH") == 2
+    assert studio.versions_of(right) == studio.versions_of(stale) == [MODEL_VERSION]
 
 
 def test_remove_doubles_leaves_the_oldest_of_the_version_and_all_of_others(

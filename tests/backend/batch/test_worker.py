@@ -67,12 +67,16 @@ class DeafRecords(RunRecords):
         self._n_lost = n_lost
 
     def report(
-        self, run_id: str, done: Sequence[int], failures: Mapping[int, str]
+        self,
+        run_id: str,
+        done: Sequence[int],
+        failures: Mapping[int, str],
+        gone: Sequence[int] = (),
     ) -> None:
         if self._n_lost:
             self._n_lost -= 1
             raise redis.ConnectionError("away")
-        super().report(run_id, done, failures)
+        super().report(run_id, done, failures, gone)
 
 
 def desk_of(
@@ -403,7 +407,69 @@ def test_do_logs_why_tasks_failed_that_are_in_no_run(
 
     desk_of(studio, queue, records).do("job", chunk)
 
-    assert "2 tasks have no prediction; the first: The run is for v2" in caplog.text
+    assert "2 tasks have no prediction; the first: The label config" in caplog.text
+
+
+def test_do_ends_a_run_whose_label_config_was_changed(
+    studio: LabelStudioStandIn,
+    queue: JobQueue,
+    records: RunRecords,
+    project_id: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    run_id = records.begin(project_id, "v2", "all")
+    chunk = of_run(records, run_id, studio.add_pictures(project_id, 2))
+    chunk = replace(chunk, version="v2")
+    context = desk_of(studio, queue, records)
+
+    context.do("job", chunk)
+    n_seen = len(studio.seen)
+    context.do("job-2", chunk)
+
+    progress = known(records, run_id)
+    assert progress.newer_version == MODEL_VERSION
+    assert (progress.failed, progress.done) == (0, 0)
+    assert queue.n_waiting() == 0
+    assert studio.predictions == {}
+    assert len(studio.seen) == n_seen, "what waits is not begun"
+    assert "predictions of 0 of 2 tasks stored" in caplog.text
+
+
+def test_do_has_new_tasks_done_for_a_changed_label_config(
+    studio: LabelStudioStandIn, queue: JobQueue, records: RunRecords, project_id: int
+) -> None:
+    ids = tuple(studio.add_pictures(project_id, 2))
+    chunk = Chunk(project_id=project_id, task_ids=ids, version="v2")
+    context = desk_of(studio, queue, records)
+
+    context.do("job", chunk)
+    (newer,) = waiting(queue)
+    context.do("job-2", replace(chunk, attempts=MAX_ATTEMPTS - 1))
+
+    assert newer == replace(chunk, version=MODEL_VERSION, attempts=1)
+    assert waiting(queue) == [newer], "it is not tried for ever"
+
+
+def test_do_counts_and_logs_deleted_tasks_apart(
+    studio: LabelStudioStandIn,
+    queue: JobQueue,
+    records: RunRecords,
+    project_id: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    ids = [*studio.add_pictures(project_id, 2), *studio.add_tasks(project_id, "")]
+    run_id = records.begin(project_id, MODEL_VERSION, "all")
+    chunk = of_run(records, run_id, ids)
+    studio.remove_task(ids[1])
+
+    desk_of(studio, queue, records).do("job", chunk)
+
+    progress = known(records, run_id)
+    assert (progress.done, progress.failed, progress.gone) == (1, 1, 1)
+    assert "predictions of 1 of 3 tasks stored" in caplog.text
+    assert ", 1 failed, 1 deleted meanwhile." in caplog.text
 
 
 def test_do_tells_at_the_end_what_redis_missed_before(

@@ -2,18 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from backend.batch import RunRecords, queue_connection
+from backend.batch import QueuedRun, RunRecords, queue_connection
+from backend.batch.run_records import Progress
 from backend.cli import build_app
 from tests.clock import no_longer_than
-from tests.fakes import data_uri, encoded, striped
+from tests.fakes import brush_config, data_uri, encoded, striped
 from tests.label_studio_stand_in import TOKEN, LabelStudioStandIn
+from tests.redis_server import running_redis
 
 RunCommand = Callable[..., Any]
 
@@ -75,7 +77,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        pytest.param(["--limit", "1"], "To do: 1 tasks.", id="limit"),
+        pytest.param(["--limit", "1"], "To do: 1 task.", id="limit"),
         pytest.param(["--replace"], "To do: 3 tasks, less those", id="replace"),
         pytest.param(["--tasks", "8, 9 8"], "To do: 2 tasks, less those", id="tasks"),
     ],
@@ -210,11 +212,11 @@ def test_a_run_here_ends_with_0_when_every_task_has_its_prediction(
     studio.store(ids[0], version)
     studio.store(ids[0], version)
 
-    result = run()
+    result = run("--no-set-version")
 
     assert result.exit_code == 0
     assert f"1 of 1 tasks hold a prediction of {version}" in result.output
-    assert "1 duplicates removed" in result.output
+    assert "1 duplicate removed" in result.output
     assert "The label stream shows predictions of no model" in result.output
     assert [studio.versions_of(task_id) for task_id in ids] == [[version], [version]]
 
@@ -310,3 +312,152 @@ def test_a_queued_run_of_nothing_is_over_at_once(
 
     assert result.exit_code == 0
     assert "Nothing to do" in result.output
+
+
+def test_a_run_that_was_left_while_redis_is_away_ends_with_130(
+    project_id: int, run: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(self: QueuedRun, run_id: str) -> Iterator[Progress | None]:
+        server.stop()
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(QueuedRun, "watch", leave)
+    with running_redis() as server:
+        result = run(REDIS_URL=server.url)
+
+    assert result.exit_code == 130
+    assert "REDIS_URL cannot be used" not in result.output
+
+
+def test_a_task_that_was_deleted_meanwhile_is_no_failure(
+    studio: LabelStudioStandIn, project_id: int, run: RunCommand, tmp_path: Path
+) -> None:
+    ids = studio.add_tasks(project_id, *pictures(3))
+    file = tmp_path / "failures.json"
+    studio.before(
+        "POST", lambda: studio.remove_task(ids[1]), path_part="/import/predictions"
+    )
+
+    result = run("--failures", str(file))
+
+    assert result.exit_code == 0
+    assert "2 of 3 tasks hold a prediction" in result.output
+    assert "; 1 deleted meanwhile" in result.output
+    assert "No prediction for" not in result.output
+    assert json.loads(file.read_text()) == []
+
+
+def test_alike_reasons_are_listed_once_and_written_one_by_one(
+    studio: LabelStudioStandIn, project_id: int, run: RunCommand, tmp_path: Path
+) -> None:
+    ids = studio.add_tasks(project_id, *[f"s3://bucket/{n}.png" for n in range(3)])
+    file = tmp_path / "failures.json"
+
+    result = run("--failures", str(file))
+
+    named = ", ".join(map(str, ids))
+    assert re.search(rf"\n  3 tasks: .*\({named}\)\n", result.output)
+    rows = json.loads(file.read_text())
+    assert [row["task"] for row in rows] == ids
+    assert len({row["reason"] for row in rows}) == 3
+
+
+def test_a_config_changed_in_mid_run_is_done_for_its_new_version(
+    studio: LabelStudioStandIn, project_id: int, run: RunCommand
+) -> None:
+    ids = studio.add_tasks(project_id, *pictures(2))
+    before = version_of(run)
+
+    def change_config() -> None:
+        config = brush_config('<Label value="red"/>')
+        studio.projects[project_id].label_config = config
+
+    studio.before("GET", change_config, path_part="/api/tasks")
+
+    result = run()
+
+    newer = studio.versions_of(ids[0])[-1]
+    assert result.exit_code == 0
+    assert newer != before
+    assert f"2 of 2 tasks hold a prediction of {newer}" in result.output
+    assert studio.projects[project_id].model_version == newer
+
+
+def test_watching_a_run_that_a_changed_config_ended_says_what_to_do(
+    studio: LabelStudioStandIn, project_id: int, run: RunCommand, redis_url: str
+) -> None:
+    connection = queue_connection(redis_url)
+    records = RunRecords(connection)
+    run_id = records.begin(project_id, version_of(run), "all")
+    records.extend(run_id, 3, 0)
+    records.end_for_newer(run_id, "diffsegmenter-newer")
+    connection.close()
+
+    result = run("--watch", REDIS_URL=redis_url)
+
+    assert result.exit_code == 1
+    assert "label config was changed in the middle of the run" in result.output
+    assert "tasks lost" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "is_set"),
+    [
+        pytest.param([], "DiffSegmenter", True, id="default"),
+        pytest.param(["--set-version"], "DiffSegmenter", True, id="asked-for"),
+        pytest.param(["--no-set-version"], "DiffSegmenter", False, id="declined"),
+        pytest.param(["--replace"], "DiffSegmenter", True, id="replace"),
+        pytest.param(["--limit", "9"], "DiffSegmenter", False, id="limit"),
+        pytest.param(["--limit", "9"], "", True, id="limit-of-none"),
+        pytest.param(
+            ["--limit", "9", "--set-version"], "DiffSegmenter", True, id="limit-set"
+        ),
+        pytest.param([], "yolo-8", False, id="theirs"),
+    ],
+)
+def test_the_project_shows_what_was_stored(
+    options: list[str],
+    before: str,
+    is_set: bool,
+    studio: LabelStudioStandIn,
+    project_id: int,
+    run: RunCommand,
+) -> None:
+    studio.add_tasks(project_id, *pictures(1))
+    project = studio.projects[project_id]
+    project.backends = {"DiffSegmenter": "diffsegmenter-pocket-fast-1"}
+    project.model_version = before
+
+    result = run(*options)
+
+    assert result.exit_code == 0
+    stored = next(iter(studio.predictions.values())).model_version
+    assert project.model_version == (stored if is_set else before)
+
+
+def test_a_queued_run_of_the_whole_project_sets_its_version(
+    studio: LabelStudioStandIn, project_id: int, run: RunCommand, redis_url: str
+) -> None:
+    (task_id,) = studio.add_pictures(project_id, 1)
+    version = version_of(run)
+    studio.store(task_id, version)
+    studio.projects[project_id].model_version = "diffsegmenter-earlier"
+
+    result = run(REDIS_URL=redis_url)
+
+    assert "Nothing to do" in result.output
+    assert studio.projects[project_id].model_version == version
+
+
+def test_a_refusal_to_set_the_version_is_said_and_no_failure(
+    studio: LabelStudioStandIn, project_id: int, run: RunCommand
+) -> None:
+    studio.add_tasks(project_id, *pictures(1))
+    studio.answer(403, method="PATCH")
+
+    result = run()
+
+    assert result.exit_code == 0
+    assert "The project's model version is not set to" in result.output
+    assert "status 403" in result.output

@@ -108,7 +108,7 @@ def test_check_cache_says_what_to_do_about_a_redis_that_is_full() -> None:
     with running_redis(extra_args=["--maxmemory", "100kb"]) as server:
         finding = check(REDIS_URL=server.url)
 
-    assert finding.level == "warning"
+    assert finding.level == "problem"
     assert "it is full" in finding.seen
     assert finding.remedy is not None
     assert "maxmemory-policy volatile-lru" in finding.remedy
@@ -130,7 +130,7 @@ def test_check_cache_never_shows_the_password() -> None:
         missing = check(REDIS_URL=f"redis://127.0.0.1:{server.port}/0")
 
     assert accepted.level == "ok"
-    assert wrong.level == missing.level == "warning"
+    assert wrong.level == missing.level == "problem"
     assert "does not accept the password, or wants one" in wrong.seen
     assert "does not accept the password, or wants one" in missing.seen
     for finding in (accepted, wrong, missing):
@@ -143,13 +143,14 @@ def test_check_cache_reports_a_redis_that_is_not_there() -> None:
 
     finding = check(REDIS_URL=f"redis://127.0.0.1:{port}/0")
 
-    assert finding.level == "warning"
+    assert finding.level == "problem"
     assert finding.seen == (
         f"everything is computed anew each time: Redis at 127.0.0.1:{port}/0 "
         f"cannot be used: connection refused"
     )
     assert finding.remedy is not None
     assert "Start Redis there" in finding.remedy
+    assert finding.details == ("`preannotate` and `worker` need it to begin.",)
 
 
 def test_check_cache_reports_a_redis_that_may_only_be_read() -> None:
@@ -161,7 +162,7 @@ def test_check_cache_reports_a_redis_that_may_only_be_read() -> None:
     ):
         finding = check(REDIS_URL=replica.url)
 
-    assert finding.level == "warning"
+    assert finding.level == "problem"
     assert "read only replica" in finding.seen
 
 

@@ -67,8 +67,16 @@ def test_check_workers_warns_of_jobs_that_nobody_does(redis_url: str) -> None:
 
     assert finding.level == "warning"
     assert "0 for these settings" in finding.seen
-    assert "1 jobs wait" in finding.seen
+    assert "1 job waits" in finding.seen
     assert finding.remedy == "Start one: diffsegmenter worker"
+
+
+def test_check_workers_counts_jobs_that_wait(redis_url: str) -> None:
+    with queue_of(redis_url) as queue:
+        queue.add([Chunk(project_id=1, task_ids=(n,), version="v") for n in (1, 2)])
+        finding = check(REDIS_URL=redis_url)
+
+    assert "2 jobs wait" in finding.seen
 
 
 def test_check_workers_leaves_a_dead_redis_to_the_check_of_the_cache() -> None:
