@@ -25,14 +25,13 @@ _BATCHES: Final = _ORDER[:2]
 
 examples.register()
 
-_IS_WORKER: Final = "PYTEST_XDIST_WORKER" in os.environ
-if _IS_WORKER:
-    # Threads of several processes wait for each other on few cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# On a busy machine, threads of so small models wait longest for each other: a test of a
+# second takes one and a half minutes. Before anybody imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if _IS_WORKER:
+    if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: _rank(item.nodeid))
 
 

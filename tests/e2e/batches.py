@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from typer.testing import CliRunner
 
+from backend.cli import build_app
 from tests.e2e.label_studio import LabelStudio
 from tests.e2e.label_studio_api import LabelStudioApi
 from tests.e2e.processes import (
@@ -83,21 +85,28 @@ class Batch:
         """Begin `diffsegmenter preannotate`."""
         name = f"preannotate-{self.project_id}-{next(_numbers)}.log"
         return Command(
-            self._command(*options),
+            [
+                *(sys.executable, "-m", "backend.cli", "preannotate"),
+                *("--project", str(self.project_id), *options),
+            ],
             ARTIFACTS_DIR / name,
-            **self._how,
+            cwd=REPOSITORY,
+            env=child_environment(self.environment),
+            stdin=subprocess.DEVNULL,
+            text=True,
             start_new_session=True,
         )
 
-    def run(self, *options: str) -> "subprocess.CompletedProcess[str]":
-        """Run `diffsegmenter preannotate` to its end."""
-        return subprocess.run(
-            self._command(*options),
-            **self._how,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_RUN_TIMEOUT_S,
+    def run(self, *options: str, status: int = 0) -> str:
+        """What `diffsegmenter preannotate` says, run to its end in this process."""
+        result = CliRunner().invoke(
+            build_app(),
+            ["preannotate", "--project", str(self.project_id), *options],
+            env=dict(self.environment),
+            catch_exceptions=False,
         )
+        assert result.exit_code == status, result.output
+        return result.output
 
     def wait_until_stored(self, least: int) -> None:
         """Wait until so many predictions are in Label Studio."""
@@ -116,21 +125,6 @@ class Batch:
         twice = {task: count for task, count in per_task.items() if count > 1}
         assert not twice, f"stored more than once: {twice}"
         assert len({row["model_version"] for row in predictions}) == 1
-
-    @property
-    def _how(self) -> dict[str, Any]:
-        return {
-            "cwd": REPOSITORY,
-            "env": child_environment(self.environment),
-            "stdin": subprocess.DEVNULL,
-            "text": True,
-        }
-
-    def _command(self, *options: str) -> list[str]:
-        return [
-            *(sys.executable, "-m", "backend.cli", "preannotate"),
-            *("--project", str(self.project_id), *options),
-        ]
 
 
 def new_batch(

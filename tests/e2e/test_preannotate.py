@@ -72,12 +72,12 @@ def test_a_project_is_done_once_and_then_there_is_nothing_to_do(
     plan = batch.run("--dry-run")
     assert not batch.predictions()
 
-    some = finished(batch.start("--limit", "5"))
+    some = batch.run("--limit", "5")
     n_some = len(batch.predictions())
-    rest = finished(batch.start())
-    again = finished(batch.start())
+    rest = batch.run()
+    again = batch.run()
 
-    assert "To do: 12 tasks." in plan.stdout
+    assert "To do: 12 tasks." in plan
     assert n_some == 5
     assert "5 of 5 tasks hold a prediction" in some
     assert "7 of 7 tasks hold a prediction" in rest
@@ -105,12 +105,12 @@ def test_only_what_a_tab_shows_or_what_is_named_is_done(
         },
     )
 
-    finished(batch.start("--tab", str(tab)))
-    tasks_in_tab = {row["task"] for row in batch.predictions()}
-    finished(batch.start("--tasks", ids_of([tasks[0], tasks[-1]])))
+    batch.run("--tab", str(tab))
+    of_tab = {row["task"] for row in batch.predictions()}
+    batch.run("--tasks", ids_of([tasks[0], tasks[-1]]))
 
-    assert tasks_in_tab == {first_id, first_id + 1, first_id + 2}
-    assert {row["task"] for row in batch.predictions()} == {*tasks_in_tab, last_id}
+    assert of_tab == {first_id, first_id + 1, first_id + 2}
+    assert {row["task"] for row in batch.predictions()} == {*of_tab, last_id}
     assert len(batch.predictions()) == 4
 
 
@@ -123,16 +123,16 @@ def test_earlier_versions_go_once_the_new_one_is_there(
         api.store_prediction(task["id"], _OLD)
         api.store_prediction(task["id"], _THEIRS)
 
-    kept = batch.run()
+    kept = batch.run(status=1)
     n_kept = len(batch.predictions())
-    replaced = batch.run("--replace")
+    replaced = batch.run("--replace", status=1)
 
-    assert "12 of 13 tasks hold a prediction" in kept.stdout
+    assert "12 of 13 tasks hold a prediction" in kept
     assert n_kept == 3 * 12 + 2
     versions: dict[int, list[str]] = {}
     for row in batch.predictions():
         versions.setdefault(row["task"], []).append(row["model_version"])
-    assert "12 of 13 tasks hold a prediction" in replaced.stdout
+    assert "12 of 13 tasks hold a prediction" in replaced
     for task in tasks:
         assert len(versions[task["id"]]) == 2
         assert _OLD not in versions[task["id"]]
@@ -149,18 +149,17 @@ def test_tasks_that_fail_are_listed_with_reasons_and_sink_no_others(
         [{"image": data_uri(b"no image")}, {"image": "file:///etc/passwd"}],
     )
 
-    ended = batch.run("--failures", str(tmp_path / "failures.json"))
+    ended = batch.run("--failures", str(tmp_path / "failures.json"), status=1)
 
-    assert ended.returncode == 1
-    assert "12 of 14 tasks hold a prediction" in ended.stdout
-    assert f"task {broken['id']}: " in ended.stdout
+    assert "12 of 14 tasks hold a prediction" in ended
+    assert f"task {broken['id']}: " in ended
     written = json.loads((tmp_path / "failures.json").read_text())
     assert [row["task"] for row in written] == [broken["id"], secret["id"]]
     assert "file:" in written[1]["reason"]
     assert len(batch.predictions()) == 12
 
 
-def test_a_run_can_be_left_watched_again_and_called_off(
+def test_a_run_can_be_left_watched_again_and_canceled(
     api: LabelStudioApi, label_studio: LabelStudio, tmp_path: Path
 ) -> None:
     with running_redis() as redis:
@@ -176,12 +175,12 @@ def test_a_run_can_be_left_watched_again_and_called_off(
             left = finished(command, status=130)
             watching = batch.start("--watch")
             watching.wait_until_said(WATCHED)
-            called_off = batch.run("--cancel")
+            called_off = batch.run("--cancel", status=1)
             watching.wait(timeout=60)
         n_stored = len(batch.predictions())
 
     assert "The workers go on" in left
-    assert "canceled" in called_off.stdout
+    assert "canceled" in called_off
     assert "canceled" in watching.said
     assert 0 < n_stored < _MANY
 

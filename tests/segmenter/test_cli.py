@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from segmenter.cli import segment_picture
+from segmenter.cli import main, segment_picture
 
 app = typer.Typer()
 app.command()(segment_picture)
@@ -208,14 +207,16 @@ def test_an_overlay_format_that_pillow_does_not_know_is_refused(
     )
 
 
-def test_python_dash_m_shows_its_help() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "segmenter", "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+# `python -m segmenter` itself is run in test_pocket.py.
+def test_main_shows_its_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["segmenter", "--help"])
 
-    assert done.returncode == 0, done.stderr
-    assert "LABELS" in done.stdout
-    assert "--threshold" in done.stdout
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "LABELS" in told
+    assert "--threshold" in told

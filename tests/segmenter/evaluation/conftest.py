@@ -1,10 +1,8 @@
 """Fixtures for tests of evaluations: the pocket world as a data set, and its model."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from segmenter import load_segmenter
 from segmenter.evaluation.voc_folder import VocFolder, open_voc_folder
@@ -12,15 +10,6 @@ from segmenter.pocket.voc import write_voc_folder
 from segmenter.predictor import Segmenter
 
 N_SCENES = 6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine, threads of so small a model wait longest for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
