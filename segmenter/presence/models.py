@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from segmenter.source import ModelSource
-from segmenter.weights import load_part, load_tokenizer, prepare
+from segmenter.weights import load_part, load_tokenizer, load_weights, prepare
 
 CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
 IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"
@@ -46,12 +46,10 @@ class ImageText:
 def load_captioner(source: ModelSource, *, device: torch.device) -> Captioner:
     """Load the captioner that comes with the model, or the paper's (BLIP large)."""
     own, folder = _bundled_or_hub(source, "captioner", CAPTIONER)
-    model = load_part(BlipForConditionalGeneration, own, folder, use_safetensors=True)
+    model = load_weights(BlipForConditionalGeneration, own, folder)
     return Captioner(
         model=prepare(model, device),
-        tokenizer=load_tokenizer(
-            BertTokenizer, own, folder, model.config.text_config.vocab_size
-        ),
+        tokenizer=_load_tokenizer(BertTokenizer, own, folder, model),
         image_processor=load_part(BlipImageProcessorPil, own, folder),
     )
 
@@ -59,13 +57,21 @@ def load_captioner(source: ModelSource, *, device: torch.device) -> Captioner:
 def load_image_text(source: ModelSource, *, device: torch.device) -> ImageText:
     """Load the image-text model that comes with the model, or CLIP ViT-L/14."""
     own, folder = _bundled_or_hub(source, "image_text", IMAGE_TEXT)
-    model = load_part(CLIPModel, own, folder, use_safetensors=True)
+    model = load_weights(CLIPModel, own, folder)
     return ImageText(
         model=prepare(model, device),
-        tokenizer=load_tokenizer(
-            CLIPTokenizer, own, folder, model.config.text_config.vocab_size
-        ),
+        tokenizer=_load_tokenizer(CLIPTokenizer, own, folder, model),
         image_processor=load_part(CLIPImageProcessorPil, own, folder),
+    )
+
+
+def _load_tokenizer(loader: Any, own: ModelSource, folder: str, model: Any) -> Any:
+    return load_tokenizer(
+        loader,
+        own,
+        folder,
+        vocabulary=model.config.text_config.vocab_size,
+        window=model.config.text_config.max_position_embeddings,
     )
 
 

@@ -14,7 +14,7 @@ from segmenter.backbones.unet.backbone import UNetBackbone
 from segmenter.errors import UnsupportedModel
 from segmenter.source import ModelSource
 from segmenter.text import TextEncoders
-from segmenter.weights import load_part, load_tokenizer, prepare
+from segmenter.weights import load_part, load_tokenizer, load_weights, prepare
 
 
 def load_unet(
@@ -39,10 +39,17 @@ def load_unet(
     """
 
     def weights(loader: Any, folder: str, precision: torch.dtype = dtype) -> Any:
-        model = load_part(
-            loader, source, folder, torch_dtype=precision, use_safetensors=True
-        )
+        model = load_weights(loader, source, folder, torch_dtype=precision)
         return prepare(model, device)
+
+    def tokenizer(folder: str, encoder: Any) -> Any:
+        return load_tokenizer(
+            CLIPTokenizer,
+            source,
+            folder,
+            vocabulary=encoder.config.vocab_size,
+            window=encoder.config.max_position_embeddings,
+        )
 
     unet = weights(UNet2DConditionModel, "unet")
     vae = weights(AutoencoderKL, "vae")
@@ -60,20 +67,15 @@ def load_unet(
     # Nothing is ever decoded, which over half of the VAE's weights are for.
     vae.decoder = torch.nn.Identity()
     encoder = weights(CLIPTextModel, "text_encoder")
+    second = weights(CLIPTextModelWithProjection, "text_encoder_2") if has_two else None
     backbone = UNetBackbone(
         vae=vae,
         unet=unet,
         text=TextEncoders(
-            load_tokenizer(
-                CLIPTokenizer, source, "tokenizer", encoder.config.vocab_size
-            ),
+            tokenizer("tokenizer", encoder),
             encoder,
-            second_encoder=weights(CLIPTextModelWithProjection, "text_encoder_2")
-            if has_two
-            else None,
-            second_padding_id=load_part(
-                CLIPTokenizer, source, "tokenizer_2"
-            ).pad_token_id
+            second_encoder=second,
+            second_padding_id=tokenizer("tokenizer_2", second).pad_token_id
             if has_two
             else 0,
         ),
