@@ -40,6 +40,7 @@ class WeightsNotFound(SegmenterError):
             f"on a machine that reaches the hub or has it in its cache."
         )
         self.model = model
+        self.cause = cause
 
 
 class UnsupportedModel(SegmenterError):

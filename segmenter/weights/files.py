@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from segmenter.source import ModelSource
+from segmenter.source import ModelSource, advise_conversion
 
-_PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth"})
+_PICKLES: Final = frozenset({".bin", ".pt", ".pth"})
 # model.safetensors, model.fp16.safetensors, model.fp16-00001-of-00002.safetensors,
 # model-00001-of-00002.safetensors, model-00001-of-00002.fp16.safetensors
 _WEIGHTS: Final = re.compile(
@@ -20,12 +20,6 @@ _WEIGHTS: Final = re.compile(
 # Other precisions of the same weights, the ones to take first in front. What else
 # stands there (non_ema) are other weights.
 _PRECISIONS: Final = ("fp32", "bf16", "fp16")
-
-CONVERT: Final = (
-    'On a machine where you trust it, convert it once: python -c "from diffusers '
-    "import DiffusionPipeline as P; P.from_pretrained('{model}')"
-    ".save_pretrained('NEW_FOLDER')\", and take NEW_FOLDER"
-)
 
 
 def find_variant(source: ModelSource, folder: str) -> str | None:
@@ -51,10 +45,11 @@ def explain_missing_weights(source: ModelSource, folder: str) -> str | None:
     pickles = [name for name in names if Path(name).suffix in _PICKLES]
     if not pickles:
         return None
+    how = f"DiffusionPipeline as P; P.from_pretrained('{source.location}')"
     return (
         f"{source.location}/{folder} holds {pickles[0]} and no safetensors; such files "
         f"are pickles, which may run code when they are read, so they are refused. "
-        f"{CONVERT.format(model=source.location)}"
+        f"If you trust it: {advise_conversion(how)}"
     )
 
 

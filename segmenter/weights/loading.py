@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -34,6 +34,9 @@ _LOADING_ERRORS: Final = (
 
 # Counted anew whenever a model is made: older checkpoints bear them, newer ones do not.
 _RECOMPUTED: Final = re.compile(r"(?:.*\.)?position_ids")
+
+# In what both libraries say of a repository without the file.
+_ABSENT: Final = "does not appear to have"
 
 # A bar per part for files that load in a blink; downloads keep theirs.
 transformers_logging.disable_progress_bar()
@@ -84,17 +87,28 @@ def load_weights(loader: Any, source: ModelSource, folder: str, **how: Any) -> A
     if issubclass(loader, PreTrainedModel):
         # Listed below instead of in a log; diffusers names the tensor itself.
         how["ignore_mismatched_sizes"] = True
-    model, told = load_part(
-        loader,
-        source,
-        folder,
-        use_safetensors=True,
-        variant=find_variant(source, folder),
-        output_loading_info=True,
-        **how,
+    model, told = _load_variant(
+        loader, source, folder, use_safetensors=True, output_loading_info=True, **how
     )
     _check_whole(source, folder, told)
     return model
+
+
+def _load_variant(loader: Any, source: ModelSource, folder: str, **how: Any) -> Any:
+    """Load the plain weights, or those in half precision where there are no others."""
+    variant = find_variant(source, folder)
+    try:
+        return load_part(loader, source, folder, variant=variant, **how)
+    except WeightsNotFound as error:
+        # Which files a hub id has shows when they are asked for. A hub that does not
+        # answer is not waited for twice.
+        is_absent = constants.HF_HUB_OFFLINE or _ABSENT in error.cause
+        if source.is_directory or not is_absent:
+            raise
+        try:
+            return load_part(loader, source, folder, variant="fp16", **how)
+        except WeightsNotFound:
+            raise error from None
 
 
 def _check_whole(source: ModelSource, folder: str, told: Mapping[str, Any]) -> None:
@@ -159,14 +173,22 @@ def load_tokenizer(
     return tokenizer
 
 
-def read_config(source: ModelSource, folder: str) -> Mapping[str, Any] | None:
+def read_config(
+    source: ModelSource, folder: str, name: str = "config.json"
+) -> Mapping[str, Any] | None:
     """A part's configuration; None where there is none that can be read.
 
     Refuses nothing: what is wrong with a part, `load_part` says. Of a hub id, the file
     is fetched unless it is in the cache.
+
+    Args:
+        source: of the whole model.
+        folder: of the part, "" for the model's own.
+        name: of the file.
     """
+    file = f"{folder}/{name}" if folder else name
     try:
-        config = json.loads(_config_path(source, f"{folder}/config.json").read_bytes())
+        config = json.loads(_config_path(source, file).read_bytes())
     except _LOADING_ERRORS:
         return None
     return config if isinstance(config, dict) else None
