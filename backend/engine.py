@@ -28,6 +28,8 @@ from segmenter import (
     Mode,
     ModelSource,
     SegmenterOptions,
+    UnusableDevice,
+    UnusablePrecision,
     WeightsNotFound,
     load_segmenter,
 )
@@ -87,14 +89,18 @@ def _load(settings: Settings, options: SegmenterOptions) -> Segmenter:
             dtype=settings.dtype,
             compiles=settings.compile,
         )
-    # What torch says of a device that is not there, too small, or of a precision that
-    # it does not compute in.
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except (UnusableDevice, UnusablePrecision) as error:
+        reason = error.reason if isinstance(error, UnusableDevice) else error
         raise WeightsNotFound(
             settings.model,
             f"DEVICE={settings.device} with DTYPE={settings.dtype} cannot run it "
             f"({reason}); DEVICE=auto and DTYPE=auto use what there is",
+        ) from error
+    # What the parts of a model say of each other where no refusal foresees it.
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsNotFound(
+            settings.model, f"its parts do not work together ({reason})"
         ) from error
 
 

@@ -11,6 +11,8 @@ from segmenter.errors import (
     BadLabel,
     SegmenterError,
     UnsupportedModel,
+    UnusableDevice,
+    UnusablePrecision,
     WeightsNotFound,
 )
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
@@ -40,6 +42,8 @@ __all__ = [
     "SegmenterError",
     "SegmenterOptions",
     "UnsupportedModel",
+    "UnusableDevice",
+    "UnusablePrecision",
     "WeightsLocation",
     "WeightsNotFound",
     "cut_masks",

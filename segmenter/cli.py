@@ -11,7 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segmenter import Mode, SegmenterError, SegmenterOptions, load_segmenter
+from segmenter import (
+    Mode,
+    SegmenterError,
+    SegmenterOptions,
+    UnusableDevice,
+    load_segmenter,
+)
 from segmenter.masks import label_colour, paint_overlay
 from segmenter.types import Segmentation
 
@@ -82,7 +88,7 @@ def segment_picture(
         SegmenterError,
         OSError,
         ValueError,
-        # What torch says of a device that is not there, or too small.
+        # What torch says of a device that becomes too small, or of a model.
         AssertionError,
         RuntimeError,
         Image.DecompressionBombError,
@@ -94,17 +100,28 @@ def segment_picture(
 
 
 def _explain(error: Exception, picture: Path, device: str) -> str:
+    if isinstance(error, UnusableDevice):
+        return _blame_device(device, error.reason)
     if isinstance(error, AssertionError | RuntimeError):
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return (
-            f"The model cannot run on device {device!r} ({reason}). Give --device "
-            f"auto, or cpu."
-        )
+        # The light door does not import torch, which has spoken here.
+        from segmenter.weights import first_line, is_device_error
+
+        reason = first_line(error)
+        if is_device_error(error):
+            return _blame_device(device, reason)
+        return f"The model does not work on this picture ({reason})."
     if isinstance(error, UnidentifiedImageError):
         return f"{picture} is not an image that Pillow can read."
     if isinstance(error, FileNotFoundError) and error.filename == str(picture):
         return f"There is no file {picture}."
     return str(error)
+
+
+def _blame_device(device: str, reason: str) -> str:
+    return (
+        f"The model cannot run on device {device!r} ({reason}). Give --device auto, or "
+        f"cpu."
+    )
 
 
 def _table(segmentation: Segmentation, options: SegmenterOptions) -> Table:

@@ -4,7 +4,9 @@ SegmenterError
 ├── BadImage          not a uint8 (Y, X, 3) array with at least one pixel
 ├── BadLabel          a label without a character that can be read
 ├── WeightsNotFound   no model at that name, or parts of it are missing
-└── UnsupportedModel  the parts load but this method cannot read them
+├── UnsupportedModel  the parts load but this method cannot read them
+├── UnusableDevice    there is no such device, or it is too small
+└── UnusablePrecision no such precision, or the device does not compute in it
 """
 
 
@@ -38,7 +40,23 @@ class WeightsNotFound(SegmenterError):
             f"on a machine that reaches the hub or has it in its cache."
         )
         self.model = model
+        self.cause = cause
 
 
 class UnsupportedModel(SegmenterError):
     """The parts load, but cross- and self-attention cannot be read from them."""
+
+
+class UnusableDevice(SegmenterError):
+    """What torch says of a device, whatever the model."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(
+            f"The device {device!r} cannot be used ({reason}). Take 'auto', or 'cpu'."
+        )
+        self.device = device
+        self.reason = reason
+
+
+class UnusablePrecision(SegmenterError, ValueError):
+    """A precision that is none, or not the device's."""

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter.backbones import Backbone, load_backbone
-from segmenter.errors import BadImage
+from segmenter.errors import BadImage, UnusableDevice
 from segmenter.masks import cut_masks
 from segmenter.modes import FastMode, Passes, Request, paper_maps, size_yx
 from segmenter.options import SegmenterOptions
@@ -34,7 +34,13 @@ from segmenter.presence import (
 from segmenter.source import ModelSource
 from segmenter.text import check_label
 from segmenter.types import ScoreMaps, Segmentation
-from segmenter.weights import pick_device, pick_dtype
+from segmenter.weights import (
+    first_line,
+    is_device_error,
+    pick_device,
+    pick_dtype,
+    try_out,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -265,22 +271,44 @@ def load_segmenter(
     Raises:
         WeightsNotFound: if a part cannot be loaded.
         UnsupportedModel: if the model's attention cannot be read.
+        UnusableDevice: if the device is not there, or too small.
+        UnusablePrecision: if there is no such precision, or not on that device.
     """
-    options = options or SegmenterOptions()
     source = ModelSource.parse(model)
     torch_device = pick_device(device)
     precision = pick_dtype(torch_device, dtype)
-    backbone = load_backbone(
-        source, device=torch_device, dtype=precision, compiles=compiles
-    )
+    try_out(torch_device, precision)
+    try:
+        return _load(
+            source,
+            options or SegmenterOptions(),
+            device=torch_device,
+            dtype=precision,
+            compiles=compiles,
+        )
+    except RuntimeError as error:
+        if is_device_error(error):
+            raise UnusableDevice(device, first_line(error)) from error
+        raise
+
+
+def _load(
+    source: ModelSource,
+    options: SegmenterOptions,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    compiles: bool,
+) -> Segmenter:
+    backbone = load_backbone(source, device=device, dtype=dtype, compiles=compiles)
     segmenter = Segmenter(
         backbone,
         options,
-        captioner=lambda: load_captioner(source, device=torch_device),
-        image_text=lambda: load_image_text(source, device=torch_device),
+        captioner=lambda: load_captioner(source, device=device),
+        image_text=lambda: load_image_text(source, device=device),
         calibration=load_calibration(source),
     )
-    logger.info("Loaded %s on %s in %s.", source.name, torch_device, precision)
+    logger.info("Loaded %s on %s in %s.", source.name, device, dtype)
     return segmenter
 
 

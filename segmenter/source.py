@@ -18,6 +18,10 @@ POCKET_DIR: Final = Path(__file__).parent / "pocket" / "weights"
 DENOISER_FOLDERS: Final = ("unet", "transformer")
 """Where diffusers' layout keeps the part that removes noise, by its kind."""
 
+_PARTS: Final = (*DENOISER_FOLDERS, "vae", "text_encoder", "scheduler")
+# What checkpoints in the original layout are called by.
+_SINGLE_FILES: Final = frozenset({".safetensors", ".ckpt"})
+
 _HUB_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 # The head and the tail of a weight file tell revisions apart (header and last
@@ -54,6 +58,8 @@ class ModelSource:
             return cls(
                 name=directory.resolve().name or str(directory), location=str(directory)
             )
+        if (file := _as_file(model)) is not None:
+            raise WeightsNotFound(model, explain_single_file(file))
         hub_id, _, revision = model.partition("@")
         if not _HUB_ID.fullmatch(hub_id):
             raise WeightsNotFound(
@@ -83,14 +89,62 @@ class ModelSource:
         return _hex12(f"{self.location}@{self.revision}".encode())
 
 
+def find_single_file(source: ModelSource) -> Path | None:
+    """The model that lies in a directory as one file, without any part's folder."""
+    root = Path(source.location)
+    if not source.is_directory or any((root / one).is_dir() for one in _PARTS):
+        return None
+    files = (path for path in sorted(root.glob("*")) if path.suffix in _SINGLE_FILES)
+    return next(files, None)
+
+
+def explain_single_file(file: Path) -> str:
+    """Why a model that is one file is not read, and how to make a folder of it."""
+    if file.suffix not in _SINGLE_FILES:
+        return "it is a file, and no model"
+    if file.suffix == ".safetensors":
+        problem = "is one file, which holds neither tokenizer nor configurations"
+    else:
+        problem = "is a pickle, which may run code when it is read"
+    how = f"StableDiffusionPipeline as P; P.from_single_file('{file}')"
+    return (
+        f"{file} {problem}; {advise_conversion(how)} (StableDiffusionXLPipeline for "
+        f"SDXL)"
+    )
+
+
+def advise_conversion(how: str) -> str:
+    """How to make a folder in diffusers layout of what is not.
+
+    Args:
+        how: what makes a pipeline, after "from diffusers import".
+    """
+    return (
+        f"if you trust it, convert it once, on a machine that reaches the hub, by "
+        f"python -c \"from diffusers import {how}.save_pretrained('NEW_FOLDER')\", "
+        f"and take NEW_FOLDER"
+    )
+
+
 def _as_directory(model: str) -> Path | None:
+    path = _as_path(model)
+    return path if path is not None and path.is_dir() else None
+
+
+def _as_file(model: str) -> Path | None:
+    path = _as_path(model)
+    return path if path is not None and path.is_file() else None
+
+
+def _as_path(model: str) -> Path | None:
+    """What is there by that name; None where nothing is."""
     if not model:
         return None
     try:
-        directory = Path(model).expanduser()
-        return directory if directory.is_dir() else None
+        path = Path(model).expanduser()
+        return path if path.exists() else None
     except (OSError, RuntimeError, ValueError):
-        # No such user, too long a name, a zero byte: whatever it is, no directory.
+        # No such user, too long a name, a zero byte: whatever it is, no path.
         return None
 
 

@@ -58,6 +58,7 @@ class ColourSegmenter:
         self.asked: list[tuple[str, ...]] = []
         self.images_per_pass = 1
         self.modes: list[Mode] = []
+        self.presence_thresholds: list[float] = []
         self.batches: list[int] = []
 
     @property
@@ -73,7 +74,9 @@ class ColourSegmenter:
         options: SegmenterOptions | None = None,
     ) -> list[ScoreMaps]:
         self.batches.append(len(images))
-        self.modes += [(options or SegmenterOptions()).mode] * len(images)
+        options = options or SegmenterOptions()
+        self.modes += [options.mode] * len(images)
+        self.presence_thresholds += [options.presence_threshold] * len(images)
         return [
             self._score_one(pixels, tuple(names))
             for pixels, names in zip(images, labels, strict=True)

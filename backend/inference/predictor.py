@@ -330,7 +330,12 @@ class Predictor:
                 job.task.failures.append(result.image)
             elif not job.task.failures:
                 queries |= {
-                    (job, mode): Query(image=result.image, prompts=prompts, mode=mode)
+                    (job, mode): Query(
+                        image=result.image,
+                        prompts=prompts,
+                        mode=mode,
+                        presence_threshold_01=job.presence_threshold_01(mode),
+                    )
                     for mode, prompts in job.prompts.items()
                 }
         scored = self.scorer.score(

@@ -75,6 +75,18 @@ class Job:
                 of_mode.update(dict.fromkeys(label.prompts))
         return {mode: tuple(prompts) for mode, prompts in found.items()}
 
+    def presence_threshold_01(self, mode: Mode) -> float:
+        """The lowest presence that any label of the mode's controls is drawn at."""
+        lines = (
+            control.cut.presence_threshold_01
+            if label.presence_threshold_01 is None
+            else label.presence_threshold_01
+            for control in self.controls
+            if control.mode == mode
+            for label in control.labels
+        )
+        return min(lines, default=1.0)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FetchResult:

@@ -57,11 +57,14 @@ class Query:
         image: upright.
         prompts: each once.
         mode: how they are to be read.
+        presence_threshold_01: the lowest presence that any of them is drawn at; None
+            for the options'. Paper mode makes no maps of labels below the options'.
     """
 
     image: FetchedImage
     prompts: tuple[str, ...]
     mode: Mode
+    presence_threshold_01: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,16 +87,10 @@ class Scorer:
     clock: Callable[[], float] = time.monotonic
     lease_ttl_s: float = LEASE_TTL_S
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
-    _fingerprints: Mapping[Mode, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Share one line for the model between all requests; name what it runs."""
+        """Share one line for the model between all requests."""
         object.__setattr__(self, "_batches", MicroBatcher(self.clock))
-        fingerprints = {
-            mode: f"{self.weights_fingerprint}:{options.maps_fingerprint()}"
-            for mode, options in self.options.items()
-        }
-        object.__setattr__(self, "_fingerprints", fingerprints)
 
     def score(
         self,
@@ -128,7 +125,7 @@ class Scorer:
             key: WorkItem(
                 work=query,
                 key=key,
-                kind=query.mode,
+                kind=self._options(query),
                 deadline=deadline,
                 is_urgent=is_urgent,
                 rank=rank,
@@ -193,8 +190,18 @@ class Scorer:
         return score_key(
             image_digest=query.image.digest,
             prompts=query.prompts,
-            model=self._fingerprints[query.mode],
+            model=f"{self.weights_fingerprint}:"
+            f"{self._options(query).maps_fingerprint()}",
         )
+
+    def _options(self, query: Query) -> SegmenterOptions:
+        """Those of the query's mode, as far as it does not draw more labels."""
+        options, line = self.options[query.mode], query.presence_threshold_01
+        draws_more = line is not None and line < options.presence_threshold
+        # Fast mode makes maps of all labels, whatever the threshold.
+        if options.mode == "paper" and options.presence != "off" and draws_more:
+            return replace(options, presence_threshold=line)
+        return options
 
     def _segment(
         self, batch: Sequence[Query], segmenter: Segmenter
@@ -228,7 +235,7 @@ class Scorer:
         scored = segmenter.score(
             [query.image.pixels for query in batch],
             [query.prompts for query in batch],
-            options=self.options[batch[0].mode],
+            options=self._options(batch[0]),
         )
         self.metrics.images_segmented.inc(len(batch))
         return {

@@ -3,19 +3,25 @@
 The class that the denoiser's configuration names decides, never the model's name.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import torch
 
 from segmenter.backbones import unet
 from segmenter.backbones.protocol import Backbone, Family
-from segmenter.source import DENOISER_FOLDERS, ModelSource
+from segmenter.errors import UnsupportedModel, WeightsNotFound
+from segmenter.source import (
+    DENOISER_FOLDERS,
+    ModelSource,
+    explain_single_file,
+    find_single_file,
+)
 from segmenter.weights import read_config
 
 FAMILIES: Final[tuple[Family, ...]] = (unet.FAMILY,)
-"""All families that can be read. Of a model that none of them claims, the first one's
-loader says what is missing."""
+"""All families that can be read. Of a model that does not say what it is, the first
+one's loader says what is missing."""
 
 
 def load_backbone(
@@ -39,20 +45,41 @@ def load_backbone(
         WeightsNotFound: if a part is missing, damaged or out of reach.
         UnsupportedModel: if the model is of none of the families.
     """
+    file = find_single_file(source)
+    if file is not None:
+        raise WeightsNotFound(source.location, explain_single_file(file))
     family = _find_family(source, families)
     return family.load(source, device=device, dtype=dtype, compiles=compiles)
 
 
 def _find_family(source: ModelSource, families: Sequence[Family]) -> Family:
-    class_name = _denoiser_class(source)
-    claims = (family for family in families if class_name in family.class_names)
-    return next(claims, families[0])
+    index = read_config(source, "", "model_index.json") or {}
+    class_name = _denoiser_class(source, index)
+    if class_name is None:
+        return families[0]
+    for family in families:
+        if class_name in family.class_names:
+            return family
+    known = sorted({name for family in families for name in family.class_names})
+    raise UnsupportedModel(
+        f"{source.location} is a {index.get('_class_name', 'model')} with a "
+        f"{class_name}, whose attention is not read yet. Use a text-to-image model "
+        f"with a {' or '.join(known)}: Stable Diffusion 1.x, 2.x or XL (base)."
+    )
 
 
-def _denoiser_class(source: ModelSource) -> str | None:
-    """Diffusers' class of the part that removes noise; None where nothing says."""
+def _denoiser_class(source: ModelSource, index: Mapping[str, Any]) -> str | None:
+    """Diffusers' class of the part that removes noise; None where nothing says.
+
+    Args:
+        source: of the model.
+        index: what model_index.json says of it, {} for nothing.
+    """
     for folder in DENOISER_FOLDERS:
         config = read_config(source, folder)
         if config is not None:
             return config.get("_class_name")
+        match index.get(folder):
+            case [_, str(class_name)]:
+                return class_name
     return None

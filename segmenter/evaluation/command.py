@@ -19,7 +19,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from segmenter import SegmenterError, SegmenterOptions, load_segmenter
+from segmenter import (
+    SegmenterError,
+    SegmenterOptions,
+    UnusableDevice,
+    load_segmenter,
+)
 from segmenter.evaluation.class_lists import load_class_list
 from segmenter.evaluation.errors import EvaluationError
 from segmenter.evaluation.job import Job
@@ -184,12 +189,13 @@ def _load(job: Job) -> "Segmenter":
         return load_segmenter(
             job.model, job.options, device=job.device, dtype=job.dtype
         )
-    except (AssertionError, RuntimeError) as e:
-        # What torch raises where it knows, or was built for, no such device.
+    except UnusableDevice as e:
         raise EvaluationError(
-            f"{job.model} cannot be loaded on the device {job.device!r}: {e}. Give "
-            f"--device cpu, or auto."
+            f"{job.model} cannot be loaded on the device {job.device!r}: {e.reason}. "
+            f"Give --device cpu, or auto."
         ) from e
+    except (AssertionError, RuntimeError) as e:
+        raise EvaluationError(f"{job.model} cannot be loaded: {e}.") from e
 
 
 def _progress() -> Progress:

@@ -169,7 +169,10 @@ class FastMode:
         if options.competition:
             n_words = len(words) - reading.n_labels
             counts = torch.cat([weights.to(words), words.new_ones(n_words)])
-            words = compete(reading.rows, counts)
+            # Whoever asks for a label that is not there (a threshold of 0) finds a
+            # map of it, which took nothing from the others.
+            own = torch.where(counts > 0, counts, 1.0)
+            words = compete(reading.rows, counts, own=own)
         for _ in range(options.self_attention_products):
             words = refine_over_windows(words, reading.windows, reading.layout)
         return words

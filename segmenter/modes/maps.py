@@ -65,7 +65,7 @@ def resize(maps: Tensor, grid_yx: tuple[int, int]) -> Tensor:
     )[0]
 
 
-def compete(rows: Tensor, weights: Tensor) -> Tensor:
+def compete(rows: Tensor, weights: Tensor, *, own: Tensor | None = None) -> Tensor:
     """Each label's share of every cell.
 
     A label counts against the others by its weight, its presence, so that one that
@@ -75,13 +75,17 @@ def compete(rows: Tensor, weights: Tensor) -> Tensor:
     Args:
         rows: float32 (R, Y, X), attention; the labels come first.
         weights: float32 (L,) in [0, 1].
+        own: the same for how much a label counts in its own map; None for `weights`.
 
     Returns:
         float32 (L, Y, X) in [0, 1].
     """
     labels, others = rows[: len(weights)], rows[len(weights) :].sum(dim=0)
-    weighted = labels * weights.to(rows)[:, None, None]
-    return weighted / (weighted.sum(dim=0) + others).clamp(min=1e-12)
+    weights = weights.to(rows)
+    own = weights if own is None else own.to(rows)
+    total = (labels * weights[:, None, None]).sum(dim=0) + others
+    besides = labels * (own - weights)[:, None, None]
+    return labels * own[:, None, None] / (total + besides).clamp(min=1e-12)
 
 
 def keep_off_background(labels: Tensor, background: Tensor) -> Tensor:

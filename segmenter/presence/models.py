@@ -4,6 +4,8 @@ A directory may bring its own (`captioner/`, `image_text/`, as the pocket model 
 otherwise the paper's are taken from the hub.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +20,19 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from segmenter.errors import WeightsNotFound
 from segmenter.source import ModelSource
-from segmenter.weights import load_part, load_tokenizer, prepare
+from segmenter.weights import load_part, load_tokenizer, load_weights, prepare
 
 CAPTIONER: Final = "Salesforce/blip-image-captioning-large"
 IMAGE_TEXT: Final = "openai/clip-vit-large-patch14"
+
+_NO_PRESENCE: Final = (
+    "do without telling which labels are there (PRESENCE=off, --presence off)"
+)
+_NO_CAPTIONS: Final = (
+    "do without captions (CAPTION=off, --no-caption, and PRESENCE other than paper)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,34 +54,61 @@ class ImageText:
 
 
 def load_captioner(source: ModelSource, *, device: torch.device) -> Captioner:
-    """Load the captioner that comes with the model, or the paper's (BLIP large)."""
-    own, folder = _bundled_or_hub(source, "captioner", CAPTIONER)
-    model = load_part(BlipForConditionalGeneration, own, folder, use_safetensors=True)
-    return Captioner(
-        model=prepare(model, device),
-        tokenizer=load_tokenizer(
-            BertTokenizer, own, folder, model.config.text_config.vocab_size
-        ),
-        image_processor=load_part(BlipImageProcessorPil, own, folder),
-    )
+    """Load the captioner that comes with the model, or the paper's (BLIP large).
+
+    Raises:
+        WeightsNotFound: if it is damaged, or missing with the hub out of reach.
+    """
+    with _bundled_or_hub(source, "captioner", CAPTIONER, _NO_CAPTIONS) as (own, folder):
+        model = load_weights(BlipForConditionalGeneration, own, folder)
+        return Captioner(
+            model=prepare(model, device),
+            tokenizer=_load_tokenizer(BertTokenizer, own, folder, model),
+            image_processor=load_part(BlipImageProcessorPil, own, folder),
+        )
 
 
 def load_image_text(source: ModelSource, *, device: torch.device) -> ImageText:
-    """Load the image-text model that comes with the model, or CLIP ViT-L/14."""
-    own, folder = _bundled_or_hub(source, "image_text", IMAGE_TEXT)
-    model = load_part(CLIPModel, own, folder, use_safetensors=True)
-    return ImageText(
-        model=prepare(model, device),
-        tokenizer=load_tokenizer(
-            CLIPTokenizer, own, folder, model.config.text_config.vocab_size
-        ),
-        image_processor=load_part(CLIPImageProcessorPil, own, folder),
+    """Load the image-text model that comes with the model, or CLIP ViT-L/14.
+
+    Raises:
+        WeightsNotFound: if it is damaged, or missing with the hub out of reach.
+    """
+    with _bundled_or_hub(source, "image_text", IMAGE_TEXT, _NO_PRESENCE) as (
+        own,
+        folder,
+    ):
+        model = load_weights(CLIPModel, own, folder)
+        return ImageText(
+            model=prepare(model, device),
+            tokenizer=_load_tokenizer(CLIPTokenizer, own, folder, model),
+            image_processor=load_part(CLIPImageProcessorPil, own, folder),
+        )
+
+
+def _load_tokenizer(loader: Any, own: ModelSource, folder: str, model: Any) -> Any:
+    return load_tokenizer(
+        loader,
+        own,
+        folder,
+        vocabulary=model.config.text_config.vocab_size,
+        window=model.config.text_config.max_position_embeddings,
     )
 
 
+@contextmanager
 def _bundled_or_hub(
-    source: ModelSource, folder: str, hub_id: str
-) -> tuple[ModelSource, str]:
+    source: ModelSource, folder: str, hub_id: str, how_without: str
+) -> Iterator[tuple[ModelSource, str]]:
+    """Where to load it from; a failure there says how to do without."""
     if source.is_directory and (Path(source.location) / folder).is_dir():
-        return source, folder
-    return ModelSource.parse(hub_id), ""
+        yield source, folder
+        return
+    try:
+        yield ModelSource.parse(hub_id), ""
+    except WeightsNotFound as error:
+        raise WeightsNotFound(
+            source.location,
+            f"it brings no folder {folder}, and {error.cause}; put that model into "
+            f"{folder} in a folder of the model, or {how_without}",
+        ) from error

@@ -6,15 +6,32 @@ they are for: that is the families' affair (`backbones`), and that of the models
 them (`presence`).
 """
 
-from segmenter.weights.devices import DTYPES, pick_device, pick_dtype, prepare
-from segmenter.weights.loading import load_part, load_tokenizer, read_config
+from segmenter.weights.devices import (
+    DTYPES,
+    first_line,
+    is_device_error,
+    pick_device,
+    pick_dtype,
+    prepare,
+    try_out,
+)
+from segmenter.weights.loading import (
+    load_part,
+    load_tokenizer,
+    load_weights,
+    read_config,
+)
 
 __all__ = [
     "DTYPES",
+    "first_line",
+    "is_device_error",
     "load_part",
     "load_tokenizer",
+    "load_weights",
     "pick_device",
     "pick_dtype",
     "prepare",
     "read_config",
+    "try_out",
 ]

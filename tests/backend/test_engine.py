@@ -1,4 +1,5 @@
 import logging
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from backend.engine import build_engine, control_defaults, segmenter_options
 from backend.errors import SettingsError
@@ -382,6 +384,25 @@ def test_predict_answers_503_when_the_device_is_not_there(
         in answer.json["error"]["message"]
     )
     assert client.get("/health").json["model"].startswith("failed: ")
+
+
+def test_predict_does_not_blame_the_device_for_a_model_s_fault(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "torn")
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    del tensors["conv_in.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    settings = settings_for(tmp_path, model, PRESENCE="off")
+    client = build_app(settings, preload=False).test_client()
+
+    answer = client.post("/predict", json=BODY)
+
+    assert answer.status_code == 503
+    message = answer.json["error"]["message"]
+    assert f"the weights in {model}/unet lack conv_in.weight" in message
+    assert "DEVICE" not in message
 
 
 def test_workers_with_another_threshold_have_another_queue() -> None:

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import typer
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from segmenter.cli import main, segment_picture
@@ -196,6 +198,21 @@ def test_a_device_that_is_not_there_is_named(
 
     fails(result, f"The model cannot run on device '{device}'")
     fails(result, "Give --device auto, or cpu.")
+
+
+def test_a_model_s_fault_is_not_the_device_s(
+    model_dir: Path, photo: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(model_dir, tmp_path / "torn")
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    del tensors["conv_in.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+    result = run(model, photo, "cat")
+
+    fails(result, "lack conv_in.weight")
+    assert "--device" not in result.stderr
 
 
 def test_an_overlay_format_that_pillow_does_not_know_is_refused(

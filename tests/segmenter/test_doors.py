@@ -28,6 +28,8 @@ DOORS = {
         "SegmenterError",
         "SegmenterOptions",
         "UnsupportedModel",
+        "UnusableDevice",
+        "UnusablePrecision",
         "WeightsLocation",
         "WeightsNotFound",
         "cut_masks",
@@ -100,12 +102,16 @@ DOORS = {
     ],
     "segmenter.weights": [
         "DTYPES",
+        "first_line",
+        "is_device_error",
         "load_part",
         "load_tokenizer",
+        "load_weights",
         "pick_device",
         "pick_dtype",
         "prepare",
         "read_config",
+        "try_out",
     ],
 }
 

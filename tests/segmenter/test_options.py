@@ -176,3 +176,27 @@ def test_all_impossible_values_are_named_at_once() -> None:
 )
 def test_a_value_at_its_limit_is_taken(name: str, value: Any) -> None:
     assert getattr(SegmenterOptions(**{name: value}), name) == value
+
+
+# Where they change without need, all caches and predictions of users are void.
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        (SegmenterOptions(), "6c9335ade0c0"),
+        (SegmenterOptions(presence="off"), "aa823a083bff"),
+        (SegmenterOptions(mode="paper"), "88462e77bc1b"),
+        (SegmenterOptions(mode="paper", presence="paper"), "58c257baaa01"),
+    ],
+)
+def test_maps_fingerprints_are_those_of_the_last_release(
+    options: SegmenterOptions, digest: str
+) -> None:
+    assert options.maps_fingerprint() == digest
+
+
+def test_fast_maps_by_the_paper_s_filter_are_told_from_those_that_lacked_labels() -> (
+    None
+):
+    found = SegmenterOptions(presence="paper").maps_fingerprint()
+
+    assert found != "9c5b950de274"

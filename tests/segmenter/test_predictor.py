@@ -381,3 +381,34 @@ def test_options_are_kept_prepared_while_they_are_among_the_last_four_used(
         segmenter.score([picture], [[]], options=BARE)
 
     assert list(segmenter._prepared) == [*others[-3:], BARE]
+
+
+def test_a_threshold_of_nought_draws_what_the_paper_s_filter_leaves_out(
+    parts: UNetBackbone,
+    captioner: Captioner,
+    image_text: ImageText,
+    picture: NDArray[np.uint8],
+) -> None:
+    labels = ("cat", "dog", "sofa", "train")
+    # At 1 the filter keeps the best label alone, and what the caption names.
+    options = SegmenterOptions(
+        presence="paper", image_similarity=1.0, text_similarity=1.0, boundaries="off"
+    )
+    segmenter = Segmenter(
+        parts, options, captioner=lambda: captioner, image_text=lambda: image_text
+    )
+
+    (found,) = segmenter.score([picture], [labels])
+
+    out = np.flatnonzero(found.presence < 0.5)
+    kept = np.flatnonzero(found.presence >= 0.5)
+    assert len(out)
+    assert (found.maps.max(axis=(1, 2)) == 1).all()
+    every = cut_masks(found, threshold=0.05, presence_threshold=0.0)
+    assert np.isin(np.unique(every.label_map), out).any()
+    # What the filter keeps is drawn as if the others had not been asked for.
+    emptied = np.where(np.isin(range(len(labels)), kept)[:, None, None], found.maps, 0)
+    np.testing.assert_array_equal(
+        cut_masks(found, threshold=0.3).label_map,
+        cut_masks(replace(found, maps=emptied), threshold=0.3).label_map,
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 from segmenter.backbones.attention import AttentionCall, AttentionKind, capture
 from segmenter.errors import UnsupportedModel
 from segmenter.options import SelfAttentionLayers
+from segmenter.weights import first_line, is_device_error
 
 # Layers of the decoder whose self-attention refines the maps where "decoder" is asked
 # for. On the pocket model their mean is as good as that of all (docs/benchmarks.md);
@@ -72,6 +73,10 @@ def scan_layers(
         unet: diffusers `UNet2DConditionModel`.
         context: (1, K, D) token embeddings, whatever they say.
         added: what else the U-Net wants to know, see `inputs.added_conditions`.
+
+    Raises:
+        UnsupportedModel: if the U-Net wants other things than these, or has attention
+            of another kind.
     """
     side = 2 ** len(unet.config.block_out_channels)
     layers: list[Layer] = []
@@ -83,9 +88,26 @@ def scan_layers(
     latent = torch.zeros(
         (1, unet.config.in_channels, side, side), device=unet.device, dtype=unet.dtype
     )
-    with capture(unet, note):
-        unet(latent, 1, context, added_cond_kwargs=added, return_dict=False)
+    try:
+        with capture(unet, note):
+            unet(latent, 1, context, added_cond_kwargs=added, return_dict=False)
+    # A model made for other inputs fails wherever it first misses them.
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        if is_device_error(error):
+            raise
+        raise UnsupportedModel(_describe_failure(unet, context, error)) from error
     return tuple(layers)
+
+
+def _describe_failure(unet: Any, context: Tensor, error: Exception) -> str:
+    processors = {type(one).__name__ for one in unet.attn_processors.values()}
+    return (
+        f"The U-Net does not run on a latent and a text of {context.shape[2]} numbers "
+        f"a token, or its attention cannot be read (its attention processors: "
+        f"{', '.join(sorted(processors)) or 'none'}; {first_line(error)}). Use a "
+        f"text-to-image model such as Stable Diffusion 1.5 or XL, all parts of one "
+        f"model."
+    )
 
 
 def plan_layers(

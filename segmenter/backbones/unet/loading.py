@@ -4,7 +4,7 @@ Stable Diffusion 1, 2 and XL load the same way: diffusers layout, safetensors on
 what they are is read from their configurations, not from their names.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -14,7 +14,19 @@ from segmenter.backbones.unet.backbone import UNetBackbone
 from segmenter.errors import UnsupportedModel
 from segmenter.source import ModelSource
 from segmenter.text import TextEncoders
-from segmenter.weights import load_part, load_tokenizer, prepare
+from segmenter.weights import (
+    load_part,
+    load_tokenizer,
+    load_weights,
+    prepare,
+    read_config,
+)
+
+# "!", where CLIP's own tokenizer fills with its end token.
+_PADDING_ID_OF_SDXL: Final = 0
+_USE_INSTEAD: Final = (
+    "Use a text-to-image model such as Stable Diffusion 1.5, 2.1 or XL (base)."
+)
 
 
 def load_unet(
@@ -35,24 +47,25 @@ def load_unet(
     Raises:
         WeightsNotFound: if a part is missing, damaged or out of reach.
         UnsupportedModel: if the U-Net takes more than a latent, as those made for
-            inpainting do.
+            inpainting do, or is a refiner.
     """
+    _refuse_other_kinds(source)
 
     def weights(loader: Any, folder: str, precision: torch.dtype = dtype) -> Any:
-        model = load_part(
-            loader, source, folder, torch_dtype=precision, use_safetensors=True
-        )
+        model = load_weights(loader, source, folder, torch_dtype=precision)
         return prepare(model, device)
+
+    def tokenizer(folder: str, encoder: Any) -> Any:
+        return load_tokenizer(
+            CLIPTokenizer,
+            source,
+            folder,
+            vocabulary=encoder.config.vocab_size,
+            window=encoder.config.max_position_embeddings,
+        )
 
     unet = weights(UNet2DConditionModel, "unet")
     vae = weights(AutoencoderKL, "vae")
-    if unet.config.in_channels != vae.config.latent_channels:
-        raise UnsupportedModel(
-            f"{source.location} has a U-Net of {unet.config.in_channels} input "
-            f"channels for latents of {vae.config.latent_channels}: it was made for "
-            f"inpainting or editing. Use a text-to-image model such as Stable "
-            f"Diffusion 1.5, 2.1 or XL."
-        )
     has_two = unet.config.addition_embed_type == "text_time"
     # SDXL's VAE overflows in float16, and says so; diffusers says it of all others.
     if dtype == torch.float16 and has_two and vae.config.force_upcast:
@@ -60,20 +73,15 @@ def load_unet(
     # Nothing is ever decoded, which over half of the VAE's weights are for.
     vae.decoder = torch.nn.Identity()
     encoder = weights(CLIPTextModel, "text_encoder")
+    second = weights(CLIPTextModelWithProjection, "text_encoder_2") if has_two else None
     backbone = UNetBackbone(
         vae=vae,
         unet=unet,
         text=TextEncoders(
-            load_tokenizer(
-                CLIPTokenizer, source, "tokenizer", encoder.config.vocab_size
-            ),
+            tokenizer("tokenizer", encoder),
             encoder,
-            second_encoder=weights(CLIPTextModelWithProjection, "text_encoder_2")
-            if has_two
-            else None,
-            second_padding_id=load_part(
-                CLIPTokenizer, source, "tokenizer_2"
-            ).pad_token_id
+            second_encoder=second,
+            second_padding_id=_padding_id(source, tokenizer("tokenizer_2", second))
             if has_two
             else 0,
         ),
@@ -83,3 +91,38 @@ def load_unet(
     if compiles:
         backbone.compile()
     return backbone
+
+
+def _padding_id(source: ModelSource, second_tokenizer: Any) -> int:
+    """What the second tokenizer fills the window with, SDXL's own if no file says."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if "pad_token" in (read_config(source, "tokenizer_2", name) or {}):
+            return int(second_tokenizer.pad_token_id)
+    return _PADDING_ID_OF_SDXL
+
+
+def _refuse_other_kinds(source: ModelSource) -> None:
+    """Refuse U-Nets for other uses by their configurations, before gigabytes are read.
+
+    Raises:
+        UnsupportedModel: see `load_unet`.
+    """
+    index = read_config(source, "", "model_index.json") or {}
+    unet = read_config(source, "unet") or {}
+    vae = read_config(source, "vae") or {}
+    name = index.get("_class_name", "model")
+    # diffusers' own where a configuration does not say.
+    channels, expected = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+    if channels != expected:
+        raise UnsupportedModel(
+            f"{source.location} is a {name} with a U-Net of {channels} input channels "
+            f"for latents of {expected}: it was made for inpainting or editing. "
+            f"{_USE_INSTEAD}"
+        )
+    if index.get("requires_aesthetics_score") or (
+        index.get("text_encoder_2") and index.get("text_encoder") == [None, None]
+    ):
+        raise UnsupportedModel(
+            f"{source.location} is a {name} made to refine SDXL's pictures: it has one "
+            f"text encoder where SDXL has two. {_USE_INSTEAD}"
+        )

@@ -2,13 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from backend.inference.predictor import Predictor
 from backend.inference.scorer import Query
 from backend.types import FetchedImage
-from segmenter import ScoreMaps
+from segmenter import MODES, ScoreMaps, SegmenterOptions
 from tests.asking import PICTURE, ask, ask_one, names_of
 from tests.fakes import (
     RED_AND_BLUE,
@@ -38,6 +39,36 @@ def test_each_control_is_read_in_its_own_mode() -> None:
         "paper": ("red", "blue"),
     }
     assert names_of(regions) == ["red", "red", "blue"]
+
+
+@pytest.mark.parametrize(
+    ("presence", "mode", "control", "label", "expected"),
+    [
+        pytest.param("paper", "paper", "0", "", 0.0, id="control"),
+        pytest.param("paper", "paper", "", "0.2", 0.2, id="label"),
+        pytest.param("paper", "paper", "0.9", "", 0.5, id="higher-cuts-the-same-maps"),
+        pytest.param("paper", "fast", "0", "", 0.5, id="fast-has-maps-of-all"),
+        pytest.param("off", "paper", "0", "", 0.5, id="no-filter"),
+    ],
+)
+def test_paper_mode_reads_the_labels_that_a_lower_presence_threshold_draws(
+    presence: Any, mode: Any, control: str, label: str, expected: float
+) -> None:
+    segmenter = ColourSegmenter()
+    options = {mode: SegmenterOptions(mode=mode, presence=presence) for mode in MODES}
+    predictor = make_predictor(segmenter, options=options)
+
+    def attribute(value: str) -> str:
+        return f'model_presence_threshold="{value}"' if value else ""
+
+    config = brush_config(
+        f'<Label value="red" {attribute(label)}/><Label value="blue"/>',
+        control=f'model_mode="{mode}" {attribute(control)}',
+    )
+
+    ask(predictor, PICTURE, config=config)
+
+    assert segmenter.presence_thresholds == [expected]
 
 
 def test_maps_of_one_mode_do_not_answer_for_the_other() -> None:

@@ -74,6 +74,15 @@ def test_compete_lets_a_label_that_is_not_there_take_nothing() -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor([0.5, 0.0]))
 
 
+def test_a_label_that_is_not_there_may_have_a_map_of_its_own() -> None:
+    rows = torch.tensor([0.2, 0.4, 0.2]).view(3, 1, 1)
+
+    found = compete(rows, torch.tensor([1.0, 0.0]), own=torch.ones(2))
+
+    # 0.2 of 0.2 + 0.2 as before, and 0.4 of 0.2 + 0.4 + 0.2.
+    torch.testing.assert_close(found.flatten(), torch.tensor([0.5, 0.5]))
+
+
 def test_compete_survives_a_cell_that_nothing_attends_to() -> None:
     found = compete(torch.zeros(3, 2, 2), torch.ones(2))
 

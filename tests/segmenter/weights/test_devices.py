@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from segmenter.weights import pick_device, pick_dtype, prepare
+from segmenter import UnusableDevice
+from segmenter.weights import (
+    is_device_error,
+    pick_device,
+    pick_dtype,
+    prepare,
+    try_out,
+)
 
 CPU = torch.device("cpu")
 
@@ -35,3 +42,42 @@ def test_prepare_keeps_the_order_of_the_weights_where_it_is_asked_to() -> None:
     assert plain.weight.is_contiguous()
     assert not plain.training
     assert not plain.weight.requires_grad
+
+
+def test_try_out_takes_what_the_cpu_computes_in() -> None:
+    try_out(CPU, torch.float32)
+    try_out(CPU, torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cuda:nonsense"])
+def test_a_device_that_is_not_there_is_told_before_any_model(name: str) -> None:
+    with pytest.raises(UnusableDevice) as caught:
+        try_out(pick_device(name), torch.float32)
+
+    assert caught.value.device == name
+    assert caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(torch.OutOfMemoryError("CUDA out of memory."), True, id="memory"),
+        pytest.param(RuntimeError("MPS backend out of memory"), True, id="mps"),
+        pytest.param(RuntimeError("CUDA error: device-side assert"), True, id="cuda"),
+        pytest.param(
+            RuntimeError("DefaultCPUAllocator: not enough memory: you tried"),
+            True,
+            id="cpu-memory",
+        ),
+        pytest.param(
+            RuntimeError("mat1 and mat2 shapes cannot be multiplied (9x16 and 24x8)"),
+            False,
+            id="shapes",
+        ),
+        pytest.param(ValueError("out of memory of a device"), False, id="no-torch"),
+    ],
+)
+def test_a_device_s_fault_is_told_from_a_model_s(
+    error: Exception, expected: bool
+) -> None:
+    assert is_device_error(error) is expected

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from segmenter import SegmenterOptions, WeightsNotFound, load_segmenter
 from segmenter.backbones.unet import UNetBackbone
@@ -128,6 +130,60 @@ def test_weights_of_another_shape_than_the_config_says_are_refused(
 
     with pytest.raises(WeightsNotFound, match="unet"):
         load_segmenter(str(copied_dir), BARE, device="cpu")
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Change the tensors of a file."""
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("file", WEIGHT_FILES)
+def test_a_missing_tensor_is_refused_by_its_name(copied_dir: Path, file: str) -> None:
+    path = copied_dir / file
+    name = min(key for key in load_file(path) if key.endswith("weight"))
+
+    rewrite(path, lambda tensors: tensors.pop(name))
+
+    with pytest.raises(WeightsNotFound, match=name) as caught:
+        load_all(copied_dir)
+    assert f"the weights in {path.parent} lack {name}" in str(caught.value)
+    assert "device" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("file", WEIGHT_FILES)
+def test_a_tensor_of_another_shape_is_refused_by_its_name(
+    copied_dir: Path, file: str
+) -> None:
+    path = copied_dir / file
+    name = min(key for key in load_file(path) if key.endswith("weight"))
+
+    rewrite(path, lambda tensors: tensors.update({name: torch.zeros(3, 2)}))
+
+    with pytest.raises(WeightsNotFound, match=name) as caught:
+        load_all(copied_dir)
+    assert str(path.parent) in str(caught.value)
+    assert "3, 2" in str(caught.value)
+    assert "overwrite randomly" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", WEIGHT_FILES)
+def test_tensors_that_no_model_of_the_kind_reads_change_nothing(
+    copied_dir: Path, file: str
+) -> None:
+    # Older checkpoints bear the first; others are for another use of the same model.
+    extra = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    rewrite(copied_dir / file, lambda tensors: tensors.update(extra))
+
+    load_all(copied_dir)
+
+
+def test_tied_weights_need_not_be_in_the_file_twice(copied_dir: Path) -> None:
+    path = copied_dir / "captioner" / "model.safetensors"
+    assert "text_decoder.cls.predictions.decoder.weight" not in load_file(path)
+
+    load_all(copied_dir)
 
 
 def test_weights_in_pickles_are_not_read(copied_dir: Path, parts: UNetBackbone) -> None:

@@ -1,11 +1,13 @@
 """Every generation of the U-Net family: loaded, in half precision, refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 
 from segmenter import SegmenterOptions, UnsupportedModel, load_segmenter
@@ -16,6 +18,7 @@ from segmenter.presence import Captioner, ImageText
 from segmenter.source import ModelSource
 from tests.segmenter.tiny_models import (
     LATENT_SIDE,
+    TEXT_WIDTH,
     make_parts,
     make_sd21_parts,
     make_sdxl_parts,
@@ -125,4 +128,39 @@ def test_an_inpainting_unet_is_refused_by_what_it_is(
     unet.save_pretrained(tmp_path / "unet")
 
     with pytest.raises(UnsupportedModel, match=r"9 input channels.*inpainting"):
+        load_segmenter(str(tmp_path), BARE, device="cpu")
+
+
+def test_a_unet_of_other_attention_is_refused_without_blaming_the_device(
+    tmp_path: Path, captioner: Captioner, image_text: ImageText
+) -> None:
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    save_model(tmp_path, make_parts(), captioner, image_text)
+    unet.save_pretrained(tmp_path / "unet")
+
+    with pytest.raises(UnsupportedModel, match="AttnAddedKV") as caught:
+        load_segmenter(str(tmp_path), BARE, device="cpu")
+    assert "device" not in str(caught.value).lower()
+
+
+def test_a_text_encoder_of_another_model_is_refused_with_both_widths(
+    tmp_path: Path, captioner: Captioner, image_text: ImageText
+) -> None:
+    save_model(tmp_path, make_parts(), captioner, image_text)
+    shutil.rmtree(tmp_path / "text_encoder")
+    wider = make_sdxl_parts().text.second_encoder
+    wider.save_pretrained(tmp_path / "text_encoder")
+
+    with pytest.raises(UnsupportedModel, match=r"a text of 24 numbers.*16"):
         load_segmenter(str(tmp_path), BARE, device="cpu")
