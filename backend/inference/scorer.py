@@ -196,12 +196,13 @@ class Scorer:
 
     def _options(self, query: Query) -> SegmenterOptions:
         """Those of the query's mode, as far as it does not draw more labels."""
-        options, line = self.options[query.mode], query.presence_threshold_01
-        draws_more = line is not None and line < options.presence_threshold
+        options, threshold = self.options[query.mode], query.presence_threshold_01
         # Fast mode makes maps of all labels, whatever the threshold.
-        if options.mode == "paper" and options.presence != "off" and draws_more:
-            return replace(options, presence_threshold=line)
-        return options
+        leaves_out = options.mode == "paper" and options.presence != "off"
+        if threshold is None or not leaves_out:
+            return options
+        lower = min(threshold, options.presence_threshold)
+        return replace(options, presence_threshold=lower)
 
     def _segment(
         self, batch: Sequence[Query], segmenter: Segmenter
