@@ -91,8 +91,8 @@ class Predictor:
     """Answers predict requests.
 
     Attributes:
-        segmenter: gives the loaded segmenter; may load it first, and may raise
-            `WeightsNotFound`.
+        segmenter: gives the loaded segmenter within so many seconds, or raises
+            `DeadlineExceeded`; may load it first, and may raise `WeightsNotFound`.
         fetcher: reads task images.
         scorer: makes score maps.
         metrics: counters.
@@ -108,7 +108,7 @@ class Predictor:
             and their tasks go to `on_timeout`.
     """
 
-    segmenter: Callable[[], Segmenter]
+    segmenter: Callable[[float], Segmenter]
     fetcher: Fetcher
     scorer: Scorer
     metrics: Metrics
@@ -168,8 +168,6 @@ class Predictor:
             BadLabelConfig: if the config has nothing to segment.
             WeightsNotFound: if the model cannot be loaded.
         """
-        # Before the segmenter, which may have to load first: the caller waits for
-        # that as well.
         deadline = self.clock() + self.budget_s
         config = read_label_config(request.label_config, self.defaults)
         for note in config.notes:
@@ -177,12 +175,13 @@ class Predictor:
         answers: list[Answer | None] = [None] * len(request.tasks)
         version = self.version_of(config.fingerprint)
         with self._admission() as has_slot:
-            if has_slot:
+            segmenter = self._segmenter_until(deadline) if has_slot else None
+            if segmenter is not None:
                 run = _Run(
                     config=config,
                     version=version,
                     access=access,
-                    segmenter=self.segmenter(),
+                    segmenter=segmenter,
                     deadline=deadline,
                     # Somebody has opened this task and looks at it.
                     is_urgent=len(request.tasks) == 1,
@@ -201,6 +200,16 @@ class Predictor:
             empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
+
+    def _segmenter_until(self, deadline: float) -> Segmenter | None:
+        """The model, None if it is still loading at the deadline.
+
+        The caller waits for the loading as well: it counts into the budget.
+        """
+        try:
+            return self.segmenter(deadline - self.clock())
+        except DeadlineExceeded:
+            return None
 
     @contextmanager
     def _admission(self) -> Iterator[bool]:
@@ -244,12 +253,16 @@ class Predictor:
             WeightsNotFound: if the model cannot be loaded.
         """
         config = read_label_config(label_config, self.defaults)
+        deadline = self.clock() + limit_s
+        segmenter = self._segmenter_until(deadline)
+        if segmenter is None:
+            return
         run = _Run(
             config=config,
             version=self.version_of(config.fingerprint),
             access=access,
-            segmenter=self.segmenter(),
-            deadline=self.clock() + limit_s,
+            segmenter=segmenter,
+            deadline=deadline,
             # What was begun first is done first: of two chunks of a worker one can be
             # stored while the model is at the other.
             rank=next(_ranks),

@@ -371,7 +371,7 @@ def test_run_without_a_model_raises_and_reports_nothing(
 ) -> None:
     ids = studio.add_pictures(project_id, 2)
 
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         raise WeightsNotFound("colours", "they have faded")
 
     predictor = make_predictor(segmenter, segmenter=load)

@@ -225,7 +225,7 @@ def test_predict_answers_the_editor_with_an_empty_prediction_on_failure(
 
 
 def test_predict_refuses_a_bad_threshold_before_it_loads_or_reads_anything() -> None:
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         raise AssertionError("nothing is to be segmented")
 
     predictor = make_predictor(ColourSegmenter(), segmenter=load)
@@ -236,7 +236,7 @@ def test_predict_refuses_a_bad_threshold_before_it_loads_or_reads_anything() -> 
 
 
 def test_predict_passes_on_that_there_is_no_model() -> None:
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         raise WeightsNotFound("sd", "the hub is down")
 
     predictor = make_predictor(ColourSegmenter(), segmenter=load)
