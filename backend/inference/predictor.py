@@ -78,6 +78,7 @@ class _Run:
     deadline: float
     is_urgent: bool = False
     rank: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def _forget(
@@ -235,6 +236,7 @@ class Predictor:
         access: LabelStudioAccess,
         *,
         limit_s: float,
+        stop: threading.Event | None = None,
     ) -> Generator[TaskOutcome, None, None]:
         """Predict tasks that nobody waits for; requests go before them.
 
@@ -243,6 +245,7 @@ class Predictor:
             label_config: labeling XML.
             access: how to reach Label Studio's images.
             limit_s: after which nothing new is begun.
+            stop: after which neither, once it is set.
 
         Returns:
             Outcomes in the order in which they get ready; none for tasks that no
@@ -266,6 +269,7 @@ class Predictor:
             # What was begun first is done first: of two chunks of a worker one can be
             # stored while the model is at the other.
             rank=next(_ranks),
+            stop=stop or threading.Event(),
         )
         yield from self._outcomes(tasks, run)
 
@@ -283,7 +287,7 @@ class Predictor:
             fetch,
             at_once=run.segmenter.images_per_pass,
         ) as intake:
-            while not intake.is_empty:
+            while not intake.is_empty and not run.stop.is_set():
                 for task in intake.take_failed():
                     yield from self._finish(task, run)
                 left_s = run.deadline - self.clock()
@@ -315,6 +319,8 @@ class Predictor:
             rank=run.rank,
         )
         for (job, mode), maps in zip(queries, scored, strict=True):
+            if run.stop.is_set():
+                return
             self._paint(job, mode, queries[job, mode].image, maps, run)
         for result in results:
             task = result.job.task
