@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from backend.errors import BadLabelConfig
 from backend.inference.batcher import DeadlineExceeded
+from backend.inference.failure_log import FailureLog
 from backend.inference.metrics import Metrics
 from backend.inference.prefetch import (
     FetchResult,
@@ -30,7 +31,7 @@ from backend.inference.validation import valid_prediction
 from backend.label_config import LabelConfig, read_label_config
 from backend.label_studio import PredictRequest
 from backend.regions import Canvas, paint, prediction
-from backend.types import ControlDefaults, FetchedImage, LabelStudioAccess, Task
+from backend.types import ControlDefaults, FetchedImage, LabelStudioAccess, Task, Turn
 from segmenter import Mode, ScoreMaps
 
 logger = logging.getLogger(__name__)
@@ -62,9 +63,14 @@ class Fetcher(Protocol):
     """What this file needs of an image fetcher."""
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = ...,
     ) -> FetchedImage:
-        """Pixels behind an address."""
+        """Pixels behind an address, for as long as they are not released."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +85,15 @@ class _Run:
     is_urgent: bool = False
     rank: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    failures: FailureLog = field(default_factory=FailureLog)
+
+
+def _release(results: list[FetchResult]) -> None:
+    """Let go of images, all at once."""
+    for result in results:
+        if not isinstance(result.image, Exception):
+            result.image.release()
+    results.clear()
 
 
 def _forget(
@@ -275,18 +290,26 @@ class Predictor:
 
     def _outcomes(self, tasks: Sequence[Task], run: _Run) -> Iterator[TaskOutcome]:
         """Outcomes as they get ready; none for tasks that no time was left for."""
+        over = threading.Event()
+        turn = Turn(
+            is_wanted=lambda: not over.is_set(), is_urgent=run.is_urgent, rank=run.rank
+        )
 
         def fetch(job: Job) -> FetchedImage:
             return self.fetcher.fetch(
-                job.address, access=run.access, task_id=job.task.task.id
+                job.address, access=run.access, task_id=job.task.task.id, turn=turn
             )
 
-        with Prefetcher(
+        prefetcher = Prefetcher(
             tasks,
             lambda task: run.config.for_task(task.data),
             fetch,
             at_once=run.segmenter.images_per_pass,
-        ) as intake:
+        )
+        with ExitStack() as stack:
+            stack.callback(over.set)
+            stack.enter_context(run.failures)
+            intake = stack.enter_context(prefetcher)
             while not intake.is_empty and not run.stop.is_set():
                 for task in intake.take_failed():
                     yield from self._finish(task, run)
@@ -298,9 +321,12 @@ class Predictor:
                     yield from self._finish(task, run)
 
     def _score_and_paint(
-        self, results: Sequence[FetchResult], run: _Run
+        self, results: list[FetchResult], run: _Run
     ) -> Iterator[PendingTask]:
-        """Score and paint what has arrived; tasks whose last image that was."""
+        """Score and paint what has arrived; tasks whose last image that was.
+
+        `results` is empty, and its images are released, when the first is given.
+        """
         queries: dict[tuple[Job, Mode], Query] = {}
         for result in results:
             job = result.job
@@ -322,8 +348,12 @@ class Predictor:
             if run.stop.is_set():
                 return
             self._paint(job, mode, queries[job, mode].image, maps, run)
-        for result in results:
-            task = result.job.task
+        tasks = [result.job.task for result in results]
+        # Before anybody waits: for the next images, which may need their room, or for
+        # whoever takes the outcomes.
+        queries.clear()
+        _release(results)
+        for task in tasks:
             task.jobs_left -= 1
             if not task.jobs_left:
                 yield task
@@ -373,11 +403,7 @@ class Predictor:
             except Exception as error:
                 failures.append(without_traceback(error, task.task.id))
         for failure in failures:
-            logger.warning(
-                "Task %s has no prediction: %s",
-                task.task.id,
-                str(failure) or type(failure).__name__,
-            )
+            run.failures.add(task.task.id, failure)
         if answer is not None:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()

@@ -75,6 +75,7 @@ class Settings(ServingSettings):
             here as well; None asks Label Studio for them.
         image_max_bytes: largest image file.
         image_max_pixels: largest image, rows times columns.
+        max_pixels_in_flight: decoded pixels that are held at a time.
         fetch_timeout_s: time for one image to arrive.
         preannotate_new_tasks: give tasks their predictions as soon as Label Studio
             tells that they were made, by import or by the sync of a storage.
@@ -170,6 +171,15 @@ class Settings(ServingSettings):
         le=MAX_IMAGE_PIXELS,
         expects=f"a whole number from 1 to {MAX_IMAGE_PIXELS}",
         help="Images with more pixels (rows times columns) are refused.",
+    )
+    max_pixels_in_flight: int = variable(
+        "MAX_PIXELS_IN_FLIGHT",
+        default=100_000_000,
+        ge=1,
+        expects="a whole number above 0",
+        help="Pixels of decoded images that are held at a time, by all requests "
+        "together. Others wait for room; an image with more goes alone. A pixel takes "
+        "3 bytes, and some ten more while it is drawn on.",
     )
     fetch_timeout_s: float = variable(
         "FETCH_TIMEOUT_S",

@@ -7,7 +7,7 @@ import pytest
 from backend.batch.chunk_runner import Unfinished
 from backend.errors import ImageTooSlow
 from backend.inference import Predictor
-from backend.types import FetchedImage, LabelStudioAccess
+from backend.types import FetchedImage, LabelStudioAccess, Turn
 from segmenter import WeightsNotFound
 from tests.batch_work import NOTHING_LEFT, Reports, assert_each_once, chunk_of, work_of
 from tests.fakes import (
@@ -43,7 +43,12 @@ class BrokenFetcher:
         self._error = error
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn | None = None,
     ) -> FetchedImage:
         raise self._error
 

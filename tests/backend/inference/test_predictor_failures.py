@@ -12,7 +12,7 @@ from backend.errors import BadLabelConfig
 from backend.images import ImageFetcher
 from backend.inference.predictor import Predictor
 from backend.label_studio import parse_predict
-from backend.types import FetchedImage, LabelStudioAccess
+from backend.types import FetchedImage, LabelStudioAccess, Turn
 from segmenter import BadImage, ScoreMaps, WeightsNotFound
 from tests.asking import NOWHERE, PICTURE, ask, names_of, outcomes
 from tests.fakes import (
@@ -164,7 +164,12 @@ class _BrokenFetcher:
     """A bug in reading the second task's image."""
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn | None = None,
     ) -> FetchedImage:
         if task_id == 2:
             raise KeyError("a bug")
