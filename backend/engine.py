@@ -165,6 +165,7 @@ def image_fetcher(settings: Settings) -> ImageFetcher:
     return ImageFetcher(
         max_bytes=settings.image_max_bytes,
         max_pixels=settings.image_max_pixels,
+        max_pixels_held=settings.max_pixels_in_flight,
         timeout_s=settings.fetch_timeout_s,
         image_hosts=settings.image_hosts,
         max_redirects=settings.image_max_redirects,

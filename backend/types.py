@@ -1,6 +1,6 @@
 """Frozen values that the rooms of the backend hand to each other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -162,10 +162,28 @@ class FetchedImage:
     Attributes:
         pixels: uint8 (Y, X, 3), RGB, upright by EXIF.
         digest: hex digest of the bytes as fetched; equal bytes, equal digest.
+        release: says that nobody looks at the pixels any more, so that others may be
+            decoded.
     """
 
     pixels: NDArray[np.uint8]
     digest: str
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """When an image is to be decoded, where there is no room for all.
+
+    Attributes:
+        is_wanted: asked while it waits; it is given up once it says no.
+        is_urgent: goes before what is not.
+        rank: goes before what has a higher one, where neither is urgent.
+    """
+
+    is_wanted: Callable[[], bool] = lambda: True
+    is_urgent: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

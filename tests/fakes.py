@@ -178,7 +178,7 @@ def make_predictor(segmenter: ColourSegmenter, /, **parts: Any) -> Predictor:
         clock=clock,
     )
     defaults: dict[str, Any] = {
-        "segmenter": lambda: segmenter,
+        "segmenter": lambda timeout_s: segmenter,
         "fetcher": ImageFetcher(timeout_s=5),
         "scorer": scorer,
         "metrics": metrics,

@@ -31,7 +31,7 @@ def predict_body(*addresses: Any, **fields: Any) -> dict[str, Any]:
 BODY = predict_body(picture("red", "blue"))
 
 
-def never_called() -> ColourSegmenter:
+def never_called(timeout_s: float) -> ColourSegmenter:
     raise AssertionError("s3cret: the segmenter is not to be asked for")
 
 

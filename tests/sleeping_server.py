@@ -1,6 +1,6 @@
 """`diffsegmenter serve` with a model that sleeps instead of computing.
 
-SLEEP_S=1 python -m tests.sleeping_server
+SLEEP_S=1 LOAD_S=0 python -m tests.sleeping_server
 """
 
 import os
@@ -17,8 +17,13 @@ from tests.fakes import ColourSegmenter
 class _SleepingServer(Server):
     def load(self) -> Any:
         sleep_s = float(os.environ.get("SLEEP_S", "1"))
-        segmenter = ColourSegmenter(before=lambda pixels: time.sleep(sleep_s))
-        return build_app(self._settings, load=lambda: segmenter)
+        load_s = float(os.environ.get("LOAD_S", "0"))
+
+        def load() -> ColourSegmenter:
+            time.sleep(load_s)
+            return ColourSegmenter(before=lambda pixels: time.sleep(sleep_s))
+
+        return build_app(self._settings, load=load)
 
 
 def main() -> None:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _MOST_WAITING: Final = 20_000
 # New tasks that may wait here, as their numbers alone; who sends webhooks is not known.
 _MOST_NEW_WAITING: Final = 200_000
+# Of one project, so that a forged event does not take the room of all others.
+_MOST_NEW_OF_PROJECT: Final = 50_000
 # Nobody asks for results that come later than that.
 _PRECOMPUTE_LIMIT_S: Final = 3600.0
 
@@ -53,16 +55,25 @@ class Backlog:
     _new: set[tuple[int, int]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
         """Begin with what waits, and with what comes."""
-        threading.Thread(target=self._run, name="backlog", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="backlog", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more; what is under way ends after the image at hand."""
         self._stop.set()
         if self.work is not None:
             self.work.stop.set()
+        self._pieces.put(_do_nothing)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of what was under way when it was stopped."""
+        for thread in self._threads:
+            thread.join(timeout_s)
 
     @property
     def n_waiting(self) -> int:
@@ -111,7 +122,11 @@ class Backlog:
                 for task_id in dict.fromkeys(task_ids)
                 if (project_id, task_id) not in self._new
             )
-            if len(self._new) + len(ids) > _MOST_NEW_WAITING:
+            of_project = sum(project == project_id for project, _ in self._new)
+            if (
+                len(self._new) + len(ids) > _MOST_NEW_WAITING
+                or of_project + len(ids) > _MOST_NEW_OF_PROJECT
+            ):
                 logger.warning(
                     "Project %s: %d new tasks are not queued, because too many wait "
                     "already; run `diffsegmenter preannotate` for them.",
@@ -133,8 +148,10 @@ class Backlog:
         self._pieces.put(pre_annotate)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:
             piece = self._pieces.get()
+            if self._stop.is_set():
+                return
             try:
                 piece()
             except (BackendError, SegmenterError, redis.RedisError) as error:
@@ -159,17 +176,24 @@ class Backlog:
                 self._enqueue(project_id, ids, version, stores=False)
                 return
             outcomes = self.predictor.predict_in_background(
-                tasks, request.label_config, access, limit_s=_PRECOMPUTE_LIMIT_S
+                tasks,
+                request.label_config,
+                access,
+                limit_s=_PRECOMPUTE_LIMIT_S,
+                stop=self._stop,
             )
+            n_done = 0
             for outcome in outcomes:
                 done(tasks[outcome.index])
-                if self._stop.is_set():
-                    outcomes.close()
+                n_done += 1
         finally:
             for task in tasks:
                 done(task)
         logger.info(
-            "Project %s: %d tasks are precomputed.", request.project, len(tasks)
+            "Project %s: %d of %d tasks are precomputed.",
+            request.project,
+            n_done,
+            len(tasks),
         )
 
     def _pre_annotate(self, project_id: int, ids: tuple[int, ...]) -> None:
@@ -230,6 +254,10 @@ class Backlog:
         logger.info(
             "Project %s: queued %d tasks for the workers.", project_id, len(ids)
         )
+
+
+def _do_nothing() -> None:
+    """Wakes who waits for a piece of work."""
 
 
 def _project_id(project: str | None) -> int | None:

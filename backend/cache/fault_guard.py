@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from backend.cache.store import StoreClosed
 from backend.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
@@ -105,6 +106,8 @@ class FaultGuard:
             return None
         try:
             answer = command()
+        except StoreClosed:
+            return None
         except self._refused as e:
             self._stats.add(faults=1)
             self._store.record_success()

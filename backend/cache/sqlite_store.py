@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-from backend.cache.store import CacheSize, LeaseState
+from backend.cache.store import CacheSize, LeaseState, StoreClosed
 
 SIZE_LIMIT_BYTES: Final = 1 << 30
 
@@ -87,8 +87,8 @@ class SqliteStore:
         patience_s: longest wait for the disk before a call counts as a fault.
     """
 
-    # RuntimeError: a call after `close`. TimeoutError is an OSError.
-    unreachable = (OSError, RuntimeError)
+    # TimeoutError is one.
+    unreachable = (OSError,)
     refused = _DAMAGE
     secrets = ()
 
@@ -199,7 +199,7 @@ class SqliteStore:
         return f"Embedded cache in {self._file.parent}"
 
     def close(self) -> None:
-        """Close the file and end the thread. Later calls raise RuntimeError."""
+        """Close the file and end the thread. Later calls raise StoreClosed."""
         with contextlib.suppress(OSError, RuntimeError):
             self._thread.submit(self._disconnect).result(self._patience_s)
         self._thread.shutdown(wait=False)
@@ -237,7 +237,10 @@ class SqliteStore:
                 self._disconnect()
                 raise
 
-        future = self._thread.submit(job)
+        try:
+            future = self._thread.submit(job)
+        except RuntimeError as e:  # after `close`, or while the interpreter ends
+            raise StoreClosed from e
         try:
             return future.result(patience_s)
         except TimeoutError as e:

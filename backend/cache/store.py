@@ -52,6 +52,10 @@ class LeaseState:
     is_leased: bool = False
 
 
+class StoreClosed(Exception):
+    """The store was closed, or the program ends: nothing is wrong with it."""
+
+
 class Store(Protocol):
     """Bytes by key, for a while. Any thread may call; making one connects not yet."""
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from backend.doctor.findings import (
     Check,
@@ -22,6 +23,9 @@ from segmenter import (
     find_devices,
     find_weights,
 )
+
+# A day: what is not here yet is downloaded, and waiting needs a number.
+_LOADING_LIMIT_S: Final = 86_400.0
 
 
 def check_weights(settings: Settings) -> Check[bool]:
@@ -100,7 +104,7 @@ def check_loading(
     started = time.monotonic()
     try:
         predictor = build()
-        predictor.segmenter()
+        predictor.segmenter(_LOADING_LIMIT_S)
     except SegmenterError as error:
         yield problem_of("loading", error)
         return None

@@ -10,7 +10,7 @@ what the browser shows, hence not `ImageOps.exif_transpose`, which obeys them al
 import io
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +57,7 @@ _DECODER_FAULTS: Final = (
     AttributeError,
     struct.error,
 )
+_STRIP_PIXELS: Final = 1 << 20
 _WEB_PAGE_STARTS: Final = (b"<!doctype html", b"<html", b"<head")
 
 
@@ -76,7 +77,11 @@ def check_formats(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def decode_image(
-    data: bytes, *, max_pixels: int, formats: tuple[str, ...] = IMAGE_FORMATS
+    data: bytes,
+    *,
+    max_pixels: int,
+    formats: tuple[str, ...] = IMAGE_FORMATS,
+    admit: Callable[[int], object] = lambda n_pixels: None,
 ) -> NDArray[np.uint8]:
     """Decode the first frame of an image.
 
@@ -84,6 +89,8 @@ def decode_image(
         data: a whole file.
         max_pixels: limit of Y * X, checked before any pixel is decoded.
         formats: those of IMAGE_FORMATS that are allowed; no decoder of another is run.
+        admit: called with Y * X before any pixel is decoded; may wait, and may raise
+            `ImageError`.
 
     Returns:
         uint8 (Y, X, 3), RGB, turned upright. Transparency lies on white, 16-bit
@@ -98,6 +105,7 @@ def decode_image(
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(f"{width} x {height}", max_pixels)
+            admit(width * height)
             image.load()
             return _to_rgb(_turn_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
@@ -129,11 +137,23 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith(("I", "F")):
         grey = _to_8_bit(np.asarray(image))  # (Y, X)
         return np.repeat(grey[:, :, None], 3, axis=2)  # (Y, X, 3)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    # In strips: the copies on the way would be five times the picture.
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        rgb[top:bottom] = np.asarray(_on_white(strip))
+    return rgb
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """As RGB, transparency on white."""
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         image = Image.alpha_composite(white, layer)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return image.convert("RGB")
 
 
 def _to_8_bit(grey: NDArray[Any]) -> NDArray[np.uint8]:

@@ -7,16 +7,21 @@ its pixels.
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused
 from backend.http import HostRule, Resolve, resolve_host, shorten
 from backend.images.decoding import check_formats, decode_image
+from backend.images.pixel_budget import PixelBudget, PixelHold
 from backend.images.source import ImageRequest, SourceLimits, open_sources
 from backend.images.status_errors import name_image
 from backend.label_studio import SUPPORTED
-from backend.types import IMAGE_FORMATS, FetchedImage, LabelStudioAccess
+from backend.types import IMAGE_FORMATS, FetchedImage, LabelStudioAccess, Turn
+
+_ANY_TURN: Final = Turn()
 
 
 class ImageFetcher:
@@ -27,6 +32,7 @@ class ImageFetcher:
         *,
         max_bytes: int = 64 * 1024 * 1024,
         max_pixels: int = 100_000_000,
+        max_pixels_held: int = 100_000_000,
         timeout_s: float = 20.0,
         max_redirects: int = 5,
         formats: Sequence[str] = IMAGE_FORMATS,
@@ -40,6 +46,8 @@ class ImageFetcher:
         Args:
             max_bytes: largest file.
             max_pixels: largest rows times columns.
+            max_pixels_held: of all images that were fetched and not released. Further
+                ones are decoded when there is room; one that is larger goes alone.
             timeout_s: for one image, its redirects and token included.
             max_redirects: how many are followed for one image.
             formats: allowed kinds of files, some of `IMAGE_FORMATS`.
@@ -57,6 +65,7 @@ class ImageFetcher:
                 or `local_files_root` is the whole file system.
         """
         self._max_pixels = max_pixels
+        self._budget = PixelBudget(max_pixels_held)
         self._timeout_s = timeout_s
         self._formats = check_formats(formats)
         self._clock = clock
@@ -72,9 +81,14 @@ class ImageFetcher:
         )
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = _ANY_TURN,
     ) -> FetchedImage:
-        """Read one image.
+        """Read one image. Whoever gets it releases it.
 
         The token of `access` goes to files below `access.url` and nowhere else.
         `access` also widens where images may be, see `network_scope`.
@@ -84,19 +98,24 @@ class ImageFetcher:
                 with `task_id`, a cloud storage URI.
             access: the Label Studio that the task comes from.
             task_id: the task's id, None when unknown.
+            turn: at decoding it, which is not part of the time for fetching.
 
         Raises:
             ImageError: or one of its children. No message holds a token, password,
                 query string or image.
         """
         try:
-            return self._fetch(address.strip(), access, task_id)
+            return self._fetch(address.strip(), access, task_id, turn)
         except ImageError as e:
             _drop_frames(e)
             raise
 
     def _fetch(
-        self, address: str, access: LabelStudioAccess, task_id: int | None
+        self,
+        address: str,
+        access: LabelStudioAccess,
+        task_id: int | None,
+        turn: Turn,
     ) -> FetchedImage:
         _refuse_half_characters(address)
         data = self._read(
@@ -107,13 +126,31 @@ class ImageFetcher:
                 deadline=Deadline.after(self._timeout_s, self._clock),
             )
         )
-        try:
-            pixels = decode_image(
-                data, max_pixels=self._max_pixels, formats=self._formats
-            )
-        except ImageError as e:
-            raise type(e)(f"{name_image(address, access)}: {e}") from e
-        return FetchedImage(pixels=pixels, digest=hashlib.sha256(data).hexdigest())
+        with ExitStack() as on_failure:
+
+            def admit(n_pixels: int) -> None:
+                hold = self._budget.take(n_pixels, turn)
+                holds.append(hold)
+                on_failure.callback(hold.release)
+
+            holds: list[PixelHold] = []
+            try:
+                pixels = decode_image(
+                    data,
+                    max_pixels=self._max_pixels,
+                    formats=self._formats,
+                    admit=admit,
+                )
+            except ImageError as e:
+                raise type(e)(f"{name_image(address, access)}: {e}") from e
+            on_failure.pop_all()
+        (hold,) = holds
+        hold.release_with(pixels)
+        return FetchedImage(
+            pixels=pixels,
+            digest=hashlib.sha256(data).hexdigest(),
+            release=hold.release,
+        )
 
     def _read(self, request: ImageRequest) -> bytes:
         """What the first source that takes the address reads there."""

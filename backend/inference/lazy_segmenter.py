@@ -4,9 +4,11 @@ import atexit
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import numpy as np
 
+from backend.inference.batcher import DeadlineExceeded
 from backend.inference.scorer import Segmenter
 from segmenter import SegmenterError
 
@@ -17,7 +19,7 @@ _STOP_WAITS_S = 8.0
 
 
 class LazySegmenter:
-    """Loads the model once, in the background or at the first request.
+    """Loads the model once, in a thread of its own: at the start or when asked for.
 
     A failed load is tried again by the next request: the hub may be back.
     """
@@ -25,8 +27,9 @@ class LazySegmenter:
     def __init__(self, load: Callable[[], Segmenter]) -> None:
         """Keep for later what loads the model; it may raise `SegmenterError`."""
         self._load_model = load
-        self._segmenter: Segmenter | None = None
         self._status = "loading"
+        # Of the load under way or done; None before it, and after one that failed.
+        self._loading: Future[Segmenter] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -34,24 +37,48 @@ class LazySegmenter:
         """Say "loading", "ready", or why the last try failed."""
         return self._status
 
-    def get(self) -> Segmenter:
+    def get(self, timeout_s: float = threading.TIMEOUT_MAX) -> Segmenter:
         """Return the loaded segmenter, loading it when need be.
 
+        Args:
+            timeout_s: how long to wait for it; what is loading goes on loading.
+
         Raises:
+            DeadlineExceeded: if it is not there by then.
             WeightsNotFound: if the weights cannot be had.
         """
-        with self._lock:
-            if self._segmenter is None:
-                self._segmenter = self._load()
-            return self._segmenter
+        loading = self._begin()
+        try:
+            return loading.result(max(0.0, timeout_s))
+        except TimeoutError as error:
+            if loading.done():
+                raise  # what loads the model has met a timeout of its own
+            raise DeadlineExceeded from error
 
     def load_in_background(self) -> None:
-        """Start loading without waiting for it."""
-        thread = threading.Thread(target=self._preload, name="load-model", daemon=True)
-        thread.start()
-        # An interpreter that ends while the thread is inside torch aborts. A daemon
-        # all the same: a download of gigabytes must not hold up a stop.
+        """Start loading without waiting for it, and run the model once."""
+        self._start(self._preload)
+
+    def _begin(self) -> Future[Segmenter]:
+        """The load under way, begun when there is none."""
+        with self._lock:
+            if self._loading is None:
+                self._loading = Future()
+                self._start(self._load, self._loading)
+            return self._loading
+
+    def _start(self, run: Callable[..., None], *arguments: object) -> None:
+        def run_and_forget() -> None:
+            try:
+                run(*arguments)
+            finally:
+                atexit.unregister(thread.join)
+
+        # A daemon: a download of gigabytes must not hold up a stop.
+        thread = threading.Thread(target=run_and_forget, name="load-model", daemon=True)
+        # Yet an interpreter that ends while the thread is inside torch aborts.
         atexit.register(thread.join, _STOP_WAITS_S)
+        thread.start()
 
     def _preload(self) -> None:
         try:
@@ -63,11 +90,16 @@ class LazySegmenter:
             self._status = f"failed: {error}"
             logger.error("Loading the model failed; requests will retry: %s", error)
 
-    def _load(self) -> Segmenter:
+    def _load(self, loading: Future[Segmenter]) -> None:
         try:
             segmenter = self._load_model()
-        except SegmenterError as error:
-            self._status = f"failed: {error}"
-            raise
+        # Handed on to whoever waits, whatever it is: none of them may wait for ever.
+        except BaseException as error:
+            if isinstance(error, SegmenterError):
+                self._status = f"failed: {error}"
+            with self._lock:
+                self._loading = None
+            loading.set_exception(error)
+            return
         self._status = "ready"
-        return segmenter
+        loading.set_result(segmenter)

@@ -12,12 +12,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from backend.errors import BadLabelConfig
 from backend.inference.batcher import DeadlineExceeded
+from backend.inference.failure_log import FailureLog
 from backend.inference.metrics import Metrics
 from backend.inference.prefetch import (
     FetchResult,
@@ -37,6 +38,7 @@ from backend.types import (
     FetchedImage,
     LabelStudioAccess,
     Task,
+    Turn,
     TypedPrompt,
 )
 from segmenter import Mode, ScoreMaps
@@ -70,9 +72,14 @@ class Fetcher(Protocol):
     """What this file needs of an image fetcher."""
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = ...,
     ) -> FetchedImage:
-        """Pixels behind an address."""
+        """Pixels behind an address, for as long as they are not released."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,10 +97,20 @@ class _Run:
     # The editor replaces a region whose id comes again, and with it what somebody has
     # corrected since: what was asked for by hand has ids of its own each time.
     occasion: str | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    failures: FailureLog = field(default_factory=FailureLog)
 
     def controls_of(self, task: Task) -> tuple[Control, ...]:
         """What is to be drawn on the task's images."""
         return self.config.for_task(task.data, self.typed)
+
+
+def _release(results: list[FetchResult]) -> None:
+    """Let go of images, all at once."""
+    for result in results:
+        if not isinstance(result.image, Exception):
+            result.image.release()
+    results.clear()
 
 
 def _forget(
@@ -107,8 +124,8 @@ class Predictor:
     """Answers predict requests.
 
     Attributes:
-        segmenter: gives the loaded segmenter; may load it first, and may raise
-            `WeightsNotFound`.
+        segmenter: gives the loaded segmenter within so many seconds, or raises
+            `DeadlineExceeded`; may load it first, and may raise `WeightsNotFound`.
         fetcher: reads task images.
         scorer: makes score maps.
         metrics: counters.
@@ -124,7 +141,7 @@ class Predictor:
             and their tasks go to `on_timeout`.
     """
 
-    segmenter: Callable[[], Segmenter]
+    segmenter: Callable[[float], Segmenter]
     fetcher: Fetcher
     scorer: Scorer
     metrics: Metrics
@@ -191,8 +208,6 @@ class Predictor:
             return self._without_regions(
                 request, f"{request.asked_with}: clicks and boxes are not understood"
             )
-        # Before the segmenter, which may have to load first: the caller waits for
-        # that as well.
         deadline = self.clock() + self.budget_s
         config = read_label_config(request.label_config, self.defaults)
         if request.typed and (why := _why_not(request.typed, config)):
@@ -202,12 +217,13 @@ class Predictor:
         answers: list[Answer | None] = [None] * len(request.tasks)
         version = self.version_of(config.fingerprint)
         with self._admission() as has_slot:
-            if has_slot:
+            segmenter = self._segmenter_until(deadline) if has_slot else None
+            if segmenter is not None:
                 run = _Run(
                     config=config,
                     version=version,
                     access=access,
-                    segmenter=self.segmenter(),
+                    segmenter=segmenter,
                     deadline=deadline,
                     # Somebody has opened this task and looks at it.
                     is_urgent=len(request.tasks) == 1,
@@ -241,6 +257,16 @@ class Predictor:
         version = self.model_version(request.label_config)
         return [prediction([], model_version=version, score=0) for _ in request.tasks]
 
+    def _segmenter_until(self, deadline: float) -> Segmenter | None:
+        """The model, None if it is still loading at the deadline.
+
+        The caller waits for the loading as well: it counts into the budget.
+        """
+        try:
+            return self.segmenter(deadline - self.clock())
+        except DeadlineExceeded:
+            return None
+
     @contextmanager
     def _admission(self) -> Iterator[bool]:
         """Take a seat and wait for a slot; False if there is none in time."""
@@ -265,6 +291,7 @@ class Predictor:
         access: LabelStudioAccess,
         *,
         limit_s: float,
+        stop: threading.Event | None = None,
     ) -> Generator[TaskOutcome, None, None]:
         """Predict tasks that nobody waits for; requests go before them.
 
@@ -273,6 +300,7 @@ class Predictor:
             label_config: labeling XML.
             access: how to reach Label Studio's images.
             limit_s: after which nothing new is begun.
+            stop: after which neither, once it is set.
 
         Returns:
             Outcomes in the order in which they get ready; none for tasks that no
@@ -283,33 +311,46 @@ class Predictor:
             WeightsNotFound: if the model cannot be loaded.
         """
         config = read_label_config(label_config, self.defaults)
+        deadline = self.clock() + limit_s
+        segmenter = self._segmenter_until(deadline)
+        if segmenter is None:
+            return
         run = _Run(
             config=config,
             version=self.version_of(config.fingerprint),
             access=access,
-            segmenter=self.segmenter(),
-            deadline=self.clock() + limit_s,
+            segmenter=segmenter,
+            deadline=deadline,
             # What was begun first is done first: of two chunks of a worker one can be
             # stored while the model is at the other.
             rank=next(_ranks),
+            stop=stop or threading.Event(),
         )
         yield from self._outcomes(tasks, run)
 
     def _outcomes(self, tasks: Sequence[Task], run: _Run) -> Iterator[TaskOutcome]:
         """Outcomes as they get ready; none for tasks that no time was left for."""
+        over = threading.Event()
+        turn = Turn(
+            is_wanted=lambda: not over.is_set(), is_urgent=run.is_urgent, rank=run.rank
+        )
 
         def fetch(job: Job) -> FetchedImage:
             return self.fetcher.fetch(
-                job.address, access=run.access, task_id=job.task.task.id
+                job.address, access=run.access, task_id=job.task.task.id, turn=turn
             )
 
-        with Prefetcher(
+        prefetcher = Prefetcher(
             tasks,
             run.controls_of,
             fetch,
             at_once=run.segmenter.images_per_pass,
-        ) as intake:
-            while not intake.is_empty:
+        )
+        with ExitStack() as stack:
+            stack.callback(over.set)
+            stack.enter_context(run.failures)
+            intake = stack.enter_context(prefetcher)
+            while not intake.is_empty and not run.stop.is_set():
                 for task in intake.take_failed():
                     yield from self._finish(task, run)
                 left_s = run.deadline - self.clock()
@@ -320,9 +361,12 @@ class Predictor:
                     yield from self._finish(task, run)
 
     def _score_and_paint(
-        self, results: Sequence[FetchResult], run: _Run
+        self, results: list[FetchResult], run: _Run
     ) -> Iterator[PendingTask]:
-        """Score and paint what has arrived; tasks whose last image that was."""
+        """Score and paint what has arrived; tasks whose last image that was.
+
+        `results` is empty, and its images are released, when the first is given.
+        """
         queries: dict[tuple[Job, Mode], Query] = {}
         for result in results:
             job = result.job
@@ -346,9 +390,15 @@ class Predictor:
             rank=run.rank,
         )
         for (job, mode), maps in zip(queries, scored, strict=True):
+            if run.stop.is_set():
+                return
             self._paint(job, mode, queries[job, mode].image, maps, run)
-        for result in results:
-            task = result.job.task
+        tasks = [result.job.task for result in results]
+        # Before anybody waits: for the next images, which may need their room, or for
+        # whoever takes the outcomes.
+        queries.clear()
+        _release(results)
+        for task in tasks:
             task.jobs_left -= 1
             if not task.jobs_left:
                 yield task
@@ -401,11 +451,7 @@ class Predictor:
             except Exception as error:
                 failures.append(without_traceback(error, task.task.id))
         for failure in failures:
-            logger.warning(
-                "Task %s has no prediction: %s",
-                task.task.id,
-                str(failure) or type(failure).__name__,
-            )
+            run.failures.add(task.task.id, failure)
         if answer is not None:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()

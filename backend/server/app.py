@@ -5,17 +5,20 @@ status and `{"error": {"type", "message"}}`; tracebacks go to the log, never to 
 caller.
 """
 
-import hmac
+import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import Flask, Response, jsonify, render_template, request
-from werkzeug.exceptions import BadRequest as NotJson
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import (
+    HTTPException,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+)
 
 from backend.batch import Backlog
 from backend.errors import BadRequest
@@ -26,11 +29,24 @@ from backend.label_studio import (
     parse_predict,
     parse_setup,
 )
+from backend.server.guards import (
+    basic_auth_check,
+    refuse_web_pages,
+    webhook_secret_check,
+)
+from backend.server.limits import RequestLimits
+from backend.server.secret_path import serve_below
+from backend.server.turns import Turns
 from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
 
 _MOST_VERSIONS: Final = 100
+# Label Studio waits 3 s for the answer to `/setup`, and sends it before each prediction
+# that it asks for.
+_SETUPS_AT_ONCE: Final = 4
+_SETUPS_IN_LINE: Final = 32
+_SETUP_PATIENCE_S: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +61,8 @@ class Services:
         backlog: told of new tasks, None where they are left alone.
         model_status: "loading", "ready" or why loading failed.
         basic_auth: user and password that callers must send, or None.
+        limits: of each request.
+        webhook_secret: what `/webhook` asks for, or None.
     """
 
     predictor: Predictor
@@ -54,16 +72,25 @@ class Services:
     model_status: Callable[[], str]
     basic_auth: tuple[str, str] | None = None
     backlog: Backlog | None = None
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    webhook_secret: str | None = None
 
 
 def create_app(services: Services) -> Flask:
     """Build the Flask application; nothing is loaded or reached for here."""
     app = Flask(__name__)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    limits = services.limits
     app.register_error_handler(Exception, _answer_error)
-    app.before_request(_refuse_web_pages)
+    app.before_request(refuse_web_pages)
     if services.basic_auth is not None:
-        app.before_request(_basic_auth_check(*services.basic_auth))
+        app.before_request(basic_auth_check(*services.basic_auth))
+    if services.webhook_secret is not None:
+        serve_below(app, services.webhook_secret)
+        app.before_request(webhook_secret_check(services.webhook_secret))
+    setups = Turns(
+        at_once=_SETUPS_AT_ONCE, in_line=_SETUPS_IN_LINE, patience_s=_SETUP_PATIENCE_S
+    )
     no_config = services.predictor.model_version("")
     # What `/setup` answered lately, for `/versions`, which names no project.
     versions_told: deque[str] = deque(maxlen=_MOST_VERSIONS)
@@ -91,9 +118,10 @@ def create_app(services: Services) -> Flask:
 
     @app.post("/setup")
     def setup() -> Response:
-        told = parse_setup(_json_body())
+        told = parse_setup(_json_body(limits))
         services.connections.register(told)
-        version = services.predictor.setup_version(told.label_config, told.project)
+        with setups.turn():
+            version = services.predictor.setup_version(told.label_config, told.project)
         if version not in versions_told:
             versions_told.append(version)
         return jsonify({"model_version": version})
@@ -101,7 +129,11 @@ def create_app(services: Services) -> Flask:
     @app.post("/predict")
     def predict() -> Response:
         started = time.monotonic()
-        asked = parse_predict(_json_body())
+        body = _json_body(limits)
+        limits.check_tasks(body)
+        asked = parse_predict(body)
+        # The annotations that Label Studio sends along, which nothing here reads.
+        del body
         answers = services.predictor.predict(
             asked, services.connections.get(asked.project)
         )
@@ -119,7 +151,7 @@ def create_app(services: Services) -> Flask:
     @app.post("/webhook")
     def webhook() -> Response:
         # Label Studio waits a second at most, inside its user's own request.
-        new = parse_new_tasks(_json_body()) if services.backlog else None
+        new = parse_new_tasks(_json_body(limits)) if services.backlog else None
         if services.backlog is None or new is None:
             return jsonify({"status": "ignored"})
         services.backlog.pre_annotate(new.project_id, new.task_ids)
@@ -139,14 +171,44 @@ def create_app(services: Services) -> Flask:
     return app
 
 
-def _json_body() -> Any:
+def _json_body(limits: RequestLimits) -> Any:
+    """What the request says, within its limits.
+
+    Raises:
+        RequestEntityTooLarge: if it has more bytes; none of them is kept.
+        BadRequest: if it did not arrive whole, is no JSON, or is too much of it.
+    """
+    data = _body(limits)
+    limits.check_content(data, request.path)
     try:
-        return request.get_json(force=True)
-    except (NotJson, RecursionError) as error:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise BadRequest(
-            f"The body of {request.path} is not JSON ({request.content_length or 0} "
-            f"bytes); send a JSON object."
+            f"The body of {request.path} is not JSON ({len(data)} bytes); send a JSON "
+            f"object."
         ) from error
+    limits.check_config(body)
+    return body
+
+
+def _body(limits: RequestLimits) -> bytes:
+    n_bytes = request.content_length
+    # One more of a body that does not tell its length: of too many, none are missed.
+    request.max_content_length = limits.max_bytes + (n_bytes is None)
+    try:
+        data = request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        raise limits.too_large(n_bytes, request.path) from error
+    # The border to the server's reader: a connection that was reset, a chunk that is
+    # none, a body that ends early.
+    except Exception as error:
+        raise BadRequest(
+            f"The body of {request.path} did not arrive whole "
+            f"({type(error).__name__}). Send it again."
+        ) from error
+    if len(data) > limits.max_bytes:
+        raise limits.too_large(None, request.path)
+    return data
 
 
 def _answer_error(error: Exception) -> tuple[Response, int]:
@@ -159,62 +221,13 @@ def _answer_error(error: Exception) -> tuple[Response, int]:
         logger.error("%s cannot be answered: %s", request.path, message)
     elif isinstance(error, HTTPException):
         status, message = error.code or 500, error.description or error.name
+        if status in {413, 503}:
+            logger.warning("%s refused: %s", request.path, message)
     else:
         status = 500
         message = "The backend failed on this request; its log has the traceback."
         logger.error("%s failed.", request.path, exc_info=error)
-    return jsonify(
-        {"error": {"type": type(error).__name__, "message": message}}
-    ), status
-
-
-def _refuse_web_pages() -> tuple[Response, int] | None:
-    """Refuse what a web page sends from the browser of somebody on this machine.
-
-    Servers, Label Studio among them, name no origin. A browser does with every POST,
-    which it sends to loopback addresses too, for any page of the internet.
-    """
-    if request.method != "POST" or "Origin" not in request.headers:
-        return None
-    message = "Web pages may not send requests here; Label Studio's server does."
-    return jsonify({"error": {"type": "Forbidden", "message": message}}), 403
-
-
-def _basic_auth_check(user: str, password: str) -> Callable[[], Response | None]:
-    """Refuse callers without the credentials, but for Label Studio's webhooks.
-
-    Label Studio sends them with everything except annotation events.
-    """
-
-    def check() -> Response | None:
-        if request.path == "/webhook":
-            return None
-        given = request.authorization
-        is_known = (
-            given is not None
-            and given.type == "basic"
-            and _same(given.username, user)
-            and _same(given.password, password)
-        )
-        if is_known:
-            return None
-        refusal = jsonify(
-            {
-                "error": {
-                    "type": "Unauthorized",
-                    "message": "Wrong or missing user and password; enter "
-                    "BASIC_AUTH_USER and BASIC_AUTH_PASS where the backend is "
-                    "connected in Label Studio.",
-                }
-            }
-        )
-        refusal.status_code = 401
-        refusal.headers["WWW-Authenticate"] = 'Basic realm="diffsegmenter"'
-        return refusal
-
-    return check
-
-
-def _same(given: str | None, expected: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest((given or "").encode(), expected.encode())
+    answer = jsonify({"error": {"type": type(error).__name__, "message": message}})
+    if isinstance(error, ServiceUnavailable) and error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer, status

@@ -13,9 +13,15 @@ from backend.errors import SettingsError
 from backend.inference import Segmenter
 from backend.label_studio import LabelStudioClient, LabelStudioConnections
 from backend.server.app import Services, create_app
+from backend.server.background import Background
+from backend.server.limits import RequestLimits
 from backend.settings import Settings
 
 _THREADS_FOR_HEALTH = 4
+# Connections that send their request, or rest, beside those that threads are at.
+_CONNECTIONS_BESIDE = 256
+# For work behind the requests to come to an end.
+_STOPPING_S = 30
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
@@ -26,18 +32,22 @@ def server_options(settings: Settings) -> dict[str, Any]:
     does not survive one.
     """
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    threads = settings.threads + MAX_PENDING_REQUESTS + _THREADS_FOR_HEALTH
     return {
         "bind": f"{host}:{settings.port}",
         "workers": 1,
-        "worker_class": "gthread",
+        "worker_class": "backend.server.worker.PatientWorker",
         # Started when they are needed. Label Studio takes a backend for dead whose
         # `/health` is not answered within a second, whatever it is busy with.
-        "threads": settings.threads + MAX_PENDING_REQUESTS + _THREADS_FOR_HEALTH,
+        "threads": threads,
+        # Each is an open file, of which containers may have 1,024.
+        "worker_connections": threads + _CONNECTIONS_BESIDE,
         "preload_app": False,
         # Label Studio gives a prediction up after 100 s; a worker is not killed
         # before.
         "timeout": max(120, round(settings.predict_budget_s) + 60),
-        "graceful_timeout": 10,
+        # A request that is being answered when the server is stopped gets its answer.
+        "graceful_timeout": round(1.1 * settings.predict_budget_s) + _STOPPING_S,
         # A control socket in the home folder that nobody here uses.
         "control_socket_disable": True,
     }
@@ -80,6 +90,12 @@ def build_app(
     password = settings.basic_auth_pass
     backlog = build_backlog(settings, engine)
     backlog.start()
+    secret = settings.webhook_secret
+    limits = RequestLimits(
+        max_bytes=settings.request_max_bytes,
+        max_tasks=settings.request_max_tasks,
+        timeout_s=settings.request_timeout_s,
+    )
     app = create_app(
         Services(
             predictor=replace(engine.predictor, on_timeout=backlog.precompute),
@@ -93,8 +109,11 @@ def build_app(
             basic_auth=(settings.basic_auth_user, password.get_secret_value())
             if settings.basic_auth_user and password
             else None,
+            limits=limits,
+            webhook_secret=secret.get_secret_value() if secret else None,
         )
     )
+    Background(limits=limits, backlog=backlog, engine=engine).attach(app)
     if preload:
         engine.segmenter.load_in_background()
     return app

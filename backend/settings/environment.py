@@ -4,7 +4,6 @@ The only reader of the environment. Knows names, units and limits of variables;
 imports neither the model nor the server that they are for.
 """
 
-import ipaddress
 import os
 import re
 import tempfile
@@ -35,10 +34,9 @@ from backend.settings.field_types import (
     LogLevel,
     RedisUrl,
     Token,
-    UserName,
     variable,
 )
-from backend.settings.segmentation import SegmentationSettings
+from backend.settings.serving import ServingSettings
 from backend.types import IMAGE_FORMATS, MAX_IMAGE_PIXELS, LabelStudioAccess
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -52,26 +50,22 @@ def _user_cache_dir() -> Path:
         return Path(tempfile.gettempdir()) / "diffsegmenter"
 
 
-class Settings(SegmentationSettings):
+class Settings(ServingSettings):
     """Everything an operator may decide. Units are in the names.
 
     A variable that is unset or blank has its default. `description` of a field is
     what an error tells the operator to use; `help` is printed in `docs/settings.md`.
 
-    What it decides about masks stands in `SegmentationSettings`.
+    What it decides about masks stands in `SegmentationSettings`, what about the
+    server in `ServingSettings`.
 
     Attributes:
-        host: address to listen on. The default is this machine alone; a Label
-            Studio in a container, or on another machine, needs "0.0.0.0".
-        port: port to listen on.
-        threads: requests served at a time; the model itself runs one batch.
         redis_url: shared cache and job queue; None for the embedded cache.
         cache_dir: folder of the embedded cache.
         cache_ttl_s: how long a result is kept after it was made.
         label_studio_url: where this backend reaches Label Studio; no trailing
             slash, the sub-path kept.
         label_studio_api_key: personal access token or legacy token.
-        basic_auth_user: with `basic_auth_pass`, what Label Studio must send.
         image_hosts: the only hosts to read images from besides Label Studio, as
             `host`, `host:port` or `*.suffix`; they may be private. Empty: any
             public host.
@@ -81,9 +75,8 @@ class Settings(SegmentationSettings):
             here as well; None asks Label Studio for them.
         image_max_bytes: largest image file.
         image_max_pixels: largest image, rows times columns.
+        max_pixels_in_flight: decoded pixels that are held at a time.
         fetch_timeout_s: time for one image to arrive.
-        predict_budget_s: time after which a request answers with what it has.
-            Label Studio itself waits 100 s (its ML_TIMEOUT_PREDICT).
         preannotate_new_tasks: give tasks their predictions as soon as Label Studio
             tells that they were made, by import or by the sync of a storage.
         log_level: least severity that is logged.
@@ -98,32 +91,6 @@ class Settings(SegmentationSettings):
         str_strip_whitespace=True,
     )
 
-    host: str = variable(
-        "HOST",
-        default="127.0.0.1",
-        pattern=r"^[\w.:-]+$",
-        expects="an address to listen on, such as 127.0.0.1 or 0.0.0.0",
-        help="Where to listen. `0.0.0.0` when Label Studio is on another machine or in "
-        "a container; set basic auth then.",
-    )
-    port: int = variable(
-        "PORT",
-        default=9090,
-        ge=1,
-        le=65535,
-        expects="a port from 1 to 65535",
-        help="Port to listen on.",
-    )
-    threads: int = variable(
-        "THREADS",
-        default=8,
-        ge=1,
-        le=128,
-        expects="a whole number from 1 to 128",
-        help="Requests answered at the same time; those that wait for the model share "
-        "its passes. 128 more may wait; any beyond that get an empty answer at once, "
-        "and their tasks are computed afterwards.",
-    )
     redis_url: RedisUrl = variable(
         "REDIS_URL",
         expects="redis://host:6379/0, rediss://..., unix:///path, "
@@ -160,17 +127,6 @@ class Settings(SegmentationSettings):
         expects="a token as Label Studio shows it, in one line",
         help="Personal access token or legacy token of a user who sees the projects.",
         shown="learned from `/setup`",
-    )
-    basic_auth_user: UserName = variable(
-        "BASIC_AUTH_USER",
-        expects="a user name without a colon",
-        help="User that Label Studio must send. Webhooks are exempt, because Label "
-        "Studio sends no credentials with them.",
-    )
-    basic_auth_pass: SecretStr | None = variable(
-        "BASIC_AUTH_PASS",
-        expects="BASIC_AUTH_USER and BASIC_AUTH_PASS together, or neither",
-        help="Password that goes with `BASIC_AUTH_USER`.",
     )
     image_hosts: Hosts = variable(
         "IMAGE_HOSTS",
@@ -216,6 +172,15 @@ class Settings(SegmentationSettings):
         expects=f"a whole number from 1 to {MAX_IMAGE_PIXELS}",
         help="Images with more pixels (rows times columns) are refused.",
     )
+    max_pixels_in_flight: int = variable(
+        "MAX_PIXELS_IN_FLIGHT",
+        default=100_000_000,
+        ge=1,
+        expects="a whole number above 0",
+        help="Pixels of decoded images that are held at a time, by all requests "
+        "together. Others wait for room; an image with more goes alone. A pixel takes "
+        "3 bytes, and some ten more while it is drawn on.",
+    )
     fetch_timeout_s: float = variable(
         "FETCH_TIMEOUT_S",
         default=20.0,
@@ -223,15 +188,6 @@ class Settings(SegmentationSettings):
         le=3600,
         expects="seconds above 0 and up to 3600",
         help="Seconds for one image to arrive, redirects included.",
-    )
-    predict_budget_s: float = variable(
-        "PREDICT_BUDGET_S",
-        default=80.0,
-        gt=0,
-        le=86_400,
-        expects="seconds above 0 and up to 86400, less than Label Studio waits",
-        help="Seconds after which a request is answered with what is ready; the rest "
-        "is computed afterwards. Label Studio itself waits 100 s.",
     )
     preannotate_new_tasks: bool = variable(
         "PREANNOTATE_NEW_TASKS",
@@ -280,14 +236,6 @@ class Settings(SegmentationSettings):
         return (init_settings,)
 
     @property
-    def trusts_setup(self) -> bool:
-        """Whether `/setup` can come from trusted callers alone.
-
-        Those on this machine, or those who know the password.
-        """
-        return self.basic_auth_user is not None or is_loopback(self.host)
-
-    @property
     def label_studio(self) -> LabelStudioAccess:
         """Label Studio as the environment describes it."""
         key = self.label_studio_api_key
@@ -296,17 +244,6 @@ class Settings(SegmentationSettings):
             token=None if key is None else key.get_secret_value(),
             from_environment=True,
         )
-
-    @field_validator("basic_auth_pass")
-    @classmethod
-    def _check_pair(
-        cls, value: SecretStr | None, info: ValidationInfo
-    ) -> SecretStr | None:
-        if "basic_auth_user" not in info.data:  # it has its own mistake
-            return value
-        if (value is None) != (info.data["basic_auth_user"] is None):
-            raise ValueError("one of the two is set without the other")
-        return value
 
     @field_validator("preannotate_new_tasks")
     @classmethod
@@ -340,14 +277,6 @@ class Settings(SegmentationSettings):
         if error["type"] == "value_error":
             reason = error["msg"].removeprefix("Value error, ")
         return f"{shown}: {reason}. Use {field.description}."
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether who listens on this address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _names(alias: Any) -> list[str]:

@@ -103,6 +103,13 @@ def check_token(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def check_secret(value: SecretStr | None) -> SecretStr | None:
+    """Take what fits into a path, and nobody guesses."""
+    if value and not re.fullmatch(r"[A-Za-z0-9_-]{16,200}", value.get_secret_value()):
+        raise ValueError("it is shorter, longer, or has other characters")
+    return value
+
+
 def check_user(value: str | None) -> str | None:
     """Take a user name that basic authentication can carry."""
     if value and ":" in value:
@@ -143,6 +150,7 @@ Folder = Annotated[Path, AfterValidator(expand_home)]
 FilesRoot = Annotated[Path | None, AfterValidator(check_files_root)]
 LabelStudioUrl = Annotated[str | None, AfterValidator(check_label_studio_url)]
 Token = Annotated[SecretStr | None, AfterValidator(check_token)]
+Secret = Annotated[SecretStr | None, AfterValidator(check_secret)]
 UserName = Annotated[str | None, AfterValidator(check_user)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_hosts)]
 Formats = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_formats)]

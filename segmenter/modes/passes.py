@@ -132,7 +132,7 @@ def to_model_input(pixels: NDArray[np.uint8], *, size_yx: tuple[int, int]) -> Te
     """
     image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     resized = F.interpolate(
-        image.float() / 255,
+        image.float().div_(255),  # in place: a large image is large enough
         size_yx,
         mode="bilinear",
         align_corners=False,

@@ -97,6 +97,49 @@ def queued(queue: JobQueue) -> list[Chunk]:
     return [Chunk.from_json(job.kwargs["chunk"]) for job in queue.rq.jobs]
 
 
+def test_stop_ends_what_is_under_way_with_the_image_at_hand(
+    started: Callable[[Backlog], Backlog], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def block(pixels: Pixels) -> None:
+        reached.set()
+        assert go_on.wait(30)
+
+    segmenter = ColourSegmenter(block)
+    backlog = started(Backlog(predictor=make_predictor(segmenter)))
+    tasks = [picture("red", size_yx=(4, 6 + n)) for n in range(4)]
+    on_timeout(backlog, request_of(*tasks))
+    on_timeout(backlog, request_of(picture("blue"), project="8.1"))
+    assert reached.wait(30)
+
+    backlog.stop()
+    go_on.set()
+    backlog.join(30)
+
+    assert segmenter.calls == 1
+    assert not any(thread.name == "backlog" for thread in threading.enumerate())
+    assert "0 of 4 tasks are precomputed" in caplog.text
+
+
+def test_new_tasks_of_one_project_leave_room_for_those_of_others(
+    studio: LabelStudioStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Not started: what comes waits.
+    predictor = make_predictor(ColourSegmenter())
+    backlog = Backlog(predictor=predictor, work=work_of(studio, predictor))
+
+    for first in range(1, 200_001, 25_000):
+        backlog.pre_annotate(7, range(first, first + 25_000))
+    waiting = backlog.n_waiting
+    backlog.pre_annotate(8, range(1, 1001))
+
+    assert waiting == 50_000
+    assert backlog.n_waiting == 51_000
+    assert "Project 7: 25000 new tasks are not queued" in caplog.text
+
+
 def test_what_a_request_left_is_in_the_cache_when_it_is_asked_for_again(
     started: Callable[[Backlog], Backlog], cache: MemoryCache
 ) -> None:

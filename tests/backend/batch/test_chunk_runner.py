@@ -10,7 +10,7 @@ import pytest
 from backend.batch.chunk_runner import Unfinished
 from backend.errors import ImageNotFound, ImageTooSlow
 from backend.inference import Predictor
-from backend.types import FetchedImage, LabelStudioAccess
+from backend.types import FetchedImage, LabelStudioAccess, Turn
 from segmenter import WeightsNotFound
 from tests.batch_work import NOTHING_LEFT, Reports, assert_each_once, chunk_of, work_of
 from tests.fakes import (
@@ -46,7 +46,12 @@ class BrokenFetcher:
         self._error = error
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn | None = None,
     ) -> FetchedImage:
         raise self._error
 
@@ -433,7 +438,7 @@ def test_run_without_a_model_raises_and_reports_nothing(
 ) -> None:
     ids = studio.add_pictures(project_id, 2)
 
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         raise WeightsNotFound("colours", "they have faded")
 
     predictor = make_predictor(segmenter, segmenter=load)

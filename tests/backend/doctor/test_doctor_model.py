@@ -176,7 +176,7 @@ def test_check_loading_loads_once() -> None:
     loads: list[int] = []
     segmenter = ColourSegmenter()
 
-    def load() -> Any:
+    def load(timeout_s: float) -> Any:
         loads.append(1)
         return segmenter
 
@@ -190,7 +190,7 @@ def test_check_loading_loads_once() -> None:
 
 
 def test_check_loading_reports_weights_that_are_damaged(tmp_path: Path) -> None:
-    def load() -> Any:
+    def load(timeout_s: float) -> Any:
         raise WeightsNotFound("x", "unet did not load")
 
     predictor = make_predictor(ColourSegmenter(), segmenter=load)

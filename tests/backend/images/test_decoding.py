@@ -13,6 +13,7 @@ from backend.errors import ImageError, ImageTooLarge, ImageUnreadable
 from backend.images.decoding import check_formats, decode_image
 from backend.types import IMAGE_FORMATS
 from tests.examples import at_most
+from tests.fakes import encoded, striped
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -387,3 +388,29 @@ def test_decode_image_answers_damage_with_pixels_or_an_image_error(
         return
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
+
+
+def test_decode_puts_the_strips_of_a_large_picture_together() -> None:
+    rows, columns = 1200, 1000  # more than one strip
+    values = np.arange(rows * columns * 4, dtype=np.uint32).reshape(rows, columns, 4)
+    rgba = (values * 2654435761 >> 13).astype(np.uint8)
+    white = Image.new("RGBA", (columns, rows), "white")
+    expected = Image.alpha_composite(white, Image.fromarray(rgba)).convert("RGB")
+
+    pixels = decode_image(encoded(Image.fromarray(rgba)), max_pixels=rows * columns)
+
+    assert np.array_equal(pixels, np.asarray(expected))
+    assert pixels.flags.writeable
+
+
+def test_decode_asks_before_it_decodes() -> None:
+    asked: list[int] = []
+
+    def refuse(n_pixels: int) -> None:
+        asked.append(n_pixels)
+        raise ImageTooLarge("not now")
+
+    with pytest.raises(ImageTooLarge, match="not now"):
+        decode_image(encoded(striped("red")), max_pixels=1000, admit=refuse)
+
+    assert asked == [24]

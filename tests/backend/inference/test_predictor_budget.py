@@ -1,6 +1,7 @@
 """What a request does not reach in its time is left for the next."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backend.inference.lazy_segmenter import LazySegmenter
 from backend.inference.predictor import Predictor
 from tests.asking import PICTURE, ask, outcomes
 from tests.clock import Clock, no_longer_than
@@ -62,7 +64,7 @@ def test_predict_goes_on_where_the_budget_ended(
 def test_predict_counts_the_loading_of_the_model_into_the_budget(clock: Clock) -> None:
     segmenter = ColourSegmenter()
 
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         clock.now += 90
         return segmenter
 
@@ -70,6 +72,33 @@ def test_predict_counts_the_loading_of_the_model_into_the_budget(clock: Clock) -
 
     assert ask(predictor, PICTURE) == [[]]
     assert segmenter.calls == 0
+
+
+def test_predict_waits_for_a_model_that_is_loading_no_longer_than_its_budget() -> None:
+    loaded = threading.Event()
+
+    def load() -> ColourSegmenter:
+        assert loaded.wait(30)
+        return ColourSegmenter()
+
+    put_off: list[int | None] = []
+    predictor = replace(
+        make_predictor(ColourSegmenter(), segmenter=LazySegmenter(load).get),
+        budget_s=0.2,
+        on_timeout=lambda tasks, request, access: put_off.extend(t.id for t in tasks),
+    )
+    try:
+        started = time.monotonic()
+
+        answers = ask(predictor, picture("red"), picture("blue"))
+
+        assert time.monotonic() - started < 5
+        assert answers == [[], []]
+        assert put_off == [1, 2]
+        assert outcomes(predictor) == {"out_of_time": 2}
+    finally:
+        loaded.set()
+    assert all(ask(replace(predictor, budget_s=30), PICTURE))
 
 
 def test_predict_stops_at_its_budget_when_everything_is_cached(clock: Clock) -> None:

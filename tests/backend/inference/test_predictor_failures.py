@@ -12,7 +12,7 @@ from backend.errors import BadLabelConfig
 from backend.images import ImageFetcher
 from backend.inference.predictor import Predictor
 from backend.label_studio import parse_predict
-from backend.types import FetchedImage, LabelStudioAccess
+from backend.types import FetchedImage, LabelStudioAccess, Turn
 from segmenter import BadImage, ScoreMaps, WeightsNotFound
 from tests.asking import NOWHERE, PICTURE, ask, names_of, outcomes
 from tests.fakes import (
@@ -164,7 +164,12 @@ class _BrokenFetcher:
     """A bug in reading the second task's image."""
 
     def fetch(
-        self, address: str, *, access: LabelStudioAccess, task_id: int | None = None
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn | None = None,
     ) -> FetchedImage:
         if task_id == 2:
             raise KeyError("a bug")
@@ -227,7 +232,7 @@ def test_predict_answers_the_editor_with_an_empty_prediction_on_failure(
 
 
 def test_predict_refuses_a_bad_threshold_before_it_loads_or_reads_anything() -> None:
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         raise AssertionError("nothing is to be segmented")
 
     predictor = make_predictor(ColourSegmenter(), segmenter=load)
@@ -238,7 +243,7 @@ def test_predict_refuses_a_bad_threshold_before_it_loads_or_reads_anything() -> 
 
 
 def test_predict_passes_on_that_there_is_no_model() -> None:
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         raise WeightsNotFound("sd", "the hub is down")
 
     predictor = make_predictor(ColourSegmenter(), segmenter=load)

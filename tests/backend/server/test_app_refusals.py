@@ -108,7 +108,7 @@ def test_predict_answers_503_with_the_remedy_while_there_is_no_model(
 ) -> None:
     segmenters: list[SegmenterError | ColourSegmenter] = [error, ColourSegmenter()]
 
-    def load() -> ColourSegmenter:
+    def load(timeout_s: float) -> ColourSegmenter:
         loaded = segmenters.pop(0)
         if isinstance(loaded, SegmenterError):
             raise loaded

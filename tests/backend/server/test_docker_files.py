@@ -167,13 +167,16 @@ def test_gunicorn_keeps_one_process_and_outlives_the_predict_budget(
     config = runpy.run_path(str(REPOSITORY / "docker" / "gunicorn.conf.py"))
 
     assert config["workers"] == 1
-    assert config["worker_class"] == "gthread"
+    # Threads: one process holds one copy of the weights.
+    assert config["worker_class"] == "backend.server.worker.PatientWorker"
     # Beside those that are answered, many wait, and `/health` comes in between.
     assert config["threads"] > 5 + 100
     assert config["bind"] == "[::1]:9191"
     assert config["preload_app"] is False
     # Label Studio's own limit for a prediction.
     assert config["timeout"] > 100
+    # What is asked for before a stop is answered: PREDICT_BUDGET_S is 80.
+    assert config["graceful_timeout"] > 80
 
 
 def test_label_studio_may_call_a_backend_on_a_private_address(

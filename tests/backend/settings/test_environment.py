@@ -78,6 +78,11 @@ def test_from_env_reads_every_variable() -> None:
             "IMAGE_MAX_PIXELS": "2000",
             "FETCH_TIMEOUT_S": "1.5",
             "PREDICT_BUDGET_S": "50",
+            "MAX_PIXELS_IN_FLIGHT": "9000",
+            "REQUEST_MAX_BYTES": "4096",
+            "REQUEST_MAX_TASKS": "7",
+            "REQUEST_TIMEOUT_S": "2.5",
+            "WEBHOOK_SECRET": "a-secret_0123456789",
             "LOG_LEVEL": "debug",
         }
     )
@@ -86,7 +91,11 @@ def test_from_env_reads_every_variable() -> None:
     assert settings.redis_url.get_secret_value() == "redis://:word@redis:6379/1"
     assert settings.basic_auth_pass is not None
     assert settings.basic_auth_pass.get_secret_value() == "word"
-    secrets = {"redis_url", "label_studio_api_key", "basic_auth_pass"}
+    assert settings.webhook_secret is not None
+    assert settings.webhook_secret.get_secret_value() == "a-secret_0123456789"
+    secrets = {
+        *("redis_url", "label_studio_api_key", "basic_auth_pass", "webhook_secret")
+    }
     assert settings.model_dump(exclude=secrets) == {
         "model": "org/model@abc",
         "device": "cuda:1",
@@ -121,6 +130,10 @@ def test_from_env_reads_every_variable() -> None:
         "image_max_bytes": 1000,
         "image_max_pixels": 2000,
         "fetch_timeout_s": 1.5,
+        "max_pixels_in_flight": 9000,
+        "request_max_bytes": 4096,
+        "request_max_tasks": 7,
+        "request_timeout_s": 2.5,
         "predict_budget_s": 50.0,
         "preannotate_new_tasks": True,
         "log_level": "DEBUG",
@@ -405,3 +418,13 @@ def test_from_env_names_a_bad_address_once_where_new_tasks_need_it() -> None:
 
     assert "LABEL_STUDIO_URL" in str(caught.value)
     assert "PREANNOTATE_NEW_TASKS" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "secret", ["brief-one", "x" * 201, "with/slashes/in/it", "äöüäöü" * 5]
+)
+def test_a_secret_that_is_none_is_refused_and_not_shown(secret: str) -> None:
+    message = message_of({"WEBHOOK_SECRET": secret})
+
+    assert "WEBHOOK_SECRET (value hidden)" in message
+    assert secret not in message

@@ -1,0 +1,137 @@
+"""The part of the settings that decides about the server and its requests."""
+
+import ipaddress
+from typing import Final
+
+from pydantic import SecretStr, ValidationInfo, field_validator
+
+from backend.settings.field_types import Secret, UserName, variable
+from backend.settings.segmentation import SegmentationSettings
+
+_MEBIBYTE: Final = 1024 * 1024
+
+
+class ServingSettings(SegmentationSettings):
+    """Where the server listens, to whom, and how much it takes.
+
+    Attributes:
+        host: address to listen on. The default is this machine alone; a Label
+            Studio in a container, or on another machine, needs "0.0.0.0".
+        port: port to listen on.
+        threads: requests served at a time; the model itself runs one batch.
+        basic_auth_user: with `basic_auth_pass`, what Label Studio must send.
+        predict_budget_s: time after which a request answers with what it has.
+            Label Studio itself waits 100 s (its ML_TIMEOUT_PREDICT).
+        request_max_bytes: largest body of a request.
+        request_max_tasks: most tasks in one request for predictions.
+        request_timeout_s: time for a request to arrive, and for its answer to be taken.
+        webhook_secret: what webhooks must have in their path or query.
+    """
+
+    host: str = variable(
+        "HOST",
+        default="127.0.0.1",
+        pattern=r"^[\w.:-]+$",
+        expects="an address to listen on, such as 127.0.0.1 or 0.0.0.0",
+        help="Where to listen. `0.0.0.0` when Label Studio is on another machine or in "
+        "a container; set basic auth then.",
+    )
+    port: int = variable(
+        "PORT",
+        default=9090,
+        ge=1,
+        le=65535,
+        expects="a port from 1 to 65535",
+        help="Port to listen on.",
+    )
+    threads: int = variable(
+        "THREADS",
+        default=8,
+        ge=1,
+        le=128,
+        expects="a whole number from 1 to 128",
+        help="Requests answered at the same time; those that wait for the model share "
+        "its passes. 128 more may wait; any beyond that get an empty answer at once, "
+        "and their tasks are computed afterwards.",
+    )
+    basic_auth_user: UserName = variable(
+        "BASIC_AUTH_USER",
+        expects="a user name without a colon",
+        help="User that Label Studio must send. Webhooks are exempt, because Label "
+        "Studio sends no credentials with them.",
+    )
+    basic_auth_pass: SecretStr | None = variable(
+        "BASIC_AUTH_PASS",
+        expects="BASIC_AUTH_USER and BASIC_AUTH_PASS together, or neither",
+        help="Password that goes with `BASIC_AUTH_USER`.",
+    )
+    predict_budget_s: float = variable(
+        "PREDICT_BUDGET_S",
+        default=80.0,
+        gt=0,
+        le=86_400,
+        expects="seconds above 0 and up to 86400, less than Label Studio waits",
+        help="Seconds after which a request is answered with what is ready; the rest "
+        "is computed afterwards. Label Studio itself waits 100 s.",
+    )
+    request_max_bytes: int = variable(
+        "REQUEST_MAX_BYTES",
+        default=32 * _MEBIBYTE,
+        ge=1024,
+        le=1024 * _MEBIBYTE,
+        expects="a whole number of bytes from 1024 to 1073741824",
+        help="Larger requests are refused unread (413). Label Studio sends all "
+        "selected tasks in one, with their annotations, and with the pictures of "
+        "`data:` addresses.",
+        shown="`33554432` (32 MiB)",
+    )
+    request_max_tasks: int = variable(
+        "REQUEST_MAX_TASKS",
+        default=20_000,
+        ge=1,
+        expects="a whole number above 0",
+        help="Requests for more tasks are refused (400).",
+    )
+    request_timeout_s: float = variable(
+        "REQUEST_TIMEOUT_S",
+        default=30.0,
+        gt=0,
+        le=3600,
+        expects="seconds above 0 and up to 3600",
+        help="Seconds for a request to arrive, and for its answer to be taken; then "
+        "the connection is closed.",
+    )
+    webhook_secret: Secret = variable(
+        "WEBHOOK_SECRET",
+        expects="16 to 200 letters, digits, - and _",
+        help="Only webhooks that have it are listened to. Connect the backend as "
+        "`http://backend:9090/<secret>`; Label Studio then sends its webhooks there "
+        "too. One that was entered by hand may have `?secret=<secret>` instead.",
+    )
+
+    @property
+    def trusts_setup(self) -> bool:
+        """Whether `/setup` can come from trusted callers alone.
+
+        Those on this machine, or those who know the password.
+        """
+        return self.basic_auth_user is not None or is_loopback(self.host)
+
+    @field_validator("basic_auth_pass")
+    @classmethod
+    def _check_pair(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if "basic_auth_user" not in info.data:  # it has its own mistake
+            return value
+        if (value is None) != (info.data["basic_auth_user"] is None):
+            raise ValueError("one of the two is set without the other")
+        return value
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether who listens on this address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
