@@ -197,9 +197,9 @@ class Scorer:
     def _options(self, query: Query) -> SegmenterOptions:
         """Those of the query's mode, as far as it does not draw more labels."""
         options, line = self.options[query.mode], query.presence_threshold_01
-        draws_more = line is not None and line < options.presence_threshold
         # Fast mode makes maps of all labels, whatever the threshold.
-        if options.mode == "paper" and options.presence != "off" and draws_more:
+        is_filtered = options.mode == "paper" and options.presence != "off"
+        if is_filtered and line is not None and line < options.presence_threshold:
             return replace(options, presence_threshold=line)
         return options
 
