@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from backend.doctor.findings import (
     Check,
@@ -19,6 +20,7 @@ from segmenter import (
     SegmenterError,
     WeightsLocation,
     find_devices,
+    find_terms,
     find_weights,
 )
 
@@ -26,7 +28,7 @@ from segmenter import (
 def check_weights(settings: Settings) -> Check[bool]:
     """Whether MODEL leads to weights; returns whether they are on this machine.
 
-    Nothing is downloaded.
+    Nothing is downloaded. Licence and gate are named beside it.
     """
     try:
         source = ModelSource.parse(settings.model)
@@ -34,7 +36,8 @@ def check_weights(settings: Settings) -> Check[bool]:
         yield problem_of("weights", error)
         return False
     found = find_weights(source)
-    yield _describe_weights(settings.model, found)
+    finding = _describe_weights(settings.model, found)
+    yield replace(finding, details=(*finding.details, str(find_terms(source))))
     return found.is_here
 
 
