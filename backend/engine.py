@@ -52,7 +52,12 @@ def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
         "presence_threshold": settings.presence_threshold_01,
         "threshold": settings.score_threshold_01,
     }
-    return {mode: SegmenterOptions(mode=mode, **given) for mode in MODES}
+    return {
+        mode: SegmenterOptions(
+            mode=mode, as_published=mode == "paper" and settings.as_published, **given
+        )
+        for mode in MODES
+    }
 
 
 def control_defaults(settings: Settings) -> ControlDefaults:

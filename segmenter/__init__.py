@@ -18,6 +18,7 @@ from segmenter.errors import (
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, Mode, SegmenterOptions
 from segmenter.source import ModelSource
+from segmenter.terms import ModelTerms, find_terms
 from segmenter.types import (
     Devices,
     LabelMask,
@@ -37,6 +38,7 @@ __all__ = [
     "LabelMask",
     "Mode",
     "ModelSource",
+    "ModelTerms",
     "ScoreMaps",
     "Segmentation",
     "SegmenterError",
@@ -48,6 +50,7 @@ __all__ = [
     "WeightsNotFound",
     "cut_masks",
     "find_devices",
+    "find_terms",
     "find_weights",
     "iter_masks",
     "load_segmenter",

@@ -64,6 +64,13 @@ def segment_picture(
     caption: Annotated[
         bool | None, typer.Option(help="Let the captioner speak; else as the mode has.")
     ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Paper mode to the letter: a sample of the latent, no antialiasing.",
+        ),
+    ] = False,
 ) -> None:
     """Paint LABELS on PICTURE and say how sure the segmenter is of each."""
     # Libraries below announce their fallbacks; a user of one command needs none.
@@ -75,9 +82,10 @@ def segment_picture(
         "presence_threshold": presence_threshold,
         "boundaries": boundaries,
         "caption": caption,
+        "as_published": as_published,
     }
-    options = SegmenterOptions(mode=mode, **given)
     try:
+        options = SegmenterOptions(mode=mode, **given)
         with Image.open(picture) as opened:
             pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
         segmenter = load_segmenter(model, options, device=device, dtype=dtype)

@@ -61,6 +61,10 @@ class SegmenterOptions:
         seed: of the noise, and of the latent when it is sampled.
         latent: "mean" of the VAE's posterior, or one "sample" of it as in the
             published code.
+        as_published: paper mode to the letter: one "sample" of the latent, and images
+            shrunk without antialiasing. Reading the mean, and averaging over all pixels
+            that a smaller one covers, are this package's own
+            (docs/modes.md#liberties-of-paper-mode says what they change).
         aspect: "squash" the image to the model's square, as published, or "keep"
             its shape, up to 3 : 1, on about as many cells.
         max_windows: an image larger than the model is read in up to so many
@@ -114,6 +118,7 @@ class SegmenterOptions:
     timestep: int = 100
     seed: int = 0
     latent: LatentKind = "mean"
+    as_published: bool = False
     aspect: Aspect = _OF_MODE
     max_windows: int = 1
     template: str = "a photograph of {label}"
@@ -145,6 +150,8 @@ class SegmenterOptions:
         for name, default in _DEFAULTS[self.mode].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
+        if self.as_published:
+            object.__setattr__(self, "latent", "sample")
         if self.presence_threshold is None:
             threshold = _PRESENCE_THRESHOLDS.get(self.presence, 0.5)
             object.__setattr__(self, "presence_threshold", threshold)
@@ -158,6 +165,10 @@ class SegmenterOptions:
             (
                 not 0 <= self.timestep <= 999,
                 f"timestep is {self.timestep}, not in 0 to 999",
+            ),
+            (
+                self.as_published and self.mode != "paper",
+                f"as_published is True in {self.mode} mode; it is paper mode's",
             ),
             (
                 self.template.count("{label}") != 1,
@@ -237,6 +248,9 @@ class SegmenterOptions:
 
     def _digest(self, left_out: frozenset[str]) -> str:
         fields = {k: v for k, v in asdict(self).items() if k not in left_out}
+        if not self.as_published:
+            # As before there was a choice, so that what is cached stays good.
+            del fields["as_published"]
         if self.mode == "fast" and self.competition and self.presence == "paper":
             # Maps of labels that the filter leaves out were empty before.
             fields["left_out_labels"] = "mapped"

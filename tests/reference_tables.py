@@ -24,6 +24,12 @@ from backend.label_config.attributes import (
 from backend.settings import Settings
 from backend.settings.segmentation import SegmentationSettings
 from segmenter import MODES, SegmenterOptions
+from segmenter.terms import (
+    CAPTIONER_TERMS,
+    IMAGE_TEXT_TERMS,
+    KNOWN_TERMS,
+    POCKET_TERMS,
+)
 from tests.rooms import LEAVES, arrows, levels, purposes, reduced
 
 ROOT: Final = Path(__file__).parents[1]
@@ -75,6 +81,20 @@ def options_table() -> str:
     return _table(("option", *(f"`{mode}`" for mode in MODES), "what it is"), rows)
 
 
+def terms_table() -> str:
+    """Every model that is known by name, its licence and its gate."""
+    rows = [
+        (
+            f"`{terms.model}`",
+            terms.licence,
+            "see its page" if terms.gate is None else terms.gate or "none",
+            terms.note,
+        )
+        for terms in (POCKET_TERMS, *KNOWN_TERMS, IMAGE_TEXT_TERMS, CAPTIONER_TERMS)
+    ]
+    return _table(("model", "licence", "gate", "note"), rows)
+
+
 def rooms_table(package: str) -> str:
     """The rooms of a package from the top down, and what each is for."""
     found = arrows(package)
@@ -116,6 +136,7 @@ PARTS: Final[Mapping[tuple[str, str], Callable[[], str]]] = {
     ("docs/settings.md", "settings"): settings_table,
     ("docs/label-config.md", "attributes"): attributes_table,
     ("docs/modes.md", "options"): options_table,
+    ("docs/models.md", "terms"): terms_table,
     ("docs/how-it-works.md", "backend"): lambda: rooms_picture("backend"),
     ("docs/how-it-works.md", "backend-rooms"): lambda: rooms_table("backend"),
     ("docs/how-it-works.md", "segmenter"): lambda: rooms_picture("segmenter"),

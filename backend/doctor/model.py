@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from backend.doctor.findings import (
@@ -21,6 +22,7 @@ from segmenter import (
     SegmenterError,
     WeightsLocation,
     find_devices,
+    find_terms,
     find_weights,
 )
 
@@ -31,7 +33,7 @@ _LOADING_LIMIT_S: Final = 86_400.0
 def check_weights(settings: Settings) -> Check[bool]:
     """Whether MODEL leads to weights; returns whether they are on this machine.
 
-    Nothing is downloaded.
+    Nothing is downloaded. Licence and gate are named beside it.
     """
     try:
         source = ModelSource.parse(settings.model)
@@ -39,7 +41,8 @@ def check_weights(settings: Settings) -> Check[bool]:
         yield problem_of("weights", error)
         return False
     found = find_weights(source)
-    yield _describe_weights(settings.model, found)
+    finding = _describe_weights(settings.model, found)
+    yield replace(finding, details=(*finding.details, str(find_terms(source))))
     return found.is_here
 
 

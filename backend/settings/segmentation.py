@@ -39,6 +39,7 @@ class SegmentationSettings(BaseSettings):
         max_regions: see there.
         polygon_tolerance_01: see there.
         mode: how the segmenter reads labels where a control does not say.
+        as_published: paper mode takes no liberties that change masks.
         presence: which labels are left out because the picture does not show them;
             None, here and in the next three, for what the mode has.
         presence_threshold_01: see `CutOptions`.
@@ -125,6 +126,13 @@ class SegmentationSettings(BaseSettings):
         expects=" or ".join(MODES),
         help="How labels are read where a control does not say: all in one pass, or as "
         "the paper has it, one pass a label.",
+    )
+    as_published: bool = variable(
+        "AS_PUBLISHED",
+        default=False,
+        expects="on or off",
+        help="Paper mode to the letter: a sample of the latent in place of its mean, "
+        "and large images shrunk without antialiasing.",
     )
     presence: Literal["off", "paper", "calibrated"] | None = variable(
         "PRESENCE",

@@ -3,8 +3,8 @@
 The class that the denoiser's configuration names decides, never the model's name.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import torch
 
@@ -53,13 +53,13 @@ def load_backbone(
 
 
 def _find_family(source: ModelSource, families: Sequence[Family]) -> Family:
-    index = read_config(source, "", "model_index.json") or {}
-    class_name = _denoiser_class(source, index)
+    class_name = _denoiser_class(source)
     if class_name is None:
         return families[0]
     for family in families:
         if class_name in family.class_names:
             return family
+    index = read_config(source, "", "model_index.json") or {}
     known = sorted({name for family in families for name in family.class_names})
     raise UnsupportedModel(
         f"{source.location} is a {index.get('_class_name', 'model')} with a "
@@ -68,17 +68,14 @@ def _find_family(source: ModelSource, families: Sequence[Family]) -> Family:
     )
 
 
-def _denoiser_class(source: ModelSource, index: Mapping[str, Any]) -> str | None:
-    """Diffusers' class of the part that removes noise; None where nothing says.
-
-    Args:
-        source: of the model.
-        index: what model_index.json says of it, {} for nothing.
-    """
+def _denoiser_class(source: ModelSource) -> str | None:
+    """Diffusers' class of the part that removes noise; None where nothing says."""
     for folder in DENOISER_FOLDERS:
         config = read_config(source, folder)
         if config is not None:
             return config.get("_class_name")
+    index = read_config(source, "", "model_index.json") or {}
+    for folder in DENOISER_FOLDERS:
         match index.get(folder):
             case [_, str(class_name)]:
                 return class_name

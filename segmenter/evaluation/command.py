@@ -87,6 +87,9 @@ def evaluate_folder(
     boundaries: Annotated[
         Boundaries | None, typer.Option(help="Follow edges; else as the mode does.")
     ] = None,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="Paper mode to the letter.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 4,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many images.")
@@ -114,6 +117,7 @@ def evaluate_folder(
         "threshold": threshold,
         "presence": presence,
         "boundaries": boundaries,
+        "as_published": as_published,
     }
     try:
         voc = open_voc_folder(folder, split=split, truth_folder=truth_folder)

@@ -46,6 +46,9 @@ class Job:
         """
         source = ModelSource.parse(self.model)
         options = asdict(self.options)
+        if not self.options.as_published:
+            # As before there was a choice, so that records go on.
+            del options["as_published"]
         return {
             "folder": str(self.folder.root.resolve()),
             "split": self.folder.split,

@@ -1,7 +1,9 @@
 """Paper mode: DiffSegmenter as published, one prompt and one pass per label.
 
 Liberties that change nothing beyond float noise: no unconditional half, labels
-batched, self-attention applied in blocks and never stored.
+batched, self-attention applied in blocks and never stored. Two that change masks a
+little, and that the option `as_published` takes back: the latent's mean in place of a
+sample, and antialiased shrinking (`tests/bench/bench_liberties.py`).
 """
 
 from collections import defaultdict

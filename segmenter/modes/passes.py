@@ -98,7 +98,11 @@ class Passes:
     def cut(self, image: NDArray[np.uint8], cells: Layout) -> Tensor:
         """The windows' pixels: float32 (n, 3, Y, X) in [-1, 1]."""
         pixels = cells.scaled(self._geometry.cell_px)
-        canvas = to_model_input(image, size_yx=pixels.canvas_yx)
+        canvas = to_model_input(
+            image,
+            size_yx=pixels.canvas_yx,
+            antialias=not self.options.as_published,
+        )
         return torch.stack([canvas[:, rows, cols] for rows, cols in pixels.slices()])
 
     def noise(self, cells: Layout) -> Tensor:
@@ -123,12 +127,18 @@ class Passes:
         return self._reader.read(samples)
 
 
-def to_model_input(pixels: NDArray[np.uint8], *, size_yx: tuple[int, int]) -> Tensor:
+def to_model_input(
+    pixels: NDArray[np.uint8], *, size_yx: tuple[int, int], antialias: bool = True
+) -> Tensor:
     """Bring an image to a model's size: float32 (3, *size_yx) in [-1, 1].
 
-    Another aspect ratio squashes it, as published. Shrinking averages over all pixels
-    it covers (antialias); the published code meets only images it enlarges, where
-    this changes nothing.
+    Another aspect ratio squashes it, as published.
+
+    Args:
+        pixels: uint8 (rows, columns, 3).
+        size_yx: rows and columns of the model's picture.
+        antialias: a side that shrinks is averaged over all pixels that it covers; the
+            published code takes the nearest few. A side that grows is the same.
     """
     image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     resized = F.interpolate(
@@ -136,7 +146,7 @@ def to_model_input(pixels: NDArray[np.uint8], *, size_yx: tuple[int, int]) -> Te
         size_yx,
         mode="bilinear",
         align_corners=False,
-        antialias=True,
+        antialias=antialias,
     )
     return resized[0].clamp(0, 1) * 2 - 1
 

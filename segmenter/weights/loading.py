@@ -159,7 +159,8 @@ def load_tokenizer(
             tokenizer_config.json does not know, and would take any number.
 
     Raises:
-        WeightsNotFound: if it does not load, or lacks most of its vocabulary.
+        WeightsNotFound: if it does not load, lacks most of its vocabulary, or has
+            more than twice as many tokens.
     """
     tokenizer = load_part(loader, source, folder)
     tokenizer.model_max_length = min(tokenizer.model_max_length, window)
@@ -169,6 +170,12 @@ def load_tokenizer(
             source.location,
             f"{source.location}/{folder} holds a tokenizer of {len(tokenizer)} tokens "
             f"for a model that reads {vocabulary}; a vocabulary file is missing",
+        )
+    if len(tokenizer) > vocabulary * 2:
+        raise WeightsNotFound(
+            source.location,
+            f"{source.location}/{folder} holds a tokenizer of {len(tokenizer)} tokens "
+            f"for a model that reads {vocabulary}; it is another model's",
         )
     return tokenizer
 

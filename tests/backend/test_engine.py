@@ -159,6 +159,13 @@ def test_segmenter_options_takes_over_what_the_operator_set() -> None:
     assert segmenter_options(Settings.from_env({})) == OPTIONS
 
 
+def test_as_published_is_for_paper_mode_alone() -> None:
+    found = segmenter_options(Settings.from_env({"AS_PUBLISHED": "on"}))
+
+    assert found["paper"] == SegmenterOptions(mode="paper", as_published=True)
+    assert found["fast"] == SegmenterOptions()
+
+
 def test_control_defaults_are_each_mode_s_own_where_nothing_is_set() -> None:
     untouched = control_defaults(Settings.from_env({"MODEL_MODE": "paper"}))
 

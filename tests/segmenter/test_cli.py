@@ -131,12 +131,13 @@ def test_the_mode_and_the_edges_reach_the_overlay(
         ("a.png",),
         ("b.png", "--mode", "paper"),
         ("c.png", "--boundaries", "off"),
+        ("d.png", "--mode", "paper", "--as-published"),
     ):
         result = run(model_dir, photo, "cat", "--out", tmp_path / name, *arguments)
         assert result.exit_code == 0, result.output
         pictures.add((tmp_path / name).read_bytes())
 
-    assert len(pictures) == 3
+    assert len(pictures) == 4
 
 
 def test_a_turned_photo_is_painted_upright(
@@ -178,6 +179,10 @@ def test_a_picture_too_large_to_decode_is_refused(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
 
     fails(run(model_dir, photo, "cat"), "exceeds limit")
+
+
+def test_the_published_way_is_paper_mode_s_alone(model_dir: Path, photo: Path) -> None:
+    fails(run(model_dir, photo, "cat", "--as-published"), "it is paper mode's")
 
 
 def test_a_blank_label_is_refused(model_dir: Path, photo: Path) -> None:

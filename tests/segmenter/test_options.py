@@ -31,6 +31,8 @@ OTHER = {
     "threshold": 0.4,
     "labels_per_pass": 1,
 }
+# The same for fields that fast mode refuses.
+OTHER_IN_PAPER_MODE = {"as_published": True}
 AFTER_THE_MAPS = {"threshold", "boundaries", "presence_threshold"}
 NO_EFFECT = {"labels_per_pass", "images_per_pass"}
 
@@ -38,7 +40,7 @@ NO_EFFECT = {"labels_per_pass", "images_per_pass"}
 def test_other_values_cover_every_field() -> None:
     names = {field.name for field in fields(SegmenterOptions)}
 
-    assert OTHER.keys() == names
+    assert OTHER.keys() | OTHER_IN_PAPER_MODE.keys() == names
 
 
 @pytest.mark.parametrize("name", sorted(OTHER.keys() - AFTER_THE_MAPS - NO_EFFECT))
@@ -200,3 +202,21 @@ def test_fast_maps_by_the_paper_s_filter_are_told_from_those_that_lacked_labels(
     found = SegmenterOptions(presence="paper").maps_fingerprint()
 
     assert found != "9c5b950de274"
+
+
+def test_as_published_samples_the_latent_and_is_another_map() -> None:
+    published = SegmenterOptions(mode="paper", as_published=True)
+
+    assert published.latent == "sample"
+    assert (
+        len(
+            {
+                published.maps_fingerprint(),
+                SegmenterOptions(mode="paper").maps_fingerprint(),
+                SegmenterOptions(mode="paper", latent="sample").maps_fingerprint(),
+            }
+        )
+        == 3
+    )
+    with pytest.raises(ValueError, match="as_published is True in fast mode"):
+        SegmenterOptions(as_published=True)

@@ -53,6 +53,23 @@ def test_check_weights_accepts_a_folder(tmp_path: Path) -> None:
     assert finding.level == "ok"
 
 
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("pocket", "licence Apache-2.0"),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "OpenRAIL-M"),
+        ("stabilityai/stable-diffusion-2-1", "no longer answer"),
+        ("stabilityai/stable-diffusion-3.5-medium", "gated: accept the terms"),
+        (HUB_ID, "licence not known here"),
+    ],
+)
+def test_check_weights_names_licence_and_gate(model: str, said: str) -> None:
+    finding, _ = check(model)
+
+    assert said in finding.details[-1]
+
+
 def test_check_weights_reports_what_is_no_model() -> None:
     finding, is_here = check("./nowhere")
 

@@ -52,6 +52,25 @@ def test_to_model_input_averages_over_all_pixels_when_it_shrinks() -> None:
     torch.testing.assert_close(inner, torch.full_like(inner, -0.5), rtol=0, atol=0.15)
 
 
+def test_as_published_an_image_is_shrunk_by_its_nearest_pixels(
+    parts: UNetBackbone,
+) -> None:
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, 1::4] = stripes[:, 2::4] = 255  # what bilinear sampling meets
+    ours, published = (
+        Passes(parts, SegmenterOptions(mode="paper", as_published=as_published))
+        for as_published in (False, True)
+    )
+
+    averaged, sampled = (
+        passes.cut(stripes, passes.lay_out((256, 256))) for passes in (ours, published)
+    )
+
+    assert averaged.shape == sampled.shape == (1, 3, 64, 64)
+    torch.testing.assert_close(sampled, torch.ones_like(sampled))
+    assert averaged[..., 4:-4].mean().abs() < 0.2
+
+
 @pytest.mark.parametrize("size_yx", [(1, 1), (1, 300), (300, 1)])
 def test_to_model_input_takes_the_narrowest_images(size_yx: tuple[int, int]) -> None:
     found = to_model_input(np.full((*size_yx, 3), 255, np.uint8), size_yx=(8, 8))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from segmenter import (
     ModelSource,
@@ -173,6 +174,15 @@ def test_the_second_tokenizer_is_checked_and_fills_as_sdxl_does(
     for path in (tmp_path / "tokenizer_2").iterdir():
         path.unlink()
     assert "tokenizer_2" in refusal(tmp_path)
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
+    config = folder / "text_encoder" / "config.json"
+    small = json.loads(config.read_text()) | {"vocab_size": 100}
+    shutil.rmtree(folder / "text_encoder")
+    CLIPTextModel(CLIPTextConfig(**small)).save_pretrained(folder / "text_encoder")
+
+    assert "for a model that reads 100; it is another model's" in refusal(folder)
 
 
 def write_index(folder: Path, index: dict[str, Any]) -> None:
