@@ -33,7 +33,7 @@ from segmenter import SegmenterError
 
 _IMAGES_SHOWN: Final = 5
 _RETRY_FOR_S: Final = 5.0
-# From here on the editor takes several times as long to open bitmasks as brushes.
+# Beyond it the editor takes about twice as long to open bitmasks as brushes, and more.
 _SLOW_BITMASK_PIXELS: Final = 6_000_000
 
 
@@ -156,8 +156,8 @@ def _read_images(
         yield warning(
             "image",
             f"task {task.id}: bitmasks of this size open slowly in the editor",
-            f"Several take most of a minute at 12 megapixels, where brushes and "
-            f"polygons take a quarter of it: under {EDITOR} write <BrushLabels> or "
+            f"Several of 12 megapixels take about three times as long as brushes or "
+            f"polygons, half a minute and more: under {EDITOR} write <BrushLabels> or "
             f"<PolygonLabels>, or use smaller copies.",
         )
     if read:
