@@ -20,6 +20,7 @@ from backend.inference import (
     Scorer,
     Segmenter,
     model_version,
+    weights_fingerprint,
 )
 from backend.settings import Settings
 from backend.types import ControlDefaults
@@ -150,11 +151,13 @@ def build_engine(
         scorer=Scorer(
             cache=cache,
             metrics=metrics,
-            weights_fingerprint=source.fingerprint(),
+            weights_fingerprint=weights_fingerprint(source, settings.dtype),
             options=options,
         ),
         metrics=metrics,
-        version_of=partial(model_version, source, options, settings.mode),
+        version_of=partial(
+            model_version, source, options, settings.mode, dtype=settings.dtype
+        ),
         defaults=control_defaults(settings),
         budget_s=settings.predict_budget_s,
         max_concurrent=threading.Semaphore(settings.threads),

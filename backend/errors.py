@@ -8,6 +8,7 @@ BackendError
 ├── HttpError          no whole response of a web server, whoever asked and why
 │   ├── InvalidUrl     not an http or https address
 │   ├── HostOutOfScope  in a network that the request may not reach
+│   │   └── HostReserved  link-local, or a cloud's metadata service
 │   ├── HttpTimeout    no whole response until the deadline
 │   ├── ResponseTooLarge  more bytes than are read
 │   └── ResponseCompressed  in an encoding that was not asked for
@@ -64,6 +65,10 @@ class HostOutOfScope(HttpError):
     def __init__(self, message: str, *, place: str) -> None:
         super().__init__(message)
         self.place = place
+
+
+class HostReserved(HostOutOfScope):
+    """It is where clouds hand out the credentials of a machine."""
 
 
 class HttpTimeout(HttpError):

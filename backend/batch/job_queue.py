@@ -10,12 +10,14 @@ RQ does not run on a Redis Cluster.
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
 import redis
 from rq import Callback, Queue, Retry, SimpleWorker
+from rq.exceptions import InvalidJobOperation
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -188,9 +190,11 @@ class JobQueue:
     def remove_jobs(self, run_id: str) -> None:
         """Take a run's waiting jobs out of the queue; those at work are left."""
         for job_id, job in self._jobs_of(run_id):
-            if job is not None and not job.is_started:
-                job.delete()
-                self.close(job_id, run_id)
+            # What RQ raises of a job that ended, and is gone, since it was listed.
+            with suppress(InvalidJobOperation):
+                if job is not None and not job.is_started:
+                    job.delete()
+                    self.close(job_id, run_id)
         self.forget_lost_jobs(run_id)
 
     def forget_lost_jobs(self, run_id: str) -> int:

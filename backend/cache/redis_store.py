@@ -9,7 +9,12 @@ from typing import Any
 
 import redis
 
-from backend.cache.store import CacheSize, LeaseState, MemoryUsage
+from backend.cache.store import (
+    LONGEST_LEASE_S,
+    CacheSize,
+    LeaseState,
+    MemoryUsage,
+)
 from backend.redis_client import (
     REDIS_FAULTS,
     RedisClient,
@@ -40,6 +45,16 @@ if not token or token == ARGV[1] then
     redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 end
 """
+# A lease that never ends, or not in any time that one is granted for, is nobody's:
+# whatever is under its name makes way for one of ARGV[1].
+_SEIZE = """
+local left = redis.call('pttl', KEYS[1])
+if left < 0 or left > tonumber(ARGV[3]) then
+    redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+    return 1
+end
+return 0
+"""
 
 
 class RedisStore:
@@ -48,11 +63,12 @@ class RedisStore:
     What it costs, in round trips (and commands): all lookups of a request are 1
     (one MGET). A pass over n images that were missing adds 2 + n: to lease them
     (SET NX and GET for each), to store each (SET), and to release the leases (EVAL
-    for each); and every few seconds, while it lasts, one to renew them (EVAL for
-    each). Who waits for another process looks four times a second or more (MGET).
+    for each); one more for those that others hold (EVAL); and every few seconds,
+    while it lasts, one to renew them (EVAL for each). Who waits for another process
+    looks four times a second or more (MGET).
 
     An access list needs to allow no more than
-    `~diffsegmenter:* +get +mget +set +eval +del`, and of a cluster
+    `~diffsegmenter:* +get +mget +set +eval +del +pttl`, and of a cluster
     `+cluster|slots +command` as well; `diffsegmenter cache` and `doctor` use
     `+scan +strlen +unlink +info +ping` beside it.
 
@@ -96,22 +112,36 @@ class RedisStore:
         for answer in granted:
             if isinstance(answer, Exception):
                 raise answer
+        others = [key for key, it in zip(keys, granted, strict=True) if not it]
+        seized = self._seize(others, token, ttl_s)
         return [
             LeaseState(
                 # What cannot be read, such as a key of another type, is no value.
                 value=value if isinstance(value, bytes) else None,
-                is_leased=not is_granted,
+                is_leased=not is_granted and key not in seized,
             )
-            for is_granted, value in zip(granted, values, strict=True)
+            for key, is_granted, value in zip(keys, granted, values, strict=True)
         ]
+
+    def _seize(self, keys: Sequence[str], token: str, ttl_s: float) -> set[str]:
+        """Take the leases that can be nobody's; which those were.
+
+        Without them an image would be waited for in every request, for ever.
+        """
+        if not keys:
+            return set()
+        arguments = (token, _ms(ttl_s), _ms(LONGEST_LEASE_S))
+        answers = self._eval(_SEIZE, keys, *arguments, raise_on_error=False)
+        # An access list without PTTL: then they stay, as they did.
+        return {key for key, answer in zip(keys, answers, strict=True) if answer == 1}
 
     def renew(self, keys: Sequence[str], token: str, ttl_s: float) -> None:
         """See `Leases`."""
-        self._run(_RENEW, keys, token, _ms(ttl_s))
+        self._eval(_RENEW, keys, token, _ms(ttl_s))
 
     def release(self, keys: Sequence[str], token: str) -> None:
         """See `Leases`."""
-        self._run(_RELEASE, keys, token)
+        self._eval(_RELEASE, keys, token)
 
     def peek(self, key: str) -> LeaseState:
         """See `Leases`."""
@@ -168,12 +198,20 @@ class RedisStore:
             raise redis.InvalidResponse(f"MGET of {len(names)} keys got {answer!r:.80}")
         return [value if isinstance(value, bytes) else None for value in answer]
 
-    def _run(self, script: str, keys: Sequence[str], *arguments: str | int) -> None:
+    def _eval(
+        self,
+        script: str,
+        keys: Sequence[str],
+        *arguments: str | int,
+        raise_on_error: bool = True,
+    ) -> list[Any]:
+        """One script for each of the keys' leases."""
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
             # By name: the pipeline of a cluster has no method for it.
             pipeline.execute_command("EVAL", script, 1, _lease_name(key), *arguments)
-        pipeline.execute()
+        answers: list[Any] = pipeline.execute(raise_on_error=raise_on_error)
+        return answers
 
 
 def _lease_name(key: str) -> str:

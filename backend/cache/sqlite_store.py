@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-from backend.cache.store import CacheSize, LeaseState, StoreClosed
+from backend.cache.store import LONGEST_LEASE_S, CacheSize, LeaseState, StoreClosed
 
 SIZE_LIMIT_BYTES: Final = 1 << 30
 
@@ -166,8 +166,9 @@ class SqliteStore:
         """See `Leases`."""
 
         def command(db: _Database) -> LeaseState:
-            select = "SELECT 1 FROM leases WHERE key = ? AND expires_s > ?"
-            lease = db.execute(select, (key, time.time())).fetchone()
+            select = "SELECT 1 FROM leases WHERE key = ? AND expires_s BETWEEN ? AND ?"
+            now = time.time()
+            lease = db.execute(select, (key, now, now + LONGEST_LEASE_S)).fetchone()
             return LeaseState(value=_value(db, key), is_leased=lease is not None)
 
         return self._read(command)
@@ -293,7 +294,8 @@ def _used_bytes(db: _Database) -> int:
 
 
 def _end_leases(db: _Database) -> float:
-    """Remove the leases that were not renewed; the time in seconds."""
+    """Remove leases that were not renewed, or are none; the time in seconds."""
     now = time.time()
-    db.execute("DELETE FROM leases WHERE expires_s <= ?", (now,))
+    delete = "DELETE FROM leases WHERE expires_s NOT BETWEEN ? AND ?"
+    db.execute(delete, (now, now + LONGEST_LEASE_S))
     return now

@@ -6,7 +6,10 @@ To add one, write these methods in a file of their own and choose it in `open_ca
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+# A lease that claims to last longer was made by nobody, or by a clock that was wrong.
+LONGEST_LEASE_S: Final = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)

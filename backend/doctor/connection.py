@@ -72,7 +72,7 @@ def check_connection(
         yield from _judge_rows(settings, project, rows, calls)
         yield from _compare_versions(rows, expected_version)
         if urls and events != "refused":
-            yield from _find_webhook(client, project, urls)
+            yield from _find_webhook(settings, client, project, urls)
 
 
 def _connected_backends(
@@ -266,15 +266,33 @@ def _why_disconnected(settings: Settings, row: Row, verdict: Verdict) -> str:
 
 
 def _find_webhook(
-    client: LabelStudioClient, project: Project, urls: Sequence[str]
+    settings: Settings,
+    client: LabelStudioClient,
+    project: Project,
+    urls: Sequence[str],
 ) -> Iterator[Finding]:
     reply = client.get(f"/api/webhooks/?project={project.id}")
     rows = reply.body if isinstance(reply, Reply) and reply.status == 200 else None
     if not isinstance(rows, list):
         return
     targets = {f"{url.rstrip('/')}/webhook" for url in urls}
-    found = [row for row in rows if isinstance(row, dict) and row.get("url") in targets]
-    if any(row.get("is_active") for row in found):
+    found = [
+        row
+        for row in rows
+        if isinstance(row, dict)
+        and str(row.get("url")).partition("?secret=")[0] in targets
+    ]
+    secret = settings.webhook_secret
+    active = [str(row["url"]) for row in found if row.get("is_active")]
+    if active and secret and secret.get_secret_value() not in "".join(active):
+        yield warning(
+            "webhook",
+            "WEBHOOK_SECRET is set, and the project's webhook lacks it: its events are "
+            "refused",
+            f"Under {_CONNECT} enter the backend's address with the secret as its "
+            f"path, http://<backend>/<secret>; predictions do not need it.",
+        )
+    elif active:
         yield ok("webhook", "Label Studio sends the project's events to the backend")
     else:
         yield warning(

@@ -7,7 +7,15 @@ it follows no redirect, keeps no cookie and holds no token.
 
 from backend.http.client import HttpClient, Response, basic_auth
 from backend.http.network import Resolve, resolve_host
-from backend.http.urls import HostRule, NetworkScope, origin, parse_url, shorten
+from backend.http.urls import (
+    HostRule,
+    NetworkScope,
+    is_number,
+    is_reserved,
+    origin,
+    parse_url,
+    shorten,
+)
 
 __all__ = [
     "HostRule",
@@ -16,6 +24,8 @@ __all__ = [
     "Resolve",
     "Response",
     "basic_auth",
+    "is_number",
+    "is_reserved",
     "origin",
     "parse_url",
     "resolve_host",

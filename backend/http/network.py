@@ -6,7 +6,6 @@ rebinding) gains nothing. Every wait is cut to what is left until the deadline: 
 timeout per read alone would let a server drip its answer for ever.
 """
 
-import ipaddress
 import socket
 import ssl
 import threading
@@ -17,8 +16,8 @@ from typing import Any, Final
 import httpcore
 
 from backend.deadline import Deadline
-from backend.errors import HostOutOfScope
-from backend.http.urls import NetworkScope
+from backend.errors import HostOutOfScope, HostReserved
+from backend.http.urls import NetworkScope, is_number, is_reserved
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -159,16 +158,14 @@ class _TimedStream(httpcore.NetworkStream):
 def _out_of_scope(
     host: str, port: int, address: str, scope: NetworkScope
 ) -> HostOutOfScope:
-    has = "is" if _is_ip(host) else f"has the address {address}, which is"
+    has = "is" if is_number(host) else f"has the address {address}, which is"
+    if is_reserved(address):
+        return HostReserved(
+            f"Host {host!r} {has} outside of {scope.value}: it is link-local, or of a "
+            f"cloud's metadata service.",
+            place=host,
+        )
     return HostOutOfScope(
         f"Host {host!r} {has} outside of {scope.value}.",
         place=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
     )
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

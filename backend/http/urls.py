@@ -51,15 +51,18 @@ class NetworkScope(enum.Enum):
 
     PUBLIC = "the public internet"
     PRIVATE = "the public internet, private networks and this machine"
+    NAMED = "what the name of a host can open"
     ANYWHERE = "any address"
 
     def allows(self, address: str) -> bool:
         """Say whether an IP address lies within this scope."""
         if self is NetworkScope.ANYWHERE:
             return True
-        ip = _unwrap(ipaddress.ip_address(address))
-        if ip in _METADATA_SERVICES:
+        if is_reserved(address):
             return False
+        if self is NetworkScope.NAMED:
+            return True
+        ip = _unwrap(ipaddress.ip_address(address))
         if _is_public(ip):
             return True
         return self is NetworkScope.PRIVATE and any(
@@ -83,18 +86,24 @@ class HostRule:
             ValueError: if the text is more or less than a host with a port.
         """
         rest = text.strip().removeprefix("*.")
+        shown = re.sub(r".*@", "***@", text, flags=re.DOTALL)  # a password
         try:
             url = httpx.URL(f"rule://{rest}")  # a scheme without a default port
             has_host = bool(url.host)
         except (httpx.InvalidURL, UnicodeError) as e:
-            raise ValueError(f"{text!r} is not a host, host:port or *.suffix") from e
+            raise ValueError(f"{shown!r} is not a host, host:port or *.suffix") from e
         if (
             not has_host
             or re.search(r"[*%\s]", rest)
             or str(url) != f"rule://{url.netloc.decode()}"
         ):
-            raise ValueError(f"{text!r} is not a host, host:port or *.suffix")
+            raise ValueError(f"{shown!r} is not a host, host:port or *.suffix")
         return cls(_host(url), url.port, rest != text.strip())
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is an IP address, and not a name that anybody may point there."""
+        return not self.with_subdomains and is_number(self.host)
 
     def names(self, url: httpx.URL) -> bool:
         """Say whether the URL's host, and port if the rule has one, are meant."""
@@ -104,6 +113,24 @@ class HostRule:
         if self.with_subdomains:
             return host.endswith("." + self.host)
         return host == self.host
+
+
+def is_reserved(address: str) -> bool:
+    """Say whether an IP address is link-local, or one of a cloud's metadata service.
+
+    Machines are given their credentials there.
+    """
+    ip = _unwrap(ipaddress.ip_address(address))
+    return ip in _METADATA_SERVICES or ip.is_link_local
+
+
+def is_number(host: str) -> bool:
+    """Say whether a host is written as an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_url(address: str) -> httpx.URL:

@@ -9,7 +9,7 @@ from backend.inference.metrics import Metrics
 from backend.inference.predictor import Answer, Predictor, TaskOutcome
 from backend.inference.prefetch import Job, Prefetcher
 from backend.inference.scorer import Scorer, Segmenter
-from backend.inference.versions import model_version
+from backend.inference.versions import model_version, weights_fingerprint
 from backend.label_config import EXAMPLE
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "Segmenter",
     "TaskOutcome",
     "model_version",
+    "weights_fingerprint",
 ]

@@ -14,6 +14,8 @@ def model_version(
     options: Mapping[Mode, SegmenterOptions],
     mode: Mode,
     config_fingerprint: str = "",
+    *,
+    dtype: str = "auto",
 ) -> str:
     """A readable name and a hash of everything that changes a prediction.
 
@@ -26,12 +28,20 @@ def model_version(
         mode: of the controls that do not.
         config_fingerprint: of the label config, its controls' modes among it; ""
             where there is none.
+        dtype: of the model, as the setting has it: which one "auto" stands for is
+            known when the model is loaded, and the version is told before.
     """
     parts = (
-        source.fingerprint(),
+        weights_fingerprint(source, dtype),
         *(own.maps_fingerprint() for own in options.values()),
         config_fingerprint,
         str(_CUT_REVISION),
     )
     digest = hashlib.sha256(":".join(parts).encode()).hexdigest()[:8]
     return f"diffsegmenter-{source.name}-{mode}-{digest}"
+
+
+def weights_fingerprint(source: ModelSource, dtype: str) -> str:
+    """Names weights in the precision that they compute in: each rounds its own way."""
+    fingerprint = source.fingerprint()
+    return fingerprint if dtype == "auto" else f"{fingerprint}:{dtype}"

@@ -10,6 +10,8 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
+from backend.errors import InvalidUrl
+from backend.http import parse_url
 from backend.label_studio.requests import SetupRequest
 from backend.types import LabelStudioAccess
 
@@ -96,4 +98,8 @@ def _flaw(project: str, hostname: str, token: str) -> str | None:
             return f"its {name} has {len(text):,} characters, the limit is {longest:,}"
     if _NO_HOSTNAME.search(hostname):
         return "its hostname has a user, a query, a fragment or white space"
+    try:
+        parse_url(hostname)
+    except InvalidUrl:
+        return "its hostname is no http or https address"
     return None

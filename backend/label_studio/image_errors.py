@@ -12,6 +12,7 @@ import httpx
 
 from backend.errors import (
     HostOutOfScope,
+    HostReserved,
     HttpError,
     HttpTimeout,
     ImageError,
@@ -37,6 +38,11 @@ _MEANINGS: Final[Mapping[type[HttpError], tuple[type[ImageError], str]]] = {
         "If images may be read there, add {place} to IMAGE_HOSTS, which then lists "
         "every host besides Label Studio that is read from; if it is Label Studio, "
         "set LABEL_STUDIO_URL to it.",
+    ),
+    HostReserved: (
+        ImageRefused,
+        "Images are not read there, because credentials can be; import the image from "
+        "elsewhere.",
     ),
     HttpTimeout: (ImageTooSlow, "Check the server, or raise FETCH_TIMEOUT_S."),
     ResponseTooLarge: (ImageTooLarge, "Use a smaller copy or raise IMAGE_MAX_BYTES."),

@@ -10,7 +10,14 @@ from typing import Final
 import httpx
 
 from backend.errors import ImageRefused
-from backend.http import HostRule, NetworkScope, origin, shorten
+from backend.http import (
+    HostRule,
+    NetworkScope,
+    is_number,
+    is_reserved,
+    origin,
+    shorten,
+)
 from backend.label_studio.image_errors import parse_image_url
 from backend.types import LabelStudioAccess
 
@@ -81,8 +88,11 @@ def network_scope(
 ) -> NetworkScope:
     """Decide how far a request for this URL may go.
 
-    * Label Studio from the environment, and every host that `image_hosts` names:
-      anywhere.
+    * Label Studio from the environment, and every host that `image_hosts` names by its
+      number: anywhere.
+    * Every host that `image_hosts` has by its name, or by a pattern of names: anywhere
+      but link-local addresses and metadata services, as names lead where those want
+      who give them.
     * Label Studio learned from `/setup`, where `access.may_be_private`: private
       networks too, but never link-local addresses and metadata services.
     * Every other host: the public internet, and nothing if there are rules.
@@ -93,11 +103,18 @@ def network_scope(
     is_home = _is_label_studio_origin(url, access)
     if is_home and access.from_environment:
         return NetworkScope.ANYWHERE
-    if any(rule.names(url) for rule in image_hosts):
-        return NetworkScope.ANYWHERE
+    naming = [rule for rule in image_hosts if rule.names(url)]
+    if naming:
+        by_number = any(rule.is_number for rule in naming)
+        return NetworkScope.ANYWHERE if by_number else NetworkScope.NAMED
     if is_home and access.may_be_private:
         return NetworkScope.PRIVATE
     if image_hosts:
+        if is_number(url.host) and is_reserved(url.host):
+            raise ImageRefused(
+                f"Host {url.host!r} of {shorten(str(url))!r} is link-local, or of a "
+                f"cloud's metadata service. Images are not read there."
+            )
         remedy = "or upload the image to Label Studio."
         if is_home:
             remedy = (

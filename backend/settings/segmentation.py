@@ -193,7 +193,8 @@ class SegmentationSettings(BaseSettings):
         expects="auto, float32, bfloat16 or float16",
         help="Precision of the diffusion model. `auto` is `float16` on CUDA, else "
         "`float32`. CPUs take no `float16`: requests are then answered with 503 and "
-        "the reason. Not part of the cache's keys; maps differ by rounding.",
+        "the reason. Part of the cache's keys and of `model_version`, as it is written "
+        "here, because maps differ by rounding.",
     )
     compile: bool = variable(
         "COMPILE",

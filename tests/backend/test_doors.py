@@ -80,6 +80,8 @@ DOORS: Final = {
         "Resolve",
         "Response",
         "basic_auth",
+        "is_number",
+        "is_reserved",
         "origin",
         "parse_url",
         "resolve_host",
@@ -98,6 +100,7 @@ DOORS: Final = {
         "Segmenter",
         "TaskOutcome",
         "model_version",
+        "weights_fingerprint",
     ],
     "label_config": [
         "EXAMPLE",

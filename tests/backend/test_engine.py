@@ -88,6 +88,7 @@ def test_model_version_is_one_readable_string(tmp_path: Path, model: Path) -> No
         pytest.param({"BACKGROUND_WORDS": "sky"}, id="background-words"),
         pytest.param({"ASPECT": "squash"}, id="aspect"),
         pytest.param({"MAX_WINDOWS": "4"}, id="windows"),
+        pytest.param({"DTYPE": "bfloat16"}, id="dtype"),
         pytest.param({"OVERLAP": "independent"}, id="overlap"),
         pytest.param({"REGIONS": "part"}, id="regions"),
         pytest.param({"MIN_AREA": "0.1"}, id="smallest-area"),
@@ -107,7 +108,8 @@ def test_model_version_changes_with_what_changes_a_mask(
     [
         pytest.param({"PORT": "9999", "THREADS": "2"}, id="server"),
         pytest.param({"CACHE_TTL_S": "5"}, id="cache"),
-        pytest.param({"DEVICE": "cpu", "DTYPE": "bfloat16"}, id="device"),
+        pytest.param({"DEVICE": "cpu"}, id="device"),
+        pytest.param({"DTYPE": "auto"}, id="default-dtype"),
         pytest.param({"BATCH_SIZE": "2", "COMPILE": "on"}, id="speed"),
         pytest.param(
             {"MODEL_SCORE_THRESHOLD": str(SegmenterOptions().threshold)},
@@ -422,8 +424,18 @@ def test_workers_with_another_threshold_have_another_queue() -> None:
         queue_name(OVERLAP="independent"),
         queue_name(MIN_AREA="0.01"),
         queue_name(MODEL_MODE="paper"),
+        queue_name(DTYPE="bfloat16"),
     ]
 
     assert len(set(names)) == len(names)
     assert queue_name() == queue_name(PORT="1234")
     assert all(name.startswith("diffsegmenter-jobs-pocket-") for name in names)
+
+
+def test_scores_of_another_precision_have_another_key() -> None:
+    def fingerprint(**variables: str) -> str:
+        scorer = build_engine(Settings.from_env(variables)).predictor.scorer
+        return scorer.weights_fingerprint
+
+    assert fingerprint(DTYPE="bfloat16") != fingerprint()
+    assert fingerprint(DTYPE="auto") == fingerprint()

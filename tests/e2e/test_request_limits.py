@@ -12,7 +12,14 @@ from typing import Final
 import pytest
 
 from tests.e2e.backend_process import ServedBackend
-from tests.e2e.raw_http import Answer, ask, connect, head, read_answer
+from tests.e2e.raw_http import (
+    Answer,
+    ask,
+    connect,
+    head,
+    read_answer,
+    slow_senders,
+)
 from tests.e2e.sleeping_backend import predict, predict_body, sleeping_backend
 
 pytestmark = pytest.mark.e2e
@@ -110,6 +117,32 @@ def test_megabytes_that_are_sent_all_the_same_are_not_kept(
 
     assert resident_bytes(backend) - before < 20_000_000
     assert all(predict(backend.url))
+
+
+def test_many_large_bodies_at_once_make_room_for_each_other(
+    backend: ServedBackend,
+) -> None:
+    begun = head("/predict", "Content-Length: 190000") + b" " * 180_000
+
+    with slow_senders(backend.url, [begun] * 8) as senders:
+        time.sleep(1)
+
+        assert all(predict(backend.url))
+        for sender in senders:
+            sender.settimeout(0.2)
+        statuses = [first_line(sender) for sender in senders]
+
+    # Four of them are what all may hold.
+    assert statuses.count(b"") >= 3
+    assert statuses.count(b"HTTP/1.1 503 Service Unavailable") >= 4
+
+
+def first_line(connection: socket.socket) -> bytes:
+    """Of what came; nothing where nothing did."""
+    try:
+        return connection.recv(4096).partition(b"\r\n")[0]
+    except TimeoutError:
+        return b""
 
 
 @pytest.mark.parametrize("chunk", [b"many\r\n", b"5\r\n{}   {}", b"\r\n"])

@@ -169,6 +169,27 @@ def test_remove_jobs_takes_a_runs_waiting_jobs_and_no_others(
     assert open_jobs(connection) == 1
 
 
+def test_remove_jobs_passes_over_a_job_that_ends_meanwhile(
+    connection: redis.Redis,
+) -> None:
+    class LateQueue(JobQueue):
+        """A worker ends the first job between the list and the look at it."""
+
+        def _jobs_of(self, run_id: str) -> Iterator[tuple[str, Job | None]]:
+            listed = list(super()._jobs_of(run_id))
+            connection.delete(ended.key)
+            yield from listed
+
+    queue = LateQueue(connection, NAME)
+    queue.add([of_run(1), of_run(2)])
+    ended, _ = jobs(queue)
+
+    queue.remove_jobs(RUN)
+
+    assert chunks(queue) == []
+    assert open_jobs(connection) == 0
+
+
 def test_drop_lost_forgets_jobs_that_are_nowhere(
     queue: JobQueue, connection: redis.Redis
 ) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 
 from backend.cache.cache import Cache, open_cache
 from backend.cache.leases import hold_leases
-from backend.cache.redis_store import RedisStore
+from backend.cache.redis_store import KEY_PREFIX, LEASE_PREFIX, RedisStore
+from backend.cache.sqlite_store import SqliteStore
 from backend.inference import Metrics, Scorer
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.scorer import Query
@@ -243,6 +245,67 @@ def test_a_claim_lasts_as_long_as_its_pass(caches: list[Cache]) -> None:
         assert caches[1].peek("b").is_leased
 
     assert not caches[1].peek("a").is_leased
+
+
+@pytest.mark.parametrize("ttl_s", [None, 100_000])
+@pytest.mark.parametrize("kind", ["text", "list", "hash"])
+def test_a_lease_that_is_none_holds_nobody_up(
+    kind: str, ttl_s: int | None, redis_url: str, tmp_path: Path
+) -> None:
+    with contextlib.closing(open_cache(redis_url, tmp_path, ttl_s=60)) as cache:
+        scorer = scorer_on(cache)
+        name = f"{LEASE_PREFIX}{{{KEY_PREFIX}{key_of(scorer, query())}}}"
+        with redis.Redis.from_url(redis_url) as client:
+            if kind == "text":
+                client.set(name, "left behind")
+            elif kind == "list":
+                client.rpush(name, "left", "behind")
+            else:
+                client.hset(name, "left", "behind")
+            if ttl_s is not None:
+                client.expire(name, ttl_s)
+            segmenter = ColourSegmenter()
+
+            answers = ask(scorer, segmenter, deadline=time.monotonic() + 5)
+
+            assert labels_of(answers) == [("red", "blue")]
+            assert segmenter.calls == 1
+            assert not client.exists(name)
+
+
+def test_a_lease_of_somebody_else_is_not_seized(redis_url: str, tmp_path: Path) -> None:
+    with contextlib.closing(open_cache(redis_url, tmp_path, ttl_s=60)) as cache:
+        cache.acquire(["a"], "theirs", 10)
+
+        (state,) = cache.acquire(["a"], "ours", 10)
+
+        assert state.is_leased
+
+
+def test_an_access_list_without_pttl_shares_work_as_ever() -> None:
+    with running_redis() as server:
+        with server.client() as client:
+            rule = "~diffsegmenter:* +get +mget +set +eval +del"
+            client.execute_command(*f"ACL SETUSER cache on >pw {rule}".split())
+        url = f"redis://cache:pw@127.0.0.1:{server.port}"
+        with contextlib.closing(open_cache(url, Path(), ttl_s=60)) as cache:
+            cache.acquire(["a"], "theirs", 10)
+
+            (state,) = cache.acquire(["a"], "ours", 10)
+
+            assert state.is_leased
+            assert cache.stats.faults == 0
+
+
+def test_an_embedded_lease_of_a_wrong_clock_holds_nobody_up(tmp_path: Path) -> None:
+    with contextlib.closing(SqliteStore(tmp_path, ttl_s=60)) as store:
+        store.acquire(["a"], "theirs", 1_000_000)
+
+        is_seen = store.peek("a").is_leased
+        (state,) = store.acquire(["a"], "ours", 10)
+
+    assert not is_seen
+    assert not state.is_leased
 
 
 def test_only_claims_that_were_granted_are_released() -> None:

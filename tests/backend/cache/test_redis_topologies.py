@@ -23,7 +23,7 @@ QUOTED = "p%40ss%2Fw%3Ard%20100%25"
 SENTINEL_PASSWORD = "s3ntinel"
 KEYS = [f"key {number}" for number in range(60)]
 # What the docstring of `RedisStore` says; the first is enough for a backend.
-SERVING = "~diffsegmenter:* +get +mget +set +eval +del"
+SERVING = "~diffsegmenter:* +get +mget +set +eval +del +pttl"
 IN_A_CLUSTER = "+cluster|slots +command"
 LOOKING = "+scan +strlen +unlink +info +ping"
 

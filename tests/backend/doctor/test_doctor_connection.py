@@ -320,6 +320,29 @@ def test_events_that_are_not_sent_are_a_warning(
     assert reason in finding.seen
 
 
+@pytest.mark.parametrize(
+    ("backend", "webhook", "level"),
+    [
+        pytest.param("", "/webhook", "warning", id="without"),
+        pytest.param("", "/webhook?secret={}", "ok", id="query"),
+        pytest.param("/{}", "/{}/webhook", "ok", id="path"),
+    ],
+)
+def test_a_webhook_without_the_secret_is_a_warning(
+    backend: str, webhook: str, level: str, web: WebServer
+) -> None:
+    secret = "0123456789abcdef"
+    place = "http://127.0.0.1:9"
+    serve_rows(web, row(place + backend.format(secret)))
+    url = place + webhook.format(secret)
+    serve_webhooks(web, {"url": url, "is_active": True})
+
+    finding = check(web, WEBHOOK_SECRET=secret)["webhook"][-1]
+
+    assert finding.level == level
+    assert ("lacks it" in finding.seen) is (level == "warning")
+
+
 def test_a_password_in_a_connected_address_is_not_shown(web: WebServer) -> None:
     serve_rows(web, row("http://ann:s3cret@127.0.0.1:9"))
 

@@ -2,7 +2,13 @@ import httpx
 import pytest
 
 from backend.errors import ImageRefused, InvalidUrl
-from backend.http.urls import HostRule, NetworkScope, parse_url, shorten
+from backend.http.urls import (
+    HostRule,
+    NetworkScope,
+    is_reserved,
+    parse_url,
+    shorten,
+)
 from backend.label_studio import is_label_studio, network_scope, takes_token
 from backend.types import LabelStudioAccess
 
@@ -164,7 +170,7 @@ BELIEVED = LabelStudioAccess(url="http://ls:8080", may_be_private=True)
             "http://ls:8080/a",
             LEARNED,
             ("ls",),
-            NetworkScope.ANYWHERE,
+            NetworkScope.NAMED,
             id="learned-named",
         ),
         pytest.param(
@@ -180,8 +186,26 @@ BELIEVED = LabelStudioAccess(url="http://ls:8080", may_be_private=True)
         pytest.param(
             "http://else/a", BELIEVED, (), NetworkScope.PUBLIC, id="elsewhere"
         ),
+        pytest.param("http://else/a", OWN, ("else",), NetworkScope.NAMED, id="named"),
         pytest.param(
-            "http://else/a", OWN, ("else",), NetworkScope.ANYWHERE, id="named"
+            "http://x.else/a", OWN, ("*.else",), NetworkScope.NAMED, id="pattern"
+        ),
+        pytest.param(
+            "http://169.254.1.2:8/a",
+            OWN,
+            ("*.else", "169.254.1.2"),
+            NetworkScope.ANYWHERE,
+            id="number",
+        ),
+        pytest.param(
+            "http://[fe80::1]/a", OWN, ("[fe80::1]",), NetworkScope.ANYWHERE, id="ipv6"
+        ),
+        pytest.param(
+            "http://169.254.1.2/a",
+            OWN,
+            ("*.254.1.2",),
+            NetworkScope.NAMED,
+            id="pattern-of-numbers",
         ),
     ],
 )
@@ -287,6 +311,48 @@ def test_reach_allows(address: str, public: bool, private: bool) -> None:
     assert NetworkScope.PUBLIC.allows(address) is public
     assert NetworkScope.PRIVATE.allows(address) is private
     assert NetworkScope.ANYWHERE.allows(address)
+    assert NetworkScope.NAMED.allows(address) is not is_reserved(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "reserved"),
+    [
+        ("169.254.169.254", True),
+        ("::ffff:169.254.1.1", True),
+        ("64:ff9b::169.254.169.254", True),
+        ("2002:a9fe:a9fe::", True),
+        ("fe80::1", True),
+        ("100.100.100.200", True),
+        ("fd00:ec2::254", True),
+        ("100.64.0.1", False),
+        ("198.18.0.1", False),
+        ("10.0.0.1", False),
+        ("::1", False),
+        ("93.184.216.34", False),
+    ],
+)
+def test_is_reserved_is_true_of_where_machines_get_credentials(
+    address: str, reserved: bool
+) -> None:
+    assert is_reserved(address) is reserved
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]"])
+def test_network_scope_never_advises_to_open_a_reserved_address(host: str) -> None:
+    with pytest.raises(ImageRefused, match="link-local, or of a cloud") as caught:
+        network_scope(httpx.URL(f"http://{host}/a"), OWN, rules("*.my.org"))
+
+    assert "IMAGE_HOSTS" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "entry", ["http://me:s3cret@host", "me:s3cret@host:9000", "me:s3@cret@host\n"]
+)
+def test_host_rule_hides_a_password_in_what_it_refuses(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"'\*\*\*@host") as caught:
+        HostRule.parse(entry)
+
+    assert "s3" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

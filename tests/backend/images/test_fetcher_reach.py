@@ -79,6 +79,19 @@ def test_fetch_refuses_a_metadata_service_whoever_sends_setup(address: str) -> N
         fetcher.fetch("/data/upload/1/a.png", access=access)
 
 
+@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "fd00:ec2::254"])
+@pytest.mark.parametrize("hosts", [["*.my.org"], ["images.my.org"], []])
+def test_fetch_refuses_a_metadata_service_that_a_name_leads_to(
+    hosts: list[str], address: str
+) -> None:
+    fetcher = ImageFetcher(resolve=lambda *_: [address], image_hosts=hosts)
+
+    with pytest.raises(ImageRefused, match="link-local, or of a cloud") as caught:
+        fetcher.fetch("http://images.my.org/a.png", access=NOWHERE)
+
+    assert "IMAGE_HOSTS" not in str(caught.value)
+
+
 PERSONAL = "a." + base64.urlsafe_b64encode(b'{"token_type": "refresh"}').decode() + ".b"
 
 

@@ -420,6 +420,13 @@ def test_from_env_names_a_bad_address_once_where_new_tasks_need_it() -> None:
     assert "PREANNOTATE_NEW_TASKS" not in str(caught.value)
 
 
+def test_a_password_in_image_hosts_is_not_shown() -> None:
+    message = message_of({"IMAGE_HOSTS": "minio:9000, http://me:s3cret@host"})
+
+    assert "IMAGE_HOSTS" in message
+    assert "s3cret" not in message
+
+
 @pytest.mark.parametrize(
     "secret", ["brief-one", "x" * 201, "with/slashes/in/it", "äöüäöü" * 5]
 )
