@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING
 from segmenter.errors import (
     BadImage,
     BadLabel,
+    PictureError,
+    PictureFormatRefused,
+    PictureTooLarge,
+    PictureUnreadable,
     SegmenterError,
     UnsupportedModel,
+    WebPageInstead,
     WeightsNotFound,
 )
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, Mode, SegmenterOptions
+from segmenter.pictures import (
+    IMAGE_FORMATS,
+    MAX_IMAGE_PIXELS,
+    Picture,
+    decode_image,
+)
 from segmenter.source import ModelSource
 from segmenter.types import (
     Devices,
@@ -28,6 +39,8 @@ if TYPE_CHECKING:
     from segmenter.predictor import Segmenter
 
 __all__ = [
+    "IMAGE_FORMATS",
+    "MAX_IMAGE_PIXELS",
     "MODES",
     "BadImage",
     "BadLabel",
@@ -35,14 +48,21 @@ __all__ = [
     "LabelMask",
     "Mode",
     "ModelSource",
+    "Picture",
+    "PictureError",
+    "PictureFormatRefused",
+    "PictureTooLarge",
+    "PictureUnreadable",
     "ScoreMaps",
     "Segmentation",
     "SegmenterError",
     "SegmenterOptions",
     "UnsupportedModel",
+    "WebPageInstead",
     "WeightsLocation",
     "WeightsNotFound",
     "cut_masks",
+    "decode_image",
     "find_devices",
     "find_weights",
     "iter_masks",

@@ -5,6 +5,7 @@ its pixels.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ from pathlib import Path
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused
 from backend.http import HostRule, Resolve, resolve_host, shorten
-from backend.images.decoding import check_formats, decode_image
+from backend.images.decoding import CUT_OFF, check_formats, decode_image
 from backend.images.source import ImageRequest, SourceLimits, open_sources
 from backend.images.status_errors import name_image
 from backend.label_studio import SUPPORTED
-from backend.types import IMAGE_FORMATS, FetchedImage, LabelStudioAccess
+from backend.types import FetchedImage, LabelStudioAccess
+from segmenter import IMAGE_FORMATS
+
+logger = logging.getLogger(__name__)
 
 
 class ImageFetcher:
@@ -108,12 +112,16 @@ class ImageFetcher:
             )
         )
         try:
-            pixels = decode_image(
+            picture = decode_image(
                 data, max_pixels=self._max_pixels, formats=self._formats
             )
         except ImageError as e:
             raise type(e)(f"{name_image(address, access)}: {e}") from e
-        return FetchedImage(pixels=pixels, digest=hashlib.sha256(data).hexdigest())
+        if not picture.is_complete:
+            logger.warning("%s: %s", name_image(address, access), CUT_OFF)
+        return FetchedImage(
+            pixels=picture.pixels, digest=hashlib.sha256(data).hexdigest()
+        )
 
     def _read(self, request: ImageRequest) -> bytes:
         """What the first source that takes the address reads there."""

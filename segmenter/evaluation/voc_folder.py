@@ -8,6 +8,7 @@ Pixels are as they lie in the file: VOC's truth knows nothing of EXIF's orientat
 Axis letters: Y, X image pixels.
 """
 
+import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmenter.errors import PictureError
 from segmenter.evaluation.errors import BadFolder, BadSample
+from segmenter.pictures import decode_image, keep_picture_chunks
 
 _IMAGES: Final = "JPEGImages"
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -68,8 +71,13 @@ class VocFolder:
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise BadSample(f"There is no {paths[0]}, nor .jpeg or .png.")
-        with _reading(path), Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
+        try:
+            picture = decode_image(path.read_bytes(), turns=False)
+        except (PictureError, OSError) as e:
+            raise BadSample(f"{path} cannot be read: {e}") from e
+        if not picture.is_complete:
+            raise BadSample(f"{path} cannot be read as a whole: the file ends early.")
+        return picture.pixels
 
     def read_truth(self, name: str) -> NDArray[np.uint8]:
         """The class numbers of an image's pixels: uint8 (Y, X), 255 to be ignored.
@@ -80,7 +88,7 @@ class VocFolder:
         path = self.root / self.truth_folder / f"{name}.png"
         if not path.is_file():
             raise BadSample(f"There is no {path}.")
-        with _reading(path), Image.open(path) as opened:
+        with _reading(path), _open(path) as opened:
             if opened.mode in _NUMBERED:
                 return np.asarray(opened).astype(np.uint8)
             mode = opened.mode
@@ -146,6 +154,11 @@ def _others(root: Path) -> str:
         for path in paths
     ]
     return f", or pass as --split one of {', '.join(found)}" if found else ""
+
+
+def _open(path: Path) -> Image.Image:
+    """A PNG, whatever is wrong with what is no part of its picture."""
+    return Image.open(io.BytesIO(keep_picture_chunks(path.read_bytes())))
 
 
 @contextmanager

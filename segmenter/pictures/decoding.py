@@ -1,0 +1,167 @@
+"""One file in, its upright RGB pixels out: the order of the steps.
+
+What a browser shows was compared with Chromium: it turns JPEG and PNG files by their
+EXIF orientation, AVIF files by their own, and no file by XMP or a WebP's EXIF. A mask
+is painted on what the browser shows, hence not `ImageOps.exif_transpose`, which obeys
+them all. Axis letters: Y, X image pixels.
+"""
+
+import io
+import re
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from segmenter.errors import PictureTooLarge, PictureUnreadable
+from segmenter.pictures.formats import (
+    IMAGE_FORMATS,
+    MAX_IMAGE_PIXELS,
+    find_format,
+    refuse_stranger,
+)
+from segmenter.pictures.grey import to_8_bit
+from segmenter.pictures.png import complete_png, keep_picture_chunks
+from segmenter.pictures.tiff import find_nodata, refuse_tiff
+
+# Of AVIF, Pillow gives its own orientation in the place of EXIF's.
+_TURNED_BY_BROWSERS: Final = frozenset({"JPEG", "MPO", "PNG", "AVIF"})
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_END_OF_JPEG: Final = b"\xff\xd9"
+# What Pillow's decoders raise on damaged files.
+_DECODER_FAULTS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    AttributeError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """A decoded file.
+
+    Attributes:
+        pixels: uint8 (Y, X, 3), RGB.
+        is_complete: False if the file ends early. Browsers show what there is; the
+            rest is grey, black or white here.
+    """
+
+    pixels: NDArray[np.uint8]
+    is_complete: bool = True
+
+
+def decode_image(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+    formats: tuple[str, ...] = IMAGE_FORMATS,
+    turns: bool = True,
+) -> Picture:
+    """Decode the first frame of an image.
+
+    Args:
+        data: a whole file, or a JPEG or PNG that ends early.
+        max_pixels: limit of Y * X, checked before any pixel is decoded.
+        formats: those of IMAGE_FORMATS that are allowed; no decoder of another is run.
+        turns: whether to turn it upright, as browsers do.
+
+    Returns:
+        Its pixels. Transparency lies on white, 16-bit grey is scaled, deeper grey is
+        stretched without what stands for no data, and colour profiles are ignored.
+
+    Raises:
+        PictureTooLarge: if there are more than `max_pixels`.
+        PictureUnreadable: if the bytes are damaged, or of another format.
+    """
+    data = keep_picture_chunks(data)
+    try:
+        return Picture(pixels=_decode(data, max_pixels, formats, turns))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        # Pillow's own words are about attacks; the first number in them is the size.
+        size = re.search(r"\d+", str(e))
+        raise PictureTooLarge(
+            found=size[0] if size else "millions", max_pixels=max_pixels
+        ) from e
+    except UnidentifiedImageError as e:
+        sound = refuse_tiff(data) if "TIFF" in formats else None
+        raise (
+            PictureUnreadable(sound) if sound else refuse_stranger(data, formats)
+        ) from e
+    except _DECODER_FAULTS as e:
+        pixels = _decode_beginning(data, max_pixels, formats, turns)
+        if pixels is not None:
+            return Picture(pixels=pixels, is_complete=False)
+        raise PictureUnreadable(
+            refuse_tiff(data, str(e))
+            or f"The image is damaged or incomplete: {e}. Save it anew."
+        ) from e
+
+
+def _decode(
+    data: bytes, max_pixels: int, formats: tuple[str, ...], turns: bool
+) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise PictureTooLarge(found=f"{width} x {height}", max_pixels=max_pixels)
+        image.load()
+        nodata = find_nodata(image)
+        return _to_rgb(_turn_upright(image) if turns else image, nodata)
+
+
+def _decode_beginning(
+    data: bytes, max_pixels: int, formats: tuple[str, ...], turns: bool
+) -> NDArray[np.uint8] | None:
+    """What browsers show of a file that ends early; None if that is nothing.
+
+    Pillow has a switch for it, which is one for the whole process and its threads.
+    """
+    is_jpeg = find_format(data) == "JPEG"
+    completed = data + _END_OF_JPEG if is_jpeg else complete_png(data)
+    if completed is None:
+        return None
+    try:
+        return _decode(completed, max_pixels, formats, turns)
+    except _DECODER_FAULTS:
+        return None
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    if image.format not in _TURNED_BY_BROWSERS:
+        return image
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    except _DECODER_FAULTS:
+        return image  # A browser shows an image with damaged EXIF as it is.
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, nodata: float | None) -> NDArray[np.uint8]:
+    if image.mode.startswith(("I", "F")):
+        grey = to_8_bit(np.asarray(image), nodata)  # (Y, X)
+        return np.repeat(grey[:, :, None], 3, axis=2)  # (Y, X, 3)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        image = Image.alpha_composite(white, layer)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
