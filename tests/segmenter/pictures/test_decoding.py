@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from segmenter import (
     IMAGE_FORMATS,
@@ -106,6 +106,23 @@ def test_decode_image_puts_the_left_on_top_for_orientation_6() -> None:
     assert pixels.shape == (40, 20, 3)
     np.testing.assert_allclose(pixels[2, 10], RED, atol=6)
     np.testing.assert_allclose(pixels[37, 10], BLUE, atol=6)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_decode_image_turns_avif_files_by_their_own_orientation(value: int) -> None:
+    """Pixel for pixel what Chromium 156 shows of them."""
+    image = red_then_blue()
+    image.paste((0, 255, 0), (0, 0, 16, 8))
+    data = save(image, "AVIF", exif=orientation(value), quality=100)
+
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decode(data), np.asarray(expected))
+
+
+def test_decode_image_leaves_all_orientations_where_it_is_told_to() -> None:
+    data = save(red_then_blue(), "JPEG", exif=orientation(6))
+
+    assert decode_image(data, turns=False).pixels.shape == (20, 40, 3)
 
 
 # Chromium's naturalWidth, looked at by hand: both are shown 40 wide.
@@ -293,6 +310,74 @@ def test_decode_image_names_what_is_wrong_with_the_bytes(
         decode(data)
 
 
+def rows_of_noise(n_rows: int) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 256, (n_rows, 40, 3), np.uint8)
+    return Image.fromarray(noise)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("n_missing", [1, 2, 3, 40])
+def test_decode_image_shows_a_jpeg_without_its_last_bytes_as_browsers_do(
+    n_missing: int, progressive: bool
+) -> None:
+    whole = save(rows_of_noise(64), "JPEG", progressive=progressive)
+
+    picture = decode_image(whole[:-n_missing])
+
+    assert not picture.is_complete
+    assert picture.pixels.shape == (64, 40, 3)
+    n_sure = 40 if not progressive else 0
+    np.testing.assert_array_equal(picture.pixels[:n_sure], decode(whole)[:n_sure])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_decode_image_shows_the_beginning_of_half_a_jpeg(share: float) -> None:
+    whole = save(rows_of_noise(64), "JPEG")
+
+    pixels = decode_image(whole[: int(len(whole) * (0.2 + share * 0.8))]).pixels
+
+    n_sure = 16 * int(share * 3)
+    np.testing.assert_array_equal(pixels[:n_sure], decode(whole)[:n_sure])
+    assert np.ptp(pixels[-8:]) == 0
+
+
+def test_decode_image_turns_a_jpeg_that_ends_early() -> None:
+    data = save(red_then_blue(), "JPEG", exif=orientation(6))[:-5]
+
+    assert decode_image(data).pixels.shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "LA"])
+def test_decode_image_shows_the_beginning_of_half_a_png(mode: str) -> None:
+    whole = save(rows_of_noise(64).convert(mode), "PNG")
+
+    picture = decode_image(whole[: len(whole) // 2 + 100])
+
+    assert not picture.is_complete
+    np.testing.assert_array_equal(picture.pixels[:20], decode(whole)[:20])
+    assert np.ptp(picture.pixels[-4:]) == 0
+
+
+def test_decode_image_does_not_touch_pillow_s_switch_for_all_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Untouched:
+        def __bool__(self) -> bool:
+            return False
+
+    untouched = Untouched()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", untouched)
+
+    decode_image(save(red_then_blue(), "JPEG")[:-2])
+
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is untouched
+
+
+def test_decode_image_holds_what_ends_early_to_the_limit_too() -> None:
+    with pytest.raises(PictureTooLarge, match="40 x 20"):
+        decode_image(save(red_then_blue(), "JPEG")[:-2], max_pixels=799)
+
+
 def test_decode_image_refuses_a_format_that_nobody_can_allow() -> None:
     with pytest.raises(PictureUnreadable, match="not an image of a known format"):
         decode(save(red_then_blue(), "PPM"))
@@ -330,11 +415,9 @@ def test_decode_image_takes_several_pictures_in_one_jpeg_for_a_jpeg() -> None:
     first, second = (Image.new("RGB", (6, 4), colour) for colour in (RED, BLUE))
     data = save(first, "MPO", save_all=True, append_images=[second])
 
-    assert decode_image(data, max_pixels=1000, formats=("JPEG",)).pixels.shape == (
-        4,
-        6,
-        3,
-    )
+    picture = decode_image(data, max_pixels=1000, formats=("JPEG",))
+
+    assert picture.pixels.shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(
