@@ -6,10 +6,12 @@ it follows no redirect, keeps no cookie and holds no token.
 """
 
 from backend.http.client import HttpClient, Response, basic_auth
+from backend.http.excerpts import EXCERPT_BYTES, quote_line
 from backend.http.network import Resolve, resolve_host
 from backend.http.urls import HostRule, NetworkScope, origin, parse_url, shorten
 
 __all__ = [
+    "EXCERPT_BYTES",
     "HostRule",
     "HttpClient",
     "NetworkScope",
@@ -18,6 +20,7 @@ __all__ = [
     "basic_auth",
     "origin",
     "parse_url",
+    "quote_line",
     "resolve_host",
     "shorten",
 ]

@@ -59,6 +59,7 @@ DOORS: Final = {
     "cli": ["build_app", "main"],
     "doctor": ["Finding", "examine", "print_findings", "print_json", "problem"],
     "http": [
+        "EXCERPT_BYTES",
         "HostRule",
         "HttpClient",
         "NetworkScope",
@@ -67,6 +68,7 @@ DOORS: Final = {
         "basic_auth",
         "origin",
         "parse_url",
+        "quote_line",
         "resolve_host",
         "shorten",
     ],
