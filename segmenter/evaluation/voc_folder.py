@@ -22,6 +22,7 @@ from PIL import Image
 
 from segmenter.errors import PictureError
 from segmenter.evaluation.errors import BadFolder, BadSample
+from segmenter.evaluation.text_lines import read_lines
 from segmenter.pictures import decode_image, keep_picture_chunks
 
 _IMAGES: Final = "JPEGImages"
@@ -74,9 +75,9 @@ class VocFolder:
         try:
             picture = decode_image(path.read_bytes(), turns=False)
         except (PictureError, OSError) as e:
-            raise BadSample(f"{path} cannot be read: {e}") from e
+            raise BadSample(f"{path} cannot be read as an image: {e}") from e
         if not picture.is_complete:
-            raise BadSample(f"{path} cannot be read as a whole: the file ends early.")
+            raise BadSample(f"{path} cannot be read as an image: it ends early.")
         return picture.pixels
 
     def read_truth(self, name: str) -> NDArray[np.uint8]:
@@ -96,6 +97,21 @@ class VocFolder:
             f"{path} has the mode {mode}; class numbers are read from palettes and "
             f"8-bit grey (modes P and L)."
         )
+
+    def read_palette(self, name: str) -> NDArray[np.uint8] | None:
+        """The colours of a truth's numbers: uint8 (256, 3), None if it has none.
+
+        Raises:
+            BadSample: if the file cannot be read.
+        """
+        path = self.root / self.truth_folder / f"{name}.png"
+        with _reading(path), _open(path) as opened:
+            levels = opened.getpalette("RGB") if opened.mode == "P" else None
+        if levels is None:
+            return None
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(levels) // 3] = np.reshape(levels, (-1, 3))[:256]
+        return palette
 
 
 def open_voc_folder(
@@ -136,10 +152,10 @@ def _read_names(root: Path, split: str) -> tuple[str, ...]:
             f"images, one a line without suffix{_others(root)}."
         )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as e:
         raise BadFolder(f"{path} cannot be read: {e}.") from e
-    names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = tuple(dict.fromkeys(line for line in lines if line))
     if not names:
         raise BadFolder(f"{path} names no image; write one name a line.")
     return names

@@ -44,6 +44,29 @@ def test_a_palette_s_numbers_are_the_classes_not_its_colours(root: Path) -> None
     np.testing.assert_array_equal(found, classes)
 
 
+def test_a_truth_s_palette_can_be_looked_at(root: Path) -> None:
+    path = root / "SegmentationClass" / "one.png"
+    picture = Image.fromarray(CLASSES)
+    picture.putpalette([0, 0, 0, 1, 2, 3])
+    picture.save(path)
+    folder = open_voc_folder(root)
+
+    palette = folder.read_palette("one")
+    Image.fromarray(CLASSES).save(path)
+
+    assert palette is not None
+    assert palette.shape == (256, 3)
+    assert palette[1].tolist() == [1, 2, 3]
+    assert folder.read_palette("one") is None
+
+
+def test_a_mark_before_the_first_name_is_no_part_of_it(root: Path) -> None:
+    path = root / "ImageSets" / "Segmentation" / "val.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n")
+
+    assert open_voc_folder(root).names == ("one",)
+
+
 def test_black_and_white_are_background_and_class_1(root: Path) -> None:
     Image.fromarray(CLASSES > 20).save(root / "SegmentationClass" / "one.png")
 
@@ -107,7 +130,7 @@ def test_an_image_that_ends_early_is_refused_though_browsers_show_it(
     path.write_bytes(path.read_bytes()[:-4])
 
     with pytest.raises(
-        BadSample, match=r"one\.jpg cannot be read as a whole: the file"
+        BadSample, match=r"one\.jpg cannot be read as an image: it ends"
     ):
         open_voc_folder(root).read_image("one")
 
