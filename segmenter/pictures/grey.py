@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 # Floats beyond are no measurements: 1e20, 9.97e36 and 3.4e38 are usual fillings.
 _MOST: Final = 1e20
 # Usual fillings of what was not measured, where the file does not say so.
-_FILLINGS: Final = frozenset({-9999.0, -99999.0, -32767.0, -32768.0})
+_FILLINGS: Final = frozenset({-9999.0, -99999.0, -32767.0, -32768.0, -2147483648.0})
 
 
 def to_8_bit(grey: NDArray[Any], nodata: float | None = None) -> NDArray[np.uint8]:
