@@ -24,6 +24,7 @@ from segmenter.pictures.formats import (
     refuse_stranger,
 )
 from segmenter.pictures.grey import to_8_bit
+from segmenter.pictures.jpeg import keep_picture_segments
 from segmenter.pictures.png import complete_png, keep_picture_chunks
 from segmenter.pictures.tiff import find_nodata, refuse_tiff
 
@@ -91,7 +92,7 @@ def decode_image(
         PictureTooLarge: if there are more than `max_pixels`.
         PictureUnreadable: if the bytes are damaged, or of another format.
     """
-    data = keep_picture_chunks(data)
+    data = keep_picture_segments(keep_picture_chunks(data))
     try:
         return Picture(pixels=_decode(data, max_pixels, formats, turns))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
@@ -158,7 +159,10 @@ def _turn_upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, nodata: float | None) -> NDArray[np.uint8]:
     if image.mode.startswith(("I", "F")):
-        grey = to_8_bit(np.asarray(image), nodata)  # (Y, X)
+        deep = np.asarray(image)
+        grey = to_8_bit(deep, nodata)  # (Y, X)
+        if isinstance(clear := image.info.get("transparency"), int):
+            grey = np.where(deep == clear, np.uint8(255), grey)
         return np.repeat(grey[:, :, None], 3, axis=2)  # (Y, X, 3)
     if image.has_transparency_data:
         layer = image.convert("RGBA")

@@ -210,6 +210,16 @@ def test_decode_image_mixes_half_transparency_with_white() -> None:
     np.testing.assert_allclose(pixels, 127, atol=1)
 
 
+def test_decode_image_lays_a_transparent_shade_of_16_bits_on_white() -> None:
+    ramp = Image.fromarray(np.uint16([[0, 257, 25_700, 65_535]]))
+    whole = save(ramp, "PNG")
+    clear = b"tRNS" + struct.pack(">H", 257)
+    checksum = struct.pack(">I", zlib.crc32(clear))
+    data = whole[:33] + struct.pack(">I", 2) + clear + checksum + whole[33:]
+
+    assert decode(data)[0, :, 0].tolist() == [0, 255, 100, 255]
+
+
 def test_decode_image_lays_a_transparent_palette_colour_on_white() -> None:
     image = red_then_blue().quantize(2)
     index_of_red = image.getpixel((0, 0))
