@@ -14,6 +14,7 @@ BackendError
 │   └── ResponseCompressed  in an encoding that was not asked for
 ├── ImageError         one task's image cannot be had; its batch goes on
 │   ├── ImageNotFound  missing, 404, or no value in the task
+│   ├── ImageMaybeDeleted  Label Studio answered 500 for an upload
 │   ├── ImageRefused   not allowed: host, scheme, path
 │   ├── ImageUnauthorized  Label Studio answered 401 or 403
 │   ├── ImageTooLarge  bytes or pixels over the limit
@@ -97,6 +98,10 @@ class ImageError(BackendError):
 
 class ImageNotFound(ImageError):
     """The task names no image, or nothing is there."""
+
+
+class ImageMaybeDeleted(ImageError):
+    """Label Studio broke down at an upload, as it does at one that was deleted."""
 
 
 class ImageRefused(ImageError):

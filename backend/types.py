@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 
 from segmenter import Mode
 
-# File formats that can be read, as Pillow spells them.
-IMAGE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# Pillow refuses more by itself.
-MAX_IMAGE_PIXELS: Final = 178_956_970
 # Label texts that are looked for in one image. Time and memory grow with the square:
 # the pocket model takes 21 s and 0.6 GB for 2,000 on two cores, 76 s and 1.7 GB for
 # 4,000. So many can be cached on any grid up to 128 x 128.

@@ -9,14 +9,25 @@ from typing import TYPE_CHECKING
 from segmenter.errors import (
     BadImage,
     BadLabel,
+    PictureError,
+    PictureFormatRefused,
+    PictureTooLarge,
+    PictureUnreadable,
     SegmenterError,
     UnsupportedModel,
     UnusableDevice,
     UnusablePrecision,
+    WebPageInstead,
     WeightsNotFound,
 )
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, Mode, SegmenterOptions
+from segmenter.pictures import (
+    IMAGE_FORMATS,
+    MAX_IMAGE_PIXELS,
+    Picture,
+    decode_image,
+)
 from segmenter.source import ModelSource
 from segmenter.terms import ModelTerms, find_terms
 from segmenter.types import (
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
     from segmenter.predictor import Segmenter
 
 __all__ = [
+    "IMAGE_FORMATS",
+    "MAX_IMAGE_PIXELS",
     "MODES",
     "BadImage",
     "BadLabel",
@@ -39,6 +52,11 @@ __all__ = [
     "Mode",
     "ModelSource",
     "ModelTerms",
+    "Picture",
+    "PictureError",
+    "PictureFormatRefused",
+    "PictureTooLarge",
+    "PictureUnreadable",
     "ScoreMaps",
     "Segmentation",
     "SegmenterError",
@@ -46,9 +64,11 @@ __all__ = [
     "UnsupportedModel",
     "UnusableDevice",
     "UnusablePrecision",
+    "WebPageInstead",
     "WeightsLocation",
     "WeightsNotFound",
     "cut_masks",
+    "decode_image",
     "find_devices",
     "find_terms",
     "find_weights",

@@ -2,20 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-import numpy as np
 import typer
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from segmenter import (
     Mode,
+    PictureError,
     SegmenterError,
     SegmenterOptions,
     UnusableDevice,
+    decode_image,
     load_segmenter,
 )
 from segmenter.masks import label_colour, paint_overlay
@@ -23,6 +24,7 @@ from segmenter.types import Segmentation
 
 _console = Console()
 _errors = Console(stderr=True)
+_CUT_OFF: Final = "ends before its image does; what is there is segmented."
 
 
 def segment_picture(
@@ -43,6 +45,7 @@ def segment_picture(
     ] = "auto",
     mode: Annotated[
         Mode,
+        PictureError,
         typer.Option(help="fast: all labels in one pass; paper: one pass a label."),
     ] = "fast",
     threshold: Annotated[
@@ -86,8 +89,10 @@ def segment_picture(
     }
     try:
         options = SegmenterOptions(mode=mode, **given)
-        with Image.open(picture) as opened:
-            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        decoded = decode_image(picture.read_bytes())
+        if not decoded.is_complete:
+            _errors.print(f"{picture} {_CUT_OFF}", style="yellow", markup=False)
+        pixels = decoded.pixels
         segmenter = load_segmenter(model, options, device=device, dtype=dtype)
         (segmentation,) = segmenter.segment([pixels], [labels])
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +104,6 @@ def segment_picture(
         # What torch says of a device that becomes too small, or of a model.
         AssertionError,
         RuntimeError,
-        Image.DecompressionBombError,
     ) as error:
         _errors.print(_explain(error, picture, device), style="red", markup=False)
         raise typer.Exit(1) from error
@@ -118,9 +122,9 @@ def _explain(error: Exception, picture: Path, device: str) -> str:
         if is_device_error(error):
             return _blame_device(device, reason)
         return f"The model does not work on this picture ({reason})."
-    if isinstance(error, UnidentifiedImageError):
-        return f"{picture} is not an image that Pillow can read."
-    if isinstance(error, FileNotFoundError) and error.filename == str(picture):
+    if isinstance(error, PictureError):
+        return f"{picture} cannot be read. {error}"
+    if isinstance(error, FileNotFoundError) and str(error.filename) == str(picture):
         return f"There is no file {picture}."
     return str(error)
 

@@ -3,6 +3,11 @@
 SegmenterError
 ├── BadImage          not a uint8 (Y, X, 3) array with at least one pixel
 ├── BadLabel          a label without a character that can be read
+├── PictureError      an image file that is not decoded
+│   ├── PictureTooLarge    more pixels than the caller allows
+│   └── PictureUnreadable  not an image, damaged, or of a kind that is not read
+│       ├── PictureFormatRefused  of a format that the caller does not allow
+│       └── WebPageInstead        HTML
 ├── WeightsNotFound   no model at that name, or parts of it are missing
 ├── UnsupportedModel  the parts load but this method cannot read them
 ├── UnusableDevice    there is no such device, or it is too small
@@ -16,6 +21,47 @@ class SegmenterError(Exception):
 
 class BadImage(SegmenterError):
     """The image is not an array that can be segmented."""
+
+
+class PictureError(SegmenterError):
+    """An image file that is not decoded."""
+
+
+class PictureTooLarge(PictureError):
+    """An image with more pixels than the caller allows."""
+
+    def __init__(self, *, found: str, max_pixels: int) -> None:
+        super().__init__(
+            f"The image has too many pixels: {found}; the limit is {max_pixels:,} in "
+            f"all. Use a smaller copy."
+        )
+        self.found = found
+        self.max_pixels = max_pixels
+
+
+class PictureUnreadable(PictureError):
+    """The bytes are not an image that can be decoded."""
+
+
+class PictureFormatRefused(PictureUnreadable):
+    """An image of a format that could be read and is not allowed."""
+
+    def __init__(self, *, found: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(
+            f"The image is a {found} file; allowed are {', '.join(allowed)}. Convert "
+            f"it."
+        )
+        self.found = found
+        self.allowed = allowed
+
+
+class WebPageInstead(PictureUnreadable):
+    """A web page came where an image was to be."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is a web page in place of an image, perhaps one to log in."
+        )
 
 
 class BadLabel(SegmenterError):

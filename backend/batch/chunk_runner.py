@@ -24,6 +24,7 @@ from backend.errors import (
     BackendError,
     BadLabelConfig,
     ImageError,
+    ImageMaybeDeleted,
     ImageNotFound,
     ImageTooSlow,
     LabelStudioRefusal,
@@ -287,7 +288,8 @@ class _Work:
             self.report(done=[task.id])
             return None
         reason = "; ".join(map(_text_of, outcome.failures)) or _UNDRAWABLE
-        if any(map(_is_transient, outcome.failures)):
+        tries = self._chunk.attempts + 1
+        if any(_may_pass(failure, tries) for failure in outcome.failures):
             self._retry[task.id] = reason
         # Its picture may have been deleted together with it.
         elif any(map(_is_missing, outcome.failures)) and not self._exists(task.id):
@@ -393,8 +395,10 @@ def _weight_bytes(row: Row) -> int:
     )
 
 
-def _is_transient(error: Exception) -> bool:
+def _may_pass(error: Exception, tries: int) -> bool:
     """Whether trying again may help: a slow or broken network, a full GPU, a bug."""
+    if isinstance(error, ImageMaybeDeleted):
+        return tries == 1  # Once more, for a Label Studio that had but a bad moment.
     if isinstance(error, ImageError):
         return isinstance(error, ImageTooSlow) or type(error) is ImageError
     return not isinstance(error, BackendError | SegmenterError)

@@ -6,6 +6,7 @@ it follows no redirect, keeps no cookie and holds no token.
 """
 
 from backend.http.client import HttpClient, Response, basic_auth
+from backend.http.excerpts import EXCERPT_BYTES, quote_line
 from backend.http.network import Resolve, resolve_host
 from backend.http.urls import (
     HostRule,
@@ -18,6 +19,7 @@ from backend.http.urls import (
 )
 
 __all__ = [
+    "EXCERPT_BYTES",
     "HostRule",
     "HttpClient",
     "NetworkScope",
@@ -28,6 +30,7 @@ __all__ = [
     "is_reserved",
     "origin",
     "parse_url",
+    "quote_line",
     "resolve_host",
     "shorten",
 ]

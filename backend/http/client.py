@@ -10,12 +10,14 @@ the server in the very moment that it is used again.
 """
 
 import base64
+import contextlib
 import functools
 import json as json_format
 import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Final
 
 import httpcore
@@ -35,14 +37,29 @@ from backend.http.urls import NetworkScope, shorten
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
+# Where a host's keeper reads what asks there.
+PROJECT_URL: Final = "https://arxiv.org/abs/2309.02773"
+
+
+def _user_agent() -> str:
+    """Name, version and an address, which some hosts refuse to answer without."""
+    try:
+        version = metadata.version("diffsegmenter-label-studio")
+    except metadata.PackageNotFoundError:  # run from a folder
+        version = "0"
+    return f"diffsegmenter/{version} (+{PROJECT_URL})"
+
+
 _HEADERS: Final = {
     "Accept": "*/*",
     # A compressed body could grow past any limit in one step.
     "Accept-Encoding": "identity",
     "Connection": "close",
-    "User-Agent": "diffsegmenter",
+    "User-Agent": _user_agent(),
 }
 _LONGEST_REASON: Final = 200
+# A refusal is known by its status; its words are not worth a long wait.
+_EXCERPT_S: Final = 2.0
 # What a browser would undo. It passes over all else that servers write there, as
 # "aws-chunked" or "utf-8", and so do we.
 _COMPRESSIONS: Final = frozenset(
@@ -57,7 +74,7 @@ class Response:
     Attributes:
         status: of HTTP.
         headers: in any case of letters.
-        body: as it came; empty where a refusal's body was not asked for.
+        body: as it came; of a refusal, as much as was asked for.
     """
 
     status: int
@@ -97,6 +114,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         reads_refusals: bool = False,
+        excerpt_bytes: int = 0,
     ) -> Response:
         """Send one request and read its response.
 
@@ -111,6 +129,8 @@ class HttpClient:
             headers: besides those of every request.
             json: to send as the body; None sends none.
             reads_refusals: whether to read the body of a status other than 2xx.
+            excerpt_bytes: if not, so much of the body of a 4xx or 5xx is read, as far
+                as it comes within two seconds.
 
         Raises:
             HostOutOfScope: if the host is out of scope.
@@ -131,7 +151,11 @@ class HttpClient:
                 received = connection.handle_request(request)
                 head = Response(received.status, httpx.Headers(received.headers))
                 if not (head.is_success or reads_refusals):
-                    return head
+                    if head.status < 400 or not excerpt_bytes:
+                        return head
+                    network.end_within(_EXCERPT_S)
+                    excerpt = _read_excerpt(received, head, excerpt_bytes)
+                    return Response(head.status, head.headers, excerpt)
                 body = _read_body(received, head, url, max_bytes)
                 return Response(head.status, head.headers, body)
         except httpcore.TimeoutException as e:
@@ -201,6 +225,21 @@ def _read_body(
         if len(body) > max_bytes:
             raise _too_large(url, head, f"more than {max_bytes:,}", max_bytes)
     return bytes(body)
+
+
+def _read_excerpt(received: httpcore.Response, head: Response, max_bytes: int) -> bytes:
+    """The beginning of a body; less of it if that does not come."""
+    body = bytearray()
+    if head.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return b""
+    with contextlib.suppress(
+        httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError
+    ):
+        for piece in received.iter_stream():
+            body += piece
+            if len(body) >= max_bytes:
+                break
+    return bytes(body[:max_bytes])
 
 
 def _too_large(

@@ -87,6 +87,11 @@ class ScopedNetwork(httpcore.NetworkBackend):
                 return _TimedStream(stream, self._left_s)
         raise failure
 
+    def end_within(self, limit_s: float) -> None:
+        """Leave what is still to come no more than so many seconds."""
+        limit_s = min(limit_s, self._deadline.remaining_s())
+        self._deadline = Deadline.after(limit_s, self._deadline.clock)
+
     def _look_up(self, host: str, port: int) -> list[str]:
         """Resolve a host within the time.
 

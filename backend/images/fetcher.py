@@ -5,6 +5,7 @@ its pixels.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,12 +15,15 @@ from typing import Final
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused
 from backend.http import HostRule, Resolve, resolve_host, shorten
-from backend.images.decoding import check_formats, decode_image
+from backend.images.decoding import CUT_OFF, check_formats, decode_image
 from backend.images.pixel_budget import PixelBudget, PixelHold
 from backend.images.source import ImageRequest, SourceLimits, open_sources
 from backend.images.status_errors import name_image
 from backend.label_studio import SUPPORTED
-from backend.types import IMAGE_FORMATS, FetchedImage, LabelStudioAccess, Turn
+from backend.types import FetchedImage, LabelStudioAccess, Turn
+from segmenter import IMAGE_FORMATS
+
+logger = logging.getLogger(__name__)
 
 _ANY_TURN: Final = Turn()
 
@@ -135,7 +139,7 @@ class ImageFetcher:
 
             holds: list[PixelHold] = []
             try:
-                pixels = decode_image(
+                picture = decode_image(
                     data,
                     max_pixels=self._max_pixels,
                     formats=self._formats,
@@ -145,9 +149,11 @@ class ImageFetcher:
                 raise type(e)(f"{name_image(address, access)}: {e}") from e
             on_failure.pop_all()
         (hold,) = holds
-        hold.release_with(pixels)
+        hold.release_with(picture.pixels)
+        if not picture.is_complete:
+            logger.warning("%s: %s", name_image(address, access), CUT_OFF)
         return FetchedImage(
-            pixels=pixels,
+            pixels=picture.pixels,
             digest=hashlib.sha256(data).hexdigest(),
             release=hold.release,
         )

@@ -9,7 +9,12 @@ from typing import Final
 
 import httpx
 
-from backend.errors import ImageError, ImageNotFound, ImageUnauthorized
+from backend.errors import (
+    ImageError,
+    ImageMaybeDeleted,
+    ImageNotFound,
+    ImageUnauthorized,
+)
 from backend.http import shorten
 from backend.label_studio import cloud_bucket, is_label_studio, local_file, takes_token
 from backend.types import LabelStudioAccess
@@ -28,7 +33,12 @@ def name_image(address: str, access: LabelStudioAccess) -> str:
 
 
 def explain_status(
-    status: int, url: httpx.URL, *, address: str, access: LabelStudioAccess
+    status: int,
+    url: httpx.URL,
+    *,
+    address: str,
+    access: LabelStudioAccess,
+    said: str = "",
 ) -> ImageError:
     """The refusal for a status that is neither 2xx nor a redirect.
 
@@ -37,9 +47,11 @@ def explain_status(
         url: which gave it, redirects followed.
         address: what the task holds.
         access: the Label Studio that the task comes from.
+        said: a line of the answer's body; that of a host other than Label Studio is
+            quoted.
     """
     if not is_label_studio(url, access):
-        return _from_elsewhere(status, url, address)
+        return _from_elsewhere(status, url, address, said)
     if not takes_token(url, access):
         return _from_other_page(status, url)
     shown = name_image(address, access)
@@ -61,13 +73,15 @@ def explain_status(
             f"keys of that storage in the project's Settings > Cloud Storage, and that "
             f"the file is in it."
         )
-    why = "Its log says why."
-    if status == 500 and "/data/upload/" in url.path:
-        why = "It does so for an upload that was deleted."
-    return ImageError(
-        f"{shown}: Label Studio answered with status {status} in place of an image. "
-        f"{why}"
+    answered = (
+        f"{shown}: Label Studio answered with status {status} in place of an image."
     )
+    if status == 500 and "/data/upload/" in url.path:
+        return ImageMaybeDeleted(
+            f"{answered} It does so for an upload that was deleted; if the file is "
+            f"there, Label Studio's log says why."
+        )
+    return ImageError(f"{answered} Its log says why.")
 
 
 def _from_other_page(status: int, url: httpx.URL) -> ImageError:
@@ -86,8 +100,9 @@ def _from_other_page(status: int, url: httpx.URL) -> ImageError:
     )
 
 
-def _from_elsewhere(status: int, url: httpx.URL, address: str) -> ImageError:
+def _from_elsewhere(status: int, url: httpx.URL, address: str, said: str) -> ImageError:
     shown = shorten(str(url))
+    quoted = f' The host says: "{said}".' if said else ""
     bucket = cloud_bucket(address)
     if status in {404, 410}:
         remedy = "Check the task's data."
@@ -96,16 +111,25 @@ def _from_elsewhere(status: int, url: httpx.URL, address: str) -> ImageError:
                 f"Check that the file is in {bucket!r}: Label Studio signs an address "
                 f"without looking."
             )
-        return ImageNotFound(f"{shown} is not there (status {status}). {remedy}")
+        return ImageNotFound(
+            f"{shown} is not there (status {status}).{quoted} {remedy}"
+        )
     if status not in {401, 403}:
         return ImageError(
-            f"{shown} answered with status {status} in place of an image."
+            f"{shown} answered with status {status} in place of an image.{quoted}"
         )
     if bucket:
         return ImageUnauthorized(
             f"{shown} may not be read (status {status}), though Label Studio signed "
-            f"the address. Check the keys of the storage of {bucket!r} in the "
+            f"the address.{quoted} Check the keys of the storage of {bucket!r} in the "
             f"project's Settings > Cloud Storage, their right to read, and the clocks."
+        )
+    if said:
+        remedy = "Ask those who keep the host, or import another copy of the image."
+        if status == 401:
+            remedy = "If this is Label Studio, set LABEL_STUDIO_URL to it."
+        return ImageUnauthorized(
+            f"{shown} may not be read (status {status}).{quoted} {remedy}"
         )
     return ImageUnauthorized(
         f"{shown} may not be read (status {status}). No token is sent there, as it "

@@ -22,7 +22,7 @@ from backend.regions.control_tags import (
     control_tags,
 )
 from backend.regions.polygons import winding_numbers
-from backend.types import MAX_IMAGE_PIXELS
+from segmenter import MAX_IMAGE_PIXELS
 
 Result: TypeAlias = Mapping[str, Any]
 

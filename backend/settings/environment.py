@@ -37,7 +37,8 @@ from backend.settings.field_types import (
     variable,
 )
 from backend.settings.serving import ServingSettings
-from backend.types import IMAGE_FORMATS, MAX_IMAGE_PIXELS, LabelStudioAccess
+from backend.types import LabelStudioAccess
+from segmenter import IMAGE_FORMATS, MAX_IMAGE_PIXELS
 
 _MEBIBYTE: Final = 1024 * 1024
 _LONGEST_SHOWN: Final = 80

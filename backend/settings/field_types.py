@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from backend.http import HostRule
-from backend.types import IMAGE_FORMATS
+from segmenter import IMAGE_FORMATS
 
 
 def variable(

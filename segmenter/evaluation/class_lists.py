@@ -10,12 +10,14 @@ Behind the colon stand the prompts that the segmenter is asked for, where they d
 from the name; what any of them finds is the class's. `#` begins a comment.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from segmenter.evaluation.counts import IGNORED
 from segmenter.evaluation.errors import BadClassList
+from segmenter.evaluation.text_lines import read_lines
 from segmenter.pocket import WORDS
 
 BUNDLED_DIR: Final = Path(__file__).parent / "class_lists"
@@ -62,7 +64,7 @@ def load_class_list(title: str) -> ClassList:
         return ClassList(title=title, prompts_of=tuple((w, (w,)) for w in WORDS))
     path = BUNDLED_DIR / f"{title}.txt" if title in BUNDLED else Path(title)
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = read_lines(path)
     except UnicodeDecodeError as e:
         raise BadClassList(f"{path} is not UTF-8 text; save it as such.") from e
     except (OSError, ValueError) as e:
@@ -70,13 +72,13 @@ def load_class_list(title: str) -> ClassList:
             f"There is no class list {title!r} ({e}). Give {', '.join(BUNDLED)}, or a "
             f"text file with one class a line."
         ) from e
-    return ClassList(title=title, prompts_of=_parse(text, path))
+    return ClassList(title=title, prompts_of=_parse(lines, path))
 
 
-def _parse(text: str, path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _parse(lines: Sequence[str], path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     classes: dict[str, tuple[str, ...]] = {}
     asked_by: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         content = line.partition("#")[0].strip()
         if not content:
             continue

@@ -29,7 +29,7 @@ from segmenter.evaluation.class_lists import load_class_list
 from segmenter.evaluation.errors import EvaluationError
 from segmenter.evaluation.job import Job
 from segmenter.evaluation.records import RecordFile, open_records
-from segmenter.evaluation.report import failure_lines, print_report, to_json
+from segmenter.evaluation.report import doubts, failure_lines, print_report, to_json
 from segmenter.evaluation.run import Labels, Plan, evaluate
 from segmenter.evaluation.tally import Tally
 from segmenter.evaluation.voc_folder import open_voc_folder
@@ -109,7 +109,7 @@ def evaluate_folder(
 
     Stopped or killed, the same command goes on where it was.
 
-    Exit status: 0 all images counted, 1 some or all not.
+    Exit status: 0 all images counted, 1 some or all not, or no truth shows a class.
     """
     # Libraries below announce their fallbacks; a user of one command needs none.
     logging.basicConfig(level=logging.ERROR)
@@ -141,7 +141,7 @@ def evaluate_folder(
 
 
 def _run(job: Job, out: Path, *, restart: bool) -> bool:
-    """Count, report, and say whether every image was counted."""
+    """Count, report, and say whether every image was counted, and showed anything."""
     if out.suffix == ".jsonl":
         raise ValueError(
             f"The report cannot be {out}, where its records go. Give a name such as "
@@ -163,8 +163,10 @@ def _run(job: Job, out: Path, *, restart: bool) -> bool:
     out.write_text(to_json(summary, job), encoding="utf-8")
     if summary.n_counted:
         print_report(_console, summary, job)
+    for line in doubts(summary, job):
+        _complain(line)
     _console.print(f"Report: {out}", markup=False, soft_wrap=True)
-    return summary.n_counted > 0 and not summary.failures
+    return summary.n_shown > 0 and not summary.failures
 
 
 def _count(job: Job, records: RecordFile, tally: Tally) -> None:

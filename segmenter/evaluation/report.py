@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segmenter.evaluation.class_lists import ClassList
-from segmenter.evaluation.counts import THRESHOLDS
+from segmenter.evaluation.counts import IGNORED, THRESHOLDS
 from segmenter.evaluation.job import Job
 from segmenter.evaluation.published import PUBLISHED, SOURCE, objections
 from segmenter.evaluation.tally import Summary
@@ -67,6 +67,26 @@ def failure_lines(summary: Summary) -> Iterator[str]:
         yield f"  {failure.name}: {failure.reason}"
     if n_failed > _MOST_FAILURES:
         yield f"  and {n_failed - _MOST_FAILURES} more, which the report lists."
+
+
+def doubts(summary: Summary, job: Job) -> Iterator[str]:
+    """What to think of figures that say nothing, or that nothing was found."""
+    if not summary.n_counted:
+        return
+    if not summary.n_shown:
+        yield (
+            f"No truth shows a class: all pixels are 0, background, or {IGNORED}, "
+            f"which does not count. The figures say nothing. If the truths are masks "
+            f"of an object, write its class's number in place of {IGNORED}."
+        )
+    elif not any(summary.iou_of[1:]):
+        first = ", ".join(
+            f"{number} is {name}" for number, name in enumerate(job.classes.names[:4])
+        )
+        yield (
+            f"No class was found where the truths show it (IoU 0). See whether the "
+            f"truths' numbers are those of the list {job.classes.title}: {first}."
+        )
 
 
 def _published(summary: Summary, job: Job) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from segmenter.evaluation.boundaries import BoundaryCounts
 from segmenter.evaluation.class_lists import ClassList
 from segmenter.evaluation.counts import IGNORED, IouCounts, SweepCounts
 from segmenter.evaluation.errors import BadSample, EvaluationError
+from segmenter.evaluation.palettes import PaletteCheck
 from segmenter.evaluation.records import Failure, ImageRecord, Record
 from segmenter.evaluation.voc_folder import VocFolder
 from segmenter.masks import find_winners, merge_prompts
@@ -99,32 +100,36 @@ def evaluate(
         EvaluationError: if a batch is too large for the device's memory.
         BadLabel: if a class has a prompt that gives nothing to read.
     """
+    palettes = PaletteCheck(is_voc=classes.title == "voc21")
     for start in range(0, len(names), plan.batch_size):
         samples = []
         for name in names[start : start + plan.batch_size]:
             try:
-                samples.append(_read(name, folder, classes, plan))
+                samples.append(_read(name, folder, classes, plan, palettes))
             except BadSample as e:
                 yield Failure(name=name, reason=str(e))
         if samples:
             yield from _count_batch(samples, classes, segmenter)
 
 
-def _read(name: str, folder: VocFolder, classes: ClassList, plan: Plan) -> _Sample:
+def _read(
+    name: str,
+    folder: VocFolder,
+    classes: ClassList,
+    plan: Plan,
+    palettes: PaletteCheck,
+) -> _Sample:
     pixels, truth = folder.read_image(name), folder.read_truth(name)
     if truth.shape != pixels.shape[:2]:
         raise BadSample(
             f"The image {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels (rows "
             f"x columns) and its truth {truth.shape[0]} x {truth.shape[1]}; they must "
-            f"be of one size."
+            f"be of one size.{_on_its_side(pixels, truth)}"
         )
-    found: list[int] = np.unique(truth[truth != IGNORED]).tolist()
-    if found and found[-1] >= len(classes):
-        raise BadSample(
-            f"The truth of {name} holds class {found[-1]} and the list "
-            f"{classes.title} ends with {len(classes) - 1}; pass the data set's own "
-            f"list as --classes."
-        )
+    found = _find_classes(name, truth, classes)
+    palette = folder.read_palette(name)
+    if palette is not None and (problem := palettes.problem(name, found, palette)):
+        raise BadSample(problem)
     shown = [number for number in found if number > 0]
     return _Sample(
         name=name,
@@ -133,6 +138,34 @@ def _read(name: str, folder: VocFolder, classes: ClassList, plan: Plan) -> _Samp
         shown=shown,
         asked=choose_labels(name, shown, len(classes), plan),
     )
+
+
+def _on_its_side(pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> str:
+    """What to add where the truth has the image's size, turned."""
+    if truth.shape != pixels.shape[1::-1]:
+        return ""
+    return (
+        " Perhaps the image is stored on its side and turned by its EXIF orientation, "
+        "which is not heeded here: save it upright."
+    )
+
+
+def _find_classes(name: str, truth: NDArray[np.uint8], classes: ClassList) -> list[int]:
+    """The numbers in a truth, ascending, without what is ignored."""
+    found: list[int] = np.unique(truth[truth != IGNORED]).tolist()
+    if not found:
+        raise BadSample(
+            f"The truth of {name} is {IGNORED} everywhere, which stands for pixels "
+            f"that do not count; nothing is left. If it is the mask of an object, "
+            f"write its class's number in place of {IGNORED}."
+        )
+    if found[-1] >= len(classes):
+        raise BadSample(
+            f"The truth of {name} holds class {found[-1]} and the list "
+            f"{classes.title} ends with {len(classes) - 1}; pass the data set's own "
+            f"list as --classes."
+        )
+    return found
 
 
 def choose_labels(

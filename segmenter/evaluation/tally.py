@@ -35,6 +35,7 @@ class Summary:
 
     Attributes:
         n_counted: images that the figures are of.
+        n_shown: labels that their truths show, each image for itself.
         failures: images that could not be counted.
         miou: at the options' threshold, background included.
         iou_of: each class's, None for one that never occurred.
@@ -46,6 +47,7 @@ class Summary:
     """
 
     n_counted: int
+    n_shown: int
     failures: tuple[Failure, ...]
     miou: float
     iou_of: tuple[float | None, ...]
@@ -107,6 +109,7 @@ class Tally:
         """What has been added so far."""
         return Summary(
             n_counted=len(self._seconds),
+            n_shown=self._shown,
             failures=tuple(self._failures),
             miou=self._iou.mean(),
             iou_of=_known(self._iou.per_class().tolist()),

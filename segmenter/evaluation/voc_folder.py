@@ -8,6 +8,7 @@ Pixels are as they lie in the file: VOC's truth knows nothing of EXIF's orientat
 Axis letters: Y, X image pixels.
 """
 
+import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmenter.errors import PictureError
 from segmenter.evaluation.errors import BadFolder, BadSample
+from segmenter.evaluation.text_lines import read_lines
+from segmenter.pictures import decode_image, keep_picture_chunks
 
 _IMAGES: Final = "JPEGImages"
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -68,8 +72,13 @@ class VocFolder:
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise BadSample(f"There is no {paths[0]}, nor .jpeg or .png.")
-        with _reading(path), Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
+        try:
+            picture = decode_image(path.read_bytes(), turns=False)
+        except (PictureError, OSError) as e:
+            raise BadSample(f"{path} cannot be read as an image: {e}") from e
+        if not picture.is_complete:
+            raise BadSample(f"{path} cannot be read as an image: it ends early.")
+        return picture.pixels
 
     def read_truth(self, name: str) -> NDArray[np.uint8]:
         """The class numbers of an image's pixels: uint8 (Y, X), 255 to be ignored.
@@ -80,7 +89,7 @@ class VocFolder:
         path = self.root / self.truth_folder / f"{name}.png"
         if not path.is_file():
             raise BadSample(f"There is no {path}.")
-        with _reading(path), Image.open(path) as opened:
+        with _reading(path), _open(path) as opened:
             if opened.mode in _NUMBERED:
                 return np.asarray(opened).astype(np.uint8)
             mode = opened.mode
@@ -88,6 +97,21 @@ class VocFolder:
             f"{path} has the mode {mode}; class numbers are read from palettes and "
             f"8-bit grey (modes P and L)."
         )
+
+    def read_palette(self, name: str) -> NDArray[np.uint8] | None:
+        """The colours of a truth's numbers: uint8 (256, 3), None if it has none.
+
+        Raises:
+            BadSample: if the file cannot be read.
+        """
+        path = self.root / self.truth_folder / f"{name}.png"
+        with _reading(path), _open(path) as opened:
+            levels = opened.getpalette("RGB") if opened.mode == "P" else None
+        if levels is None:
+            return None
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(levels) // 3] = np.reshape(levels, (-1, 3))[:256]
+        return palette
 
 
 def open_voc_folder(
@@ -128,10 +152,10 @@ def _read_names(root: Path, split: str) -> tuple[str, ...]:
             f"images, one a line without suffix{_others(root)}."
         )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as e:
         raise BadFolder(f"{path} cannot be read: {e}.") from e
-    names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = tuple(dict.fromkeys(line for line in lines if line))
     if not names:
         raise BadFolder(f"{path} names no image; write one name a line.")
     return names
@@ -146,6 +170,11 @@ def _others(root: Path) -> str:
         for path in paths
     ]
     return f", or pass as --split one of {', '.join(found)}" if found else ""
+
+
+def _open(path: Path) -> Image.Image:
+    """A PNG, whatever is wrong with what is no part of its picture."""
+    return Image.open(io.BytesIO(keep_picture_chunks(path.read_bytes())))
 
 
 @contextmanager

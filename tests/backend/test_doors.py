@@ -74,6 +74,7 @@ DOORS: Final = {
         "whole_folder",
     ],
     "http": [
+        "EXCERPT_BYTES",
         "HostRule",
         "HttpClient",
         "NetworkScope",
@@ -84,6 +85,7 @@ DOORS: Final = {
         "is_reserved",
         "origin",
         "parse_url",
+        "quote_line",
         "resolve_host",
         "shorten",
     ],

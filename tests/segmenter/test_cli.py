@@ -162,6 +162,60 @@ def fails(result: Result, message: str) -> None:
     assert "Traceback" not in result.output
 
 
+def test_pixels_under_full_transparency_are_not_painted(
+    model_dir: Path, tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    """As the backend has it: a browser shows the page behind them."""
+    cutout, white = tmp_path / "cutout.png", tmp_path / "white.png"
+    alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
+    alpha[:, :30] = 0
+    Image.fromarray(np.concatenate([picture, alpha], axis=2)).save(cutout)
+    shown = picture.copy()
+    shown[:, :30] = 255
+    Image.fromarray(shown).save(white)
+
+    for path in (cutout, white):
+        result = run(model_dir, path, "cat", "--out", path.with_suffix(".out.png"))
+        assert result.exit_code == 0, result.output
+
+    of_cutout, of_white = (
+        path.with_suffix(".out.png").read_bytes() for path in (cutout, white)
+    )
+    assert of_cutout == of_white
+
+
+def test_16_bit_grey_keeps_its_shades(
+    model_dir: Path, tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    deep, flat = tmp_path / "deep.png", tmp_path / "flat.png"
+    grey = picture[..., 0]
+    Image.fromarray(grey.astype(np.uint16) * 257).save(deep)
+    Image.fromarray(grey).save(flat)
+
+    for path in (deep, flat):
+        result = run(model_dir, path, "cat", "--out", path.with_suffix(".out.png"))
+        assert result.exit_code == 0, result.output
+
+    of_deep, of_flat = (
+        path.with_suffix(".out.png").read_bytes() for path in (deep, flat)
+    )
+    assert of_deep == of_flat
+
+
+def test_a_picture_that_ends_early_is_segmented_and_named(
+    model_dir: Path, tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(picture).save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+    result = run(model_dir, path, "cat", "--out", tmp_path / "overlay.png")
+
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.stderr.split())
+    assert "ends before its image does; what is there is segmented." in words
+
+
 def test_a_missing_picture_is_named(model_dir: Path, tmp_path: Path) -> None:
     fails(run(model_dir, tmp_path / "none.png", "cat"), "There is no file")
 
@@ -170,7 +224,10 @@ def test_a_file_that_is_no_picture_is_named(model_dir: Path, tmp_path: Path) -> 
     path = tmp_path / "notes.png"
     path.write_text("not a picture")
 
-    fails(run(model_dir, path, "cat"), "is not an image that Pillow can read")
+    fails(
+        run(model_dir, path, "cat"),
+        "cannot be read. The 13 bytes are not an image of a known format",
+    )
 
 
 def test_a_picture_too_large_to_decode_is_refused(
@@ -178,7 +235,7 @@ def test_a_picture_too_large_to_decode_is_refused(
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
 
-    fails(run(model_dir, photo, "cat"), "exceeds limit")
+    fails(run(model_dir, photo, "cat"), "too many pixels: 3456")
 
 
 def test_the_published_way_is_paper_mode_s_alone(model_dir: Path, photo: Path) -> None:

@@ -10,7 +10,14 @@ import httpx
 
 from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused
-from backend.http import HttpClient, NetworkScope, Response, shorten
+from backend.http import (
+    EXCERPT_BYTES,
+    HttpClient,
+    NetworkScope,
+    Response,
+    quote_line,
+    shorten,
+)
 from backend.images.slow_hosts import HostCircuitBreakers
 from backend.images.source import ImageRequest, SourceLimits
 from backend.images.status_errors import explain_status
@@ -56,7 +63,13 @@ class _Web:
             if response.status not in _NOT_HERE:
                 break
         if not response.is_success:
-            raise explain_status(response.status, end, address=address, access=access)
+            raise explain_status(
+                response.status,
+                end,
+                address=address,
+                access=access,
+                said=quote_line(response.body),
+            )
         return response.body
 
     def _follow(
@@ -108,6 +121,7 @@ class _Web:
                 scope=scope,
                 deadline=deadline,
                 max_bytes=self._limits.max_bytes,
+                excerpt_bytes=EXCERPT_BYTES,
             )
 
         if not with_token:

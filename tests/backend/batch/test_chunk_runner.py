@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from backend.batch.chunk_runner import Unfinished
-from backend.errors import ImageNotFound, ImageTooSlow
+from backend.batch.chunk_runner import Unfinished, retry_delay_s
+from backend.errors import ImageMaybeDeleted, ImageNotFound, ImageTooSlow
 from backend.inference import Predictor
 from backend.types import FetchedImage, LabelStudioAccess, Turn
 from segmenter import WeightsNotFound
@@ -363,6 +363,28 @@ def test_run_leaves_for_later_what_may_pass(
     )
     assert not reports.done
     assert not reports.failures
+
+
+def test_run_tries_an_upload_that_may_be_deleted_once_more_and_no_longer(
+    studio: LabelStudioStandIn,
+    segmenter: ColourSegmenter,
+    project_id: int,
+    reports: Reports,
+) -> None:
+    ids = studio.add_pictures(project_id, 1)
+    error = ImageMaybeDeleted("status 500")
+    predictor = make_predictor(segmenter, fetcher=BrokenFetcher(error))
+    work = work_of(studio, predictor)
+    first = chunk_of(project_id, ids)
+
+    again, _ = work.run(first, reports).next_attempt(first)
+    assert again is not None
+    assert not reports.failures
+    unfinished = work.run(again, reports)
+
+    assert retry_delay_s(again.attempts) <= 10
+    assert unfinished == NOTHING_LEFT
+    assert reports.failures == {ids[0]: "status 500"}
 
 
 def test_run_stops_after_the_image_at_hand_and_leaves_the_rest_untouched(

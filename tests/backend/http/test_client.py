@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -196,6 +197,54 @@ def test_send_reads_the_body_of_a_refusal_only_when_told_to(
 
     assert send(url, max_bytes=3).body == b""
     assert send(url, reads_refusals=True).body == b"why not"
+
+
+def test_send_says_who_asks_and_where_to_read_about_it(server: WebServer) -> None:
+    send(server.serve("/a"))
+
+    (request,) = server.seen
+    agent = request.headers["user-agent"]
+    assert re.fullmatch(r"diffsegmenter/[\w.]+ \(\+https://[\w./-]+\)", agent)
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_send_reads_as_much_of_a_refusal_as_it_is_told_to(
+    server: WebServer, status: int
+) -> None:
+    url = server.serve("/a", b"why not" * 1000, status=status)
+
+    assert send(url, excerpt_bytes=10).body == b"why notwhy"
+    assert send(url, excerpt_bytes=10_000, max_bytes=3).body == b"why not" * 1000
+
+
+def test_send_reads_no_excerpt_of_redirects_and_of_what_is_compressed(
+    server: WebServer,
+) -> None:
+    moved = server.serve("/a", b"moved", status=302)
+    packed = server.serve(
+        "/b", b"packed", status=403, headers={"Content-Encoding": "gzip"}
+    )
+
+    assert send(moved, excerpt_bytes=10).body == b""
+    assert send(packed, excerpt_bytes=10).body == b""
+
+
+def test_send_does_not_wait_long_for_the_words_of_a_refusal(server: WebServer) -> None:
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(403)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"because")
+        handler.wfile.flush()
+        server.stopped.wait(20)
+
+    server.route("/a", stall)
+    started = time.monotonic()
+
+    response = send(server.url + "/a", excerpt_bytes=100, limit_s=20)
+
+    assert (response.status, response.body) == (403, b"because")
+    assert time.monotonic() - started < 10
 
 
 def test_send_says_of_which_status_a_body_is_that_is_too_large(

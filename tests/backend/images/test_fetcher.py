@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import io
 import logging
 import threading
 import traceback
@@ -91,6 +92,24 @@ def test_fetch_answers_any_address_with_an_image_error(start: str, text: str) ->
 
 
 UNCONNECTED = ImageFetcher(resolve=lambda *_: [])
+
+
+def test_fetch_takes_a_jpeg_that_ends_early_and_says_so(
+    fetcher: ImageFetcher, foreign: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (255, 0, 0)).save(file, "JPEG")
+    whole = foreign.serve("/whole.jpg", file.getvalue())
+    cut_off = foreign.serve("/cut.jpg?sig=s3cret", file.getvalue()[:-10])
+    foreign.serve("/cut.jpg", file.getvalue()[:-10])
+
+    for address in (whole, cut_off):
+        assert fetcher.fetch(address, access=NOWHERE).pixels.shape == (48, 64, 3)
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "/cut.jpg" in line
+    assert "s3cret" not in line
+    assert "The file ends before its image does. What is there is used" in line
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 500])

@@ -1,13 +1,21 @@
 """What a status means, in the words of who must act."""
 
+from http.server import BaseHTTPRequestHandler
+
 import pytest
 
-from backend.errors import ImageError, ImageNotFound, ImageUnauthorized, ImageUnreadable
+from backend.errors import (
+    ImageError,
+    ImageMaybeDeleted,
+    ImageNotFound,
+    ImageUnauthorized,
+    ImageUnreadable,
+)
 from backend.images.fetcher import ImageFetcher
 from backend.images.status_errors import name_image
 from backend.types import LabelStudioAccess
 from tests.fetching import NOWHERE
-from tests.web_server import WebServer
+from tests.web_server import WebServer, send
 
 
 def test_fetch_says_what_to_do_about_a_refused_token(
@@ -67,6 +75,53 @@ def test_fetch_says_where_label_studio_has_images_when_a_task_names_another_page
     assert "LABEL_STUDIO_API_KEY" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
+def test_fetch_quotes_what_a_refusing_host_says_instead_of_guessing(
+    fetcher: ImageFetcher, foreign: WebServer, status: int
+) -> None:
+    url = foreign.serve("/a.png", b"<p>Please set a <b>user-agent</b>\n", status=status)
+
+    with pytest.raises(ImageError) as caught:
+        fetcher.fetch(url, access=NOWHERE)
+
+    message = str(caught.value)
+    assert f"status {status}" in message
+    assert ' The host says: "Please set a user-agent".' in message
+    assert "oken" not in message
+    assert "signed" not in message
+
+
+def test_fetch_quotes_a_label_studio_that_it_does_not_know_for_one(
+    fetcher: ImageFetcher, foreign: WebServer
+) -> None:
+    url = foreign.serve("/a.png", b'{"detail":"No credentials."}', status=401)
+
+    with pytest.raises(
+        ImageUnauthorized,
+        match=r'"No credentials\."\. If this is Label Studio, s',
+    ):
+        fetcher.fetch(url, access=NOWHERE)
+
+
+def test_fetch_quotes_no_secret_that_a_host_gives_back(
+    fetcher: ImageFetcher, foreign: WebServer
+) -> None:
+    def echo(handler: BaseHTTPRequestHandler) -> None:
+        told = f"no {handler.path} for {handler.headers['Authorization']}"
+        send(handler, told.encode(), status=403)
+
+    foreign.route("/a.png", echo)
+    address = foreign.url.replace("//", "//me:s3cret@") + "/a.png?sig=s3cret"
+
+    with pytest.raises(ImageUnauthorized) as caught:
+        fetcher.fetch(address, access=NOWHERE)
+
+    message = str(caught.value)
+    assert 'says: "no /a.png?\N{HORIZONTAL ELLIPSIS} for Basic ' in message
+    assert "s3cret" not in message
+    assert "bWU6czNjcmV0" not in message
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_fetch_reports_what_is_not_there(
     fetcher: ImageFetcher, foreign: WebServer, status: int
@@ -122,7 +177,7 @@ def test_fetch_tells_a_login_page_from_an_image(
             "/data/upload/1/a.png",
             "/data/upload/1/a.png",
             500,
-            ImageError,
+            ImageMaybeDeleted,
             "upload that was deleted",
             id="upload-deleted",
         ),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from segmenter.evaluation.command import evaluate_folder
@@ -209,6 +210,21 @@ def test_a_set_of_which_nothing_can_be_read_fails_without_figures(
     fails(result, "1 of 1 images were not counted")
     assert "mIoU" not in result.stdout
     assert json.loads(out.read_text())["images"]["counted"] == 0
+
+
+def test_truths_of_no_class_fail_with_their_figures_and_the_reason(
+    broken_root: Path, tmp_path: Path
+) -> None:
+    """As masks are that show an object in white on black."""
+    truth = Image.new("L", (160, 96), 0)
+    truth.paste(255, (20, 20, 60, 60))
+    for path in (broken_root / "JPEGImages").iterdir():
+        truth.save(broken_root / "SegmentationClass" / path.name)
+
+    result = run(broken_root, tmp_path / "report.json", "--limit", "2")
+
+    fails(result, "No truth shows a class: all pixels are 0, background, or 255")
+    assert "2 images counted" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from segmenter import SegmenterOptions
 from segmenter.evaluation.class_lists import load_class_list
 from segmenter.evaluation.job import Job
 from segmenter.evaluation.records import Failure
-from segmenter.evaluation.report import failure_lines, print_report, to_json
+from segmenter.evaluation.report import doubts, failure_lines, print_report, to_json
 from segmenter.evaluation.run import Plan
 from segmenter.evaluation.tally import PresenceScores, Summary
 from segmenter.evaluation.voc_folder import VocFolder
@@ -36,13 +36,16 @@ def summary(
     n_classes: int = 21,
     *,
     n_counted: int = 1449,
+    n_shown: int = 2000,
+    iou: float = 0.25,
     failures: tuple[Failure, ...] = (),
 ) -> Summary:
     return Summary(
         n_counted=n_counted,
+        n_shown=n_shown,
         failures=failures,
         miou=0.5,
-        iou_of=(0.75, None, *[0.25] * (n_classes - 2)),
+        iou_of=(0.75, None, *[iou] * (n_classes - 2)),
         sweep=(*[0.5] * 29, 0.625, *[0.25] * 19),
         boundary_f=0.375,
         boundary_f_of=(None, None, *[0.375] * (n_classes - 2)),
@@ -56,6 +59,29 @@ def printed(summary: Summary, job: Job) -> str:
     with console.capture() as capture:
         print_report(console, summary, job)
     return capture.get()
+
+
+def test_figures_of_truths_that_show_something_and_of_none_are_not_doubted() -> None:
+    assert list(doubts(summary(), job())) == []
+    assert list(doubts(summary(n_counted=0, n_shown=0), job())) == []
+
+
+def test_figures_of_truths_that_show_no_class_are_doubted() -> None:
+    (line,) = doubts(summary(n_shown=0), job())
+
+    assert line.startswith(
+        "No truth shows a class: all pixels are 0, background, or 255"
+    )
+    assert line.endswith("write its class's number in place of 255.")
+
+
+def test_a_zero_for_every_class_is_explained() -> None:
+    (line,) = doubts(summary(iou=0), job())
+
+    assert "No class was found where the truths show it (IoU 0)." in line
+    assert line.endswith(
+        "of the list voc21: 0 is background, 1 is aeroplane, 2 is bicycle, 3 is bird."
+    )
 
 
 def test_the_json_holds_every_figure_and_no_nan() -> None:

@@ -158,6 +158,53 @@ def test_images_that_cannot_be_counted_are_named_and_the_others_count(
     counted(records[4:])
 
 
+def reason_of(folder: VocFolder, segmenter: Segmenter, name: str) -> str:
+    (record,) = records_of(folder, segmenter, names=[name])
+    assert isinstance(record, Failure)
+    return record.reason
+
+
+def test_a_truth_that_is_void_everywhere_is_named(
+    broken: VocFolder, pocket: Segmenter
+) -> None:
+    name = broken.names[5]
+    path = broken.root / "SegmentationClass" / f"{name}.png"
+    Image.new("L", (160, 96), 255).save(path)
+
+    reason = reason_of(broken, pocket, name)
+
+    assert f"The truth of {name} is 255 everywhere" in reason
+    assert "write its class's number in place of 255." in reason
+
+
+def test_a_truth_of_the_turned_image_is_told_of_exif(
+    broken: VocFolder, pocket: Segmenter
+) -> None:
+    names = broken.names
+    path = broken.root / "SegmentationClass" / f"{names[5]}.png"
+    Image.new("L", (100, 90)).save(path)
+
+    assert "by its EXIF orientation" in reason_of(broken, pocket, names[2])
+    assert "EXIF" not in reason_of(broken, pocket, names[5])
+
+
+def test_palettes_of_each_picture_s_own_are_named(
+    broken: VocFolder, pocket: Segmenter
+) -> None:
+    first, second = broken.names[4:]
+    for name, levels in ((first, [0, 0, 0, 255, 0, 0]), (second, [0, 0, 0, 0, 255, 0])):
+        truth = Image.new("P", (160, 96), 1)
+        truth.putpalette(levels)
+        truth.save(broken.root / "SegmentationClass" / f"{name}.png")
+
+    failed, good = records_of(broken, pocket, names=[first, second])
+
+    assert isinstance(failed, Failure)
+    assert failed.name == second
+    assert "The number 1 is (0, 255, 0) in the palette of" in failed.reason
+    assert good.name == first
+
+
 def test_an_image_that_shows_no_class_counts_as_background(
     broken: VocFolder, pocket: Segmenter
 ) -> None:

@@ -33,6 +33,12 @@ def tally_of(*records: ImageRecord | Failure, threshold: float = 0.5) -> Tally:
     return tally
 
 
+def test_labels_shown_are_counted_image_by_image() -> None:
+    shown = tally_of(record(shown=[1, 2]), record(shown=[1]), record()).summary()
+
+    assert (shown.n_counted, shown.n_shown) == (3, 3)
+
+
 def test_presence_is_judged_over_all_labels_asked_for() -> None:
     presence = (
         tally_of(

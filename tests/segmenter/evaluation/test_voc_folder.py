@@ -44,6 +44,29 @@ def test_a_palette_s_numbers_are_the_classes_not_its_colours(root: Path) -> None
     np.testing.assert_array_equal(found, classes)
 
 
+def test_a_truth_s_palette_can_be_looked_at(root: Path) -> None:
+    path = root / "SegmentationClass" / "one.png"
+    picture = Image.fromarray(CLASSES)
+    picture.putpalette([0, 0, 0, 1, 2, 3])
+    picture.save(path)
+    folder = open_voc_folder(root)
+
+    palette = folder.read_palette("one")
+    Image.fromarray(CLASSES).save(path)
+
+    assert palette is not None
+    assert palette.shape == (256, 3)
+    assert palette[1].tolist() == [1, 2, 3]
+    assert folder.read_palette("one") is None
+
+
+def test_a_mark_before_the_first_name_is_no_part_of_it(root: Path) -> None:
+    path = root / "ImageSets" / "Segmentation" / "val.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n")
+
+    assert open_voc_folder(root).names == ("one",)
+
+
 def test_black_and_white_are_background_and_class_1(root: Path) -> None:
     Image.fromarray(CLASSES > 20).save(root / "SegmentationClass" / "one.png")
 
@@ -75,6 +98,49 @@ def test_an_image_stays_as_it_lies_in_the_file(root: Path) -> None:
     Image.fromarray(PIXELS).save(root / "JPEGImages" / "one.png", exif=exif)
 
     assert open_voc_folder(root).read_image("one").shape == (5, 8, 3)
+
+
+def test_pixels_under_full_transparency_are_white_as_in_a_browser(root: Path) -> None:
+    alpha = np.full((5, 8, 1), 255, np.uint8)
+    alpha[:, :3] = 0
+    cutout = np.concatenate([PIXELS, alpha], axis=2)
+    Image.fromarray(cutout).save(root / "JPEGImages" / "one.png")
+
+    found = open_voc_folder(root).read_image("one")
+
+    np.testing.assert_array_equal(found[:, 3:], PIXELS[:, 3:])
+    assert (found[:, :3] == 255).all()
+
+
+def test_16_bit_grey_keeps_its_shades(root: Path) -> None:
+    deep = CLASSES.astype(np.uint16) * 257
+    Image.fromarray(deep).save(root / "JPEGImages" / "one.png")
+
+    found = open_voc_folder(root).read_image("one")
+
+    np.testing.assert_array_equal(found, np.repeat(CLASSES[..., None], 3, axis=2))
+
+
+def test_an_image_that_ends_early_is_refused_though_browsers_show_it(
+    root: Path,
+) -> None:
+    (root / "JPEGImages" / "one.png").unlink()
+    path = root / "JPEGImages" / "one.jpg"
+    Image.fromarray(PIXELS).save(path)
+    path.write_bytes(path.read_bytes()[:-4])
+
+    with pytest.raises(
+        BadSample, match=r"one\.jpg cannot be read as an image: it ends"
+    ):
+        open_voc_folder(root).read_image("one")
+
+
+def test_damaged_texts_of_a_truth_are_passed_over(root: Path) -> None:
+    path = root / "SegmentationClass" / "one.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:33] + b"\0\0\0\3tEXtk\0aBAD!" + whole[33:])
+
+    np.testing.assert_array_equal(open_voc_folder(root).read_truth("one"), CLASSES)
 
 
 def test_the_truth_may_lie_in_another_folder(root: Path) -> None:
@@ -171,7 +237,7 @@ def test_an_image_too_large_to_decode_is_refused(
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
 
-    with pytest.raises(BadSample, match="exceeds limit"):
+    with pytest.raises(BadSample, match="too many pixels: 40"):
         open_voc_folder(root).read_image("one")
 
 

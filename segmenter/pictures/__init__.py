@@ -1,0 +1,17 @@
+"""Bytes of an image file in, the pixels that a browser would show out.
+
+Pure: no network, no file, no settings; no torch either. Refuses to know where a file
+comes from and what its pixels are for.
+"""
+
+from segmenter.pictures.decoding import Picture, decode_image
+from segmenter.pictures.formats import IMAGE_FORMATS, MAX_IMAGE_PIXELS
+from segmenter.pictures.png import keep_picture_chunks
+
+__all__ = [
+    "IMAGE_FORMATS",
+    "MAX_IMAGE_PIXELS",
+    "Picture",
+    "decode_image",
+    "keep_picture_chunks",
+]
