@@ -25,7 +25,6 @@ class Arrival:
         is_complete: nothing more is to be waited for: it is whole, too large, or not
             HTTP.
         too_large_bytes: what its body has at least, where that is too much; else None.
-        n_served_bytes: what `data` had before it was handed on.
         awaits_go_ahead: it came with `Expect: 100-continue`, and its body is wanted.
     """
 
@@ -40,7 +39,6 @@ class Arrival:
         self.data = bytearray()
         self.is_complete = False
         self.too_large_bytes: int | None = None
-        self.n_served_bytes = 0
         self.awaits_go_ahead = False
         self._config = config
         self._sender = sender

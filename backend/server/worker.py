@@ -184,7 +184,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         conn.sock.setblocking(True)
         conn.init()
         conn.parser.unreader.unread(bytes(arrival.data))
-        arrival.n_served_bytes = len(arrival.data)
         arrival.data.clear()
         super().enqueue_req(conn)
 
@@ -211,8 +210,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return True
 
     def _drop_largest(self) -> bool:
-        """Make room in memory."""
-        sizes = {c: len(arrival.data) for c, (_, arrival) in self._arriving.items()}
+        """Make room in memory; what is no longer than a head takes none."""
+        sizes = {
+            conn: len(arrival.data)
+            for conn, (_, arrival) in self._arriving.items()
+            if len(arrival.data) > LONGEST_HEAD_BYTES
+        }
         if not sizes:
             return False
         self._n_dropped += 1
@@ -224,8 +227,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return True
 
     def _n_held_bytes(self) -> int:
+        """Bytes of requests that the application has not read yet."""
         arriving = sum(len(arrival.data) for _, arrival in self._arriving.values())
-        return arriving + sum(it.n_served_bytes for it in self._served.values())
+        return arriving + sum(int(c.parser.unreader.buf.tell()) for c in self._served)
 
     def _refuse(self, conn: TConn, status: int, message: str) -> None:
         """Answer without a thread."""

@@ -28,6 +28,8 @@ from tests.redis_server import RedisServer, running_redis
 
 pytestmark = pytest.mark.e2e
 
+_SECRET = "wh-3f9c1d7e5b2a4861"
+
 _OLD: Final = "diffsegmenter-pocket-fast-00000000"
 _THEIRS: Final = "yolo-8"
 # More than any machine does while commands start and are left.
@@ -195,7 +197,11 @@ def eager_backend(
         log_path=ARTIFACTS_DIR / "backend-eager.log",
         label_studio_url=label_studio.url,
         token=label_studio.legacy_token,
-        environment={"PREANNOTATE_NEW_TASKS": "on", "PREDICT_BUDGET_S": "0.5"},
+        environment={
+            "PREANNOTATE_NEW_TASKS": "on",
+            "PREDICT_BUDGET_S": "0.5",
+            "WEBHOOK_SECRET": _SECRET,
+        },
     ) as process:
         yield process
 
@@ -207,7 +213,8 @@ def test_imported_and_synchronized_tasks_are_predicted_without_being_asked(
     tmp_path: Path,
 ) -> None:
     batch = new_batch(api, label_studio, 0, cache_dir=tmp_path)
-    api.connect_backend(batch.project_id, eager_backend.url)
+    # Label Studio builds the address of its webhook from this one.
+    api.connect_backend(batch.project_id, f"{eager_backend.url}/{_SECRET}")
     folder = label_studio.local_files_dir / f"new {tmp_path.name}"
     folder.mkdir()
     scene = Path(__file__).parents[2] / "docs" / "scene.png"

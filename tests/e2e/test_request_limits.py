@@ -6,12 +6,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.e2e.backend_process import ServedBackend
+from tests.e2e.processes import answers
 from tests.e2e.raw_http import (
     Answer,
     ask,
@@ -143,6 +145,24 @@ def first_line(connection: socket.socket) -> bytes:
         return connection.recv(4096).partition(b"\r\n")[0]
     except TimeoutError:
         return b""
+
+
+def test_large_requests_that_are_being_answered_hold_nobody_up(tmp_path: Path) -> None:
+    bodies = [{**predict_body(first=n), "filling": "x" * 180_000} for n in range(8)]
+    with (
+        sleeping_backend(
+            tmp_path, "large-and-slow", SLEEP_S="1", REQUEST_MAX_BYTES=str(_LIMIT)
+        ) as backend,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        asked = []
+        for body in bodies:
+            asked.append(pool.submit(backend.post, "/predict", body))
+            time.sleep(0.3)
+
+        assert sum(not it.done() for it in asked) >= 5
+        assert answers(f"{backend.url}/health")
+        assert all(it.result()["results"] for it in asked)
 
 
 @pytest.mark.parametrize("chunk", [b"many\r\n", b"5\r\n{}   {}", b"\r\n"])
