@@ -39,13 +39,15 @@ run: $(RUN_STAMP) ## Serve on port 9090 (PORT=) with the bundled model (MODEL=)
 demo: dev label-studio ## The same, with a local Label Studio and a seeded project
 	@exec .venv/bin/python -m tests.e2e.demo
 
+# A process that dies ends the run: another in its place confuses pytest-xdist.
+IN_PROCESSES := -n $(TEST_PROCESSES) --max-worker-restart=0
 TESTED := dev label-studio label-studio-ml object-store system-packages
 
 test: $(TESTED) ## All tests, with a real Label Studio, Redis, S3 server and browser
-	@.venv/bin/python -m pytest -n $(TEST_PROCESSES)
+	@.venv/bin/python -m pytest $(IN_PROCESSES)
 
 test-full: $(TESTED) ## The same, with many more random examples, others each time
-	@.venv/bin/python -m pytest -n $(TEST_PROCESSES) --hypothesis-profile=full
+	@.venv/bin/python -m pytest $(IN_PROCESSES) --hypothesis-profile=full
 
 check: dev ## Formatting, lint, types, import rules
 	.venv/bin/ruff format --check .
