@@ -5,6 +5,7 @@ show what several of them do; queue, cache, Label Studio and command are real.
 """
 
 import itertools
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,10 @@ WATCHED: Final = "(1 worker)"
 _numbers: Final = itertools.count(1)
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command(subprocess.Popen[str]):
     """A `diffsegmenter preannotate` under way; what it says is collected in a file."""
 
@@ -46,7 +51,14 @@ class Command(subprocess.Popen[str]):
         self.log_path = log_path
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("w") as log:
-            super().__init__(arguments, stdout=log, stderr=subprocess.STDOUT, **how)
+            super().__init__(
+                arguments,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A shell may have started the tests with SIGINT ignored.
+                preexec_fn=_heed_interrupts,
+                **how,
+            )
         self._under_way.append(self)
 
     @property

@@ -205,7 +205,7 @@ def test_sentinel_that_wants_a_password_gets_only_its_own(
                 assert cache.get("key") is None
                 assert cache.stats.faults == 1
             finding = only(check_cache(settings(REDIS_URL=url)))
-            assert finding.level == "warning"
+            assert finding.level == "problem"
             assert "wr0ng-secret" not in str(finding)
 
     assert "wr0ng-secret" not in caplog.text
