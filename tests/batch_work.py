@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.batch import ChunkRunner
-from backend.batch.chunk_runner import Report, Unfinished
-from backend.batch.chunks import Chunk
+from backend.batch.chunks import Chunk, Report, Unfinished
 from backend.inference import Predictor
 from tests.fakes import MODEL_VERSION
 from tests.label_studio_stand_in import LabelStudioStandIn

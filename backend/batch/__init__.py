@@ -7,10 +7,11 @@ to know HTTP servers and command lines.
 from backend.batch.backlog import Backlog
 from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.listing import RunSpec
 from backend.batch.progress_bar import ProgressBar, print_failures
 from backend.batch.report import print_plan, print_summary, write_failures
 from backend.batch.run_records import Progress, RunRecords
-from backend.batch.runs import LocalRun, QueuedRun, RunSpec
+from backend.batch.runs import LocalRun, QueuedRun
 from backend.batch.session import (
     ERRORS,
     OUTPUT,

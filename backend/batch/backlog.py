@@ -18,7 +18,8 @@ import redis
 from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue
-from backend.batch.runs import LocalRun, RunSpec, job_size
+from backend.batch.listing import RunSpec, job_size
+from backend.batch.runs import LocalRun
 from backend.errors import BackendError
 from backend.inference import Predictor
 from backend.label_studio import PredictRequest, ProjectTasks

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 from typing import Any, Final
 
-from backend.batch.chunks import Chunk
+from backend.batch.chunks import Chunk, Report, Unfinished
 from backend.batch.duplicates import deduplicate
 from backend.errors import (
     BackendError,
@@ -38,9 +38,6 @@ from segmenter import SegmenterError
 
 logger = logging.getLogger(__name__)
 
-# A task is tried so often in all, with pauses of 10 s, 40 s and 3 min.
-MAX_ATTEMPTS: Final = 4
-_FIRST_DELAY_S: Final = 10.0
 # Predictions in one request to Label Studio.
 _BULK: Final = 64
 _BULK_BYTES: Final = 16_000_000
@@ -57,59 +54,6 @@ _CONTENT_STATUSES: Final = frozenset({400, 413, 422})
 _UNDRAWABLE: Final = "None of its regions is one that Label Studio takes."
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What has become of some tasks of a chunk, for good.
-
-    Attributes:
-        done: tasks that hold a prediction of the version now.
-        failures: why there is none, by task id; trying again would not help.
-        gone: tasks that were deleted from the project meanwhile.
-    """
-
-    done: Sequence[int] = ()
-    failures: Mapping[int, str] = field(default_factory=dict)
-    gone: Sequence[int] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unfinished:
-    """What a chunk could not do now.
-
-    Attributes:
-        retry: why, by task id; trying again later may help.
-        not_started: tasks not begun, because the work was stopped.
-        newer_version: what the project's label config gives since it was changed;
-            tasks are then left for a chunk of that version. None while it is the same.
-    """
-
-    retry: Mapping[int, str] = field(default_factory=dict)
-    not_started: Sequence[int] = ()
-    newer_version: str | None = None
-
-    def next_attempt(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
-        """What to try again, and what is given up because it was tried so often.
-
-        Args:
-            chunk: that this is left of.
-        """
-        tries = chunk.attempts + 1
-        if not self.retry:
-            return None, Report()
-        if tries < MAX_ATTEMPTS:
-            return chunk.part(list(self.retry), attempts=tries), Report()
-        failures = {
-            task: f"{reason} (Tried {tries} times.)"
-            for task, reason in self.retry.items()
-        }
-        return None, Report(failures=failures)
-
-
-def retry_delay_s(tries: int) -> float:
-    """How long tasks rest that were given up `tries` times, 1 or more."""
-    return float(_FIRST_DELAY_S * 4 ** (tries - 1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

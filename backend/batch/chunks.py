@@ -1,8 +1,12 @@
 """What a worker takes on at a time: some tasks of one project. A value and its JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Self
+
+# A task is tried so often in all, with pauses of 10 s, 40 s and 160 s.
+MAX_ATTEMPTS: Final = 4
+_FIRST_DELAY_S: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +83,56 @@ class Chunk:
             places=tuple(int(place) for place in fields["places"]),
             attempts=int(fields["attempts"]),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What has become of some tasks of a chunk, for good.
+
+    Attributes:
+        done: tasks that hold a prediction of the version now.
+        failures: why there is none, by task id; trying again would not help.
+        gone: tasks that were deleted from the project meanwhile.
+    """
+
+    done: Sequence[int] = ()
+    failures: Mapping[int, str] = field(default_factory=dict)
+    gone: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """What a chunk could not do now.
+
+    Attributes:
+        retry: why, by task id; trying again later may help.
+        not_started: tasks not begun, because the work was stopped.
+        newer_version: what the project's label config gives since it was changed;
+            tasks are then left for a chunk of that version. None while it is the same.
+    """
+
+    retry: Mapping[int, str] = field(default_factory=dict)
+    not_started: Sequence[int] = ()
+    newer_version: str | None = None
+
+    def next_attempt(self, chunk: Chunk) -> tuple[Chunk | None, Report]:
+        """What to try again, and what is given up because it was tried so often.
+
+        Args:
+            chunk: that this is left of.
+        """
+        tries = chunk.attempts + 1
+        if not self.retry:
+            return None, Report()
+        if tries < MAX_ATTEMPTS:
+            return chunk.part(list(self.retry), attempts=tries), Report()
+        failures = {
+            task: f"{reason} (Tried {tries} times.)"
+            for task, reason in self.retry.items()
+        }
+        return None, Report(failures=failures)
+
+
+def retry_delay_s(tries: int) -> float:
+    """How long tasks rest that were given up `tries` times, 1 or more."""
+    return float(_FIRST_DELAY_S * 4 ** (tries - 1))

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backend.batch.duplicates import VERSION_PREFIX, deduplicate_project
+from backend.batch.listing import RunSpec, find_tasks
 from backend.batch.progress_bar import counted, print_failures
-from backend.batch.runs import RunSpec, find_tasks
 from backend.batch.session import ERRORS, OUTPUT, RunOutcome, Session
 from backend.batch.shown_version import show_version
 from backend.errors import LabelStudioError, SettingsError

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -28,16 +28,11 @@ from rq.timeouts import TimerDeathPenalty
 from rq.utils import now
 from rq.worker.base import WorkerStatus
 
-from backend.batch.chunk_runner import (
-    MAX_ATTEMPTS,
-    ChunkRunner,
-    Report,
-    Unfinished,
-    retry_delay_s,
-)
-from backend.batch.chunks import Chunk
+from backend.batch.chunk_runner import ChunkRunner
+from backend.batch.chunks import MAX_ATTEMPTS, Chunk, Unfinished, retry_delay_s
 from backend.batch.job_queue import WORK, ChunkJob, JobQueue
 from backend.batch.run_records import RunRecords
+from backend.batch.run_reporting import ProgressReporter, RunIsActive
 from backend.signals import shutdown_on_signals
 
 logger = logging.getLogger(__name__)
@@ -50,7 +45,6 @@ _MAINTENANCE_S: Final = 5.0
 _WORKER_TTL_S: Final = 16
 _CONCURRENCY: Final = 2
 _PAUSE_S: Final = 2.0
-_LOOK_S: Final = 2.0
 _DIED: Final = (
     "Each worker that began with it died, killed or out of memory; see the workers' "
     "logs, or whether the image is very large."
@@ -81,11 +75,11 @@ class WorkerContext:
                 by RQ's means, which finds its predictions stored.
         """
         started = self.clock()
-        run = _RunIsActive(self.records, chunk.run_id, self.clock)
+        run = RunIsActive(self.records, chunk.run_id, self.clock)
         if not run():
             self.queue.close(job_id, chunk.run_id)
             return
-        reporter = _ProgressReporter(self.records, chunk)
+        reporter = ProgressReporter(self.records, chunk)
         unfinished = self.work.run(chunk, reporter, run)
         if run():
             self._requeue(chunk, unfinished, reporter)
@@ -101,7 +95,7 @@ class WorkerContext:
         )
 
     def _requeue(
-        self, chunk: Chunk, unfinished: Unfinished, reporter: "_ProgressReporter"
+        self, chunk: Chunk, unfinished: Unfinished, reporter: ProgressReporter
     ) -> None:
         if not chunk.stores:
             return  # was computed ahead; whoever asks computes the rest
@@ -142,77 +136,6 @@ class WorkerContext:
         # Workers of one queue give one version, so that this ends.
         elif left.attempts < MAX_ATTEMPTS:
             self.queue.add([replace(left, version=version)])
-
-
-class _RunIsActive:
-    """Whether a run has not been called off; asks Redis every few seconds."""
-
-    def __init__(
-        self, records: RunRecords, run_id: str | None, clock: Callable[[], float]
-    ) -> None:
-        self._records = records
-        self._run_id = run_id
-        self._clock = clock
-        self._lasts = True
-        self._asked_s = float("-inf")
-
-    def __call__(self) -> bool:
-        now_s = self._clock()
-        if self._run_id is None or now_s - self._asked_s < _LOOK_S:
-            return self._lasts
-        self._asked_s = now_s
-        # While Redis is away, what was begun goes on.
-        with suppress(redis.RedisError):
-            self._lasts = not self._records.is_canceled(self._run_id)
-        return self._lasts
-
-
-class _ProgressReporter:
-    """Tells a run what is done; what Redis misses is told again at the end."""
-
-    def __init__(self, records: RunRecords, chunk: Chunk) -> None:
-        self._records = records
-        self._chunk = chunk
-        self._untold: list[Report] = []
-        self.n_done = self._n_failed = self._n_gone = 0
-
-    @property
-    def what_else(self) -> str:
-        """What became of others than those that are done."""
-        counts = ((self._n_failed, "failed"), (self._n_gone, "deleted meanwhile"))
-        return "".join(f", {count} {what}" for count, what in counts if count)
-
-    def __call__(self, report: Report) -> None:
-        self.n_done += len(report.done)
-        self._n_failed += len(report.failures)
-        self._n_gone += len(report.gone)
-        try:
-            self._tell(report)
-        except redis.RedisError as error:
-            logger.warning(
-                "Progress cannot be reported for now: %s", type(error).__name__
-            )
-            self._untold.append(report)
-
-    def flush(self) -> None:
-        for report in self._untold:
-            self._tell(report)
-
-    def _tell(self, report: Report) -> None:
-        if self._chunk.run_id is not None:
-            self._records.report(
-                self._chunk.run_id,
-                self._chunk.places_of(report.done),
-                report.failures,
-                self._chunk.places_of(report.gone),
-            )
-        elif report.failures:
-            logger.warning(
-                "Project %s: %d tasks have no prediction; the first: %s",
-                self._chunk.project_id,
-                len(report.failures),
-                next(iter(report.failures.values())),
-            )
 
 
 @dataclass

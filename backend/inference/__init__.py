@@ -6,7 +6,8 @@ Refuses to know HTTP, the environment and how its parts are made.
 
 from backend.inference.lazy_segmenter import LazySegmenter
 from backend.inference.metrics import Metrics
-from backend.inference.predictor import Answer, Predictor, TaskOutcome
+from backend.inference.pipeline import TaskOutcome
+from backend.inference.predictor import Answer, Predictor
 from backend.inference.prefetch import Job, Prefetcher
 from backend.inference.scorer import Scorer, Segmenter
 from backend.inference.versions import model_version, weights_fingerprint

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.batch.chunk_runner import Unfinished, retry_delay_s
+from backend.batch.chunks import Unfinished, retry_delay_s
 from backend.errors import ImageMaybeDeleted, ImageNotFound, ImageTooSlow
 from backend.inference import Predictor
 from backend.types import FetchedImage, LabelStudioAccess, Turn

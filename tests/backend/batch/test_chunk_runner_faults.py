@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backend.batch.chunk_runner import Unfinished
+from backend.batch.chunks import Unfinished
 from backend.inference import Predictor
 from tests.batch_work import NOTHING_LEFT, Reports, assert_each_once, chunk_of, work_of
 from tests.fakes import MODEL_VERSION, ColourSegmenter, make_predictor

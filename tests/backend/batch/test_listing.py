@@ -9,8 +9,9 @@ import redis
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.listing import RunSpec
 from backend.batch.run_records import ListingEnded, Progress, RunRecords
-from backend.batch.runs import QueuedRun, RunSpec
+from backend.batch.runs import QueuedRun
 from backend.label_studio import ProjectTasks
 from tests.fakes import MODEL_VERSION
 from tests.label_studio_stand_in import LabelStudioStandIn

@@ -5,19 +5,12 @@ from typing import Any
 import pytest
 import redis
 
-from backend.batch.chunk_runner import MAX_ATTEMPTS
-from backend.batch.chunks import Chunk
+from backend.batch.chunks import MAX_ATTEMPTS, Chunk
 from backend.batch.duplicates import deduplicate, deduplicate_project
 from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.listing import RunSpec, TaskPage, find_tasks, job_size
 from backend.batch.run_records import Progress, RunRecords
-from backend.batch.runs import (
-    LocalRun,
-    QueuedRun,
-    RunSpec,
-    TaskPage,
-    find_tasks,
-    job_size,
-)
+from backend.batch.runs import LocalRun, QueuedRun
 from backend.errors import LabelStudioUnavailable
 from backend.inference import Predictor
 from backend.label_studio import PAGE_SIZE, ProjectTasks

@@ -15,8 +15,9 @@ from rq.serializers import JSONSerializer
 
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.listing import RunSpec
 from backend.batch.run_records import Progress, RunRecords
-from backend.batch.runs import QueuedRun, RunSpec
+from backend.batch.runs import QueuedRun
 from backend.batch.session import RunOutcome, Session
 from backend.batch.watcher import RunWatcher
 from backend.errors import LabelStudioRefusal, SettingsError

@@ -14,8 +14,9 @@ import redis
 from backend.batch import RunOutcome, RunWatcher, Session
 from backend.batch.chunks import Chunk
 from backend.batch.job_queue import JobQueue, queue_connection
+from backend.batch.listing import RunSpec
 from backend.batch.run_records import Progress, RunRecords
-from backend.batch.runs import QueuedRun, RunSpec
+from backend.batch.runs import QueuedRun
 from backend.batch.worker import ChunkWorker, WorkerContext
 from backend.errors import SettingsError
 from backend.label_studio import ProjectTasks

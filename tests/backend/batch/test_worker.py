@@ -16,8 +16,8 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 
-from backend.batch.chunk_runner import MAX_ATTEMPTS, ChunkRunner, retry_delay_s
-from backend.batch.chunks import Chunk
+from backend.batch.chunk_runner import ChunkRunner
+from backend.batch.chunks import MAX_ATTEMPTS, Chunk, retry_delay_s
 from backend.batch.job_queue import JobQueue, queue_connection
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.worker import (

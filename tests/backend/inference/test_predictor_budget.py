@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backend.inference.lazy_segmenter import LazySegmenter
+from backend.inference.pipeline import Pipeline
 from backend.inference.predictor import Predictor
 from tests.asking import PICTURE, ask, outcomes
 from tests.clock import Clock, no_longer_than
@@ -108,12 +109,20 @@ def test_predict_stops_at_its_budget_when_everything_is_cached(clock: Clock) -> 
     for address in addresses:
         ask(predictor, address)
 
-    class SlowPainting(Predictor):
+    class SlowPipeline(Pipeline):
         """Every drawn image takes 10 s."""
 
         def _paint(self, *args: Any) -> None:
             clock.now += 10
             super()._paint(*args)
+
+    class SlowPainting(Predictor):
+        @property
+        def _pipeline(self) -> Pipeline:
+            quick = super()._pipeline
+            return SlowPipeline(
+                **{f.name: getattr(quick, f.name) for f in fields(quick)}
+            )
 
     parts = {part.name: getattr(predictor, part.name) for part in fields(predictor)}
     started = clock.now

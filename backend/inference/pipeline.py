@@ -1,0 +1,271 @@
+"""Tasks in, their predictions out, as they get ready: the order of the steps.
+
+The only file that knows it: images, score maps, regions, check. Images are fetched
+while others are segmented, and taken up as they arrive. Every task stands alone.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from backend.inference.batcher import DeadlineExceeded
+from backend.inference.failure_log import FailureLog
+from backend.inference.metrics import Metrics
+from backend.inference.prefetch import (
+    FetchResult,
+    Job,
+    PendingTask,
+    Prefetcher,
+    without_traceback,
+)
+from backend.inference.scorer import Query, Scorer, Segmenter
+from backend.inference.validation import valid_prediction
+from backend.label_config import LabelConfig
+from backend.regions import Canvas, paint
+from backend.types import (
+    Control,
+    FetchedImage,
+    LabelStudioAccess,
+    Task,
+    Turn,
+    TypedPrompt,
+)
+from segmenter import Mode, ScoreMaps
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskOutcome:
+    """What became of one task.
+
+    Attributes:
+        index: of the task among those that were given.
+        prediction: as Label Studio stores it, None where there is none.
+        failures: why there is none; without tracebacks. Empty where there is one.
+    """
+
+    index: int
+    prediction: dict[str, Any] | None
+    failures: tuple[Exception, ...] = ()
+
+
+class Fetcher(Protocol):
+    """What this file needs of an image fetcher."""
+
+    def fetch(
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = ...,
+    ) -> FetchedImage:
+        """Pixels behind an address, for as long as they are not released."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What all tasks of one request share.
+
+    Attributes:
+        config: of the project.
+        version: of the predictions.
+        access: how to reach Label Studio's images.
+        segmenter: loaded.
+        deadline: on the pipeline's clock; nothing is begun after it.
+        is_urgent: somebody waits for this one task.
+        rank: goes before what has a higher one.
+        typed: to be looked for in place of the labels.
+        occasion: makes region ids of this request alone. The editor replaces a region
+            whose id comes again, and with it what somebody has corrected since: what
+            was asked for by hand has ids of its own each time.
+        stop: ends the work after the image at hand when it is set.
+        failures: sums up alike failures in the log.
+    """
+
+    config: LabelConfig
+    version: str
+    access: LabelStudioAccess
+    segmenter: Segmenter
+    deadline: float
+    is_urgent: bool = False
+    rank: int = 0
+    typed: TypedPrompt | None = None
+    occasion: str | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    failures: FailureLog = field(default_factory=FailureLog)
+
+    def controls_of(self, task: Task) -> tuple[Control, ...]:
+        """What is to be drawn on the task's images."""
+        return self.config.for_task(task.data, self.typed)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pipeline:
+    """Gives tasks their predictions.
+
+    Attributes:
+        fetcher: reads task images.
+        scorer: makes score maps.
+        metrics: counters.
+        clock: monotonic seconds.
+        grace_s: seconds beyond a run's deadline, to draw what the model was at work on.
+    """
+
+    fetcher: Fetcher
+    scorer: Scorer
+    metrics: Metrics
+    clock: Callable[[], float]
+    grace_s: float
+
+    def outcomes(self, tasks: Sequence[Task], run: Run) -> Iterator[TaskOutcome]:
+        """Outcomes as they get ready; none for tasks that no time was left for."""
+        over = threading.Event()
+        turn = Turn(
+            is_wanted=lambda: not over.is_set(), is_urgent=run.is_urgent, rank=run.rank
+        )
+
+        def fetch(job: Job) -> FetchedImage:
+            return self.fetcher.fetch(
+                job.address, access=run.access, task_id=job.task.task.id, turn=turn
+            )
+
+        prefetcher = Prefetcher(
+            tasks,
+            run.controls_of,
+            fetch,
+            at_once=run.segmenter.images_per_pass,
+        )
+        with ExitStack() as stack:
+            stack.callback(over.set)
+            stack.enter_context(run.failures)
+            intake = stack.enter_context(prefetcher)
+            while not intake.is_empty and not run.stop.is_set():
+                for task in intake.take_failed():
+                    yield from self._finish(task, run)
+                left_s = run.deadline - self.clock()
+                if left_s <= 0:
+                    return
+                results = intake.take_results(left_s)
+                for task in self._score_and_paint(results, run):
+                    yield from self._finish(task, run)
+
+    def _score_and_paint(
+        self, results: list[FetchResult], run: Run
+    ) -> Iterator[PendingTask]:
+        """Score and paint what has arrived; tasks whose last image that was.
+
+        `results` is empty, and its images are released, when the first is given.
+        """
+        queries: dict[tuple[Job, Mode], Query] = {}
+        for result in results:
+            job = result.job
+            if isinstance(result.image, Exception):
+                job.task.failures.append(result.image)
+            elif not job.task.failures:
+                queries |= {
+                    (job, mode): Query(
+                        image=result.image,
+                        prompts=prompts,
+                        mode=mode,
+                        presence_threshold_01=job.presence_threshold_01(mode),
+                    )
+                    for mode, prompts in job.prompts.items()
+                }
+        scored = self.scorer.score(
+            list(queries.values()),
+            run.segmenter,
+            run.deadline,
+            is_urgent=run.is_urgent,
+            rank=run.rank,
+        )
+        for (job, mode), maps in zip(queries, scored, strict=True):
+            if run.stop.is_set():
+                return
+            self._paint(job, mode, queries[job, mode].image, maps, run)
+        tasks = [result.job.task for result in results]
+        # Before anybody waits: for the next images, which may need their room, or for
+        # whoever takes the outcomes.
+        queries.clear()
+        _release(results)
+        for task in tasks:
+            task.jobs_left -= 1
+            if not task.jobs_left:
+                yield task
+
+    def _paint(
+        self,
+        job: Job,
+        mode: Mode,
+        image: FetchedImage,
+        maps: ScoreMaps | Exception,
+        run: Run,
+    ) -> None:
+        """Draw what all controls of this mode find on the job's image."""
+        task = job.task
+        if isinstance(maps, DeadlineExceeded):
+            task.failures.append(maps)
+            return
+        if isinstance(maps, Exception):
+            task.failures.append(without_traceback(maps, task.task.id))
+            return
+        canvas = Canvas(
+            task_id=task.task.id,
+            item_index=job.item_index,
+            pixels=image.pixels,
+            occasion=run.occasion,
+        )
+        regions = task.regions.setdefault(job.number, [])
+        try:
+            for control in job.controls:
+                if control.mode != mode:
+                    continue
+                if self.clock() >= run.deadline + self.grace_s:
+                    task.failures.append(DeadlineExceeded())
+                    return
+                regions += paint(control, maps, canvas)
+        # The border to what draws: a fault there costs this task and not its batch.
+        except Exception as error:
+            task.failures.append(without_traceback(error, task.task.id))
+
+    def _finish(self, task: PendingTask, run: Run) -> Iterator[TaskOutcome]:
+        """The outcome of a task; none if time ran out on it."""
+        failures = [e for e in task.failures if not isinstance(e, DeadlineExceeded)]
+        if not failures and task.failures:
+            return
+        answer: dict[str, Any] | None = None
+        if not failures:
+            try:
+                answer = self._gather(task, run)
+            # The border to the SDK's validator.
+            except Exception as error:
+                failures.append(without_traceback(error, task.task.id))
+        for failure in failures:
+            run.failures.add(task.task.id, failure)
+        if answer is not None:
+            logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
+        self.metrics.tasks.labels("predicted" if answer else "failed").inc()
+        yield TaskOutcome(index=task.index, prediction=answer, failures=tuple(failures))
+
+    def _gather(self, task: PendingTask, run: Run) -> dict[str, Any] | None:
+        """The task's prediction, None where Label Studio would take none of it."""
+        regions = [
+            region for number in sorted(task.regions) for region in task.regions[number]
+        ]
+        answer, n_invalid = valid_prediction(
+            regions, run.config, model_version=run.version, task_id=task.task.id
+        )
+        self.metrics.invalid_regions.inc(n_invalid)
+        return answer
+
+
+def _release(results: list[FetchResult]) -> None:
+    """Let go of images, all at once."""
+    for result in results:
+        if not isinstance(result.image, Exception):
+            result.image.release()
+    results.clear()
