@@ -142,11 +142,11 @@ def _read_images(
     def fetch(job: Job) -> FetchedImage:
         return fetcher.fetch(job.address, access=access, task_id=task.id)
 
-    with Prefetcher([task], lambda task: config.for_task(task.data), fetch) as intake:
-        while not intake.is_empty:
-            for broken in intake.take_failed():
+    with Prefetcher([task], lambda task: config.for_task(task.data), fetch) as images:
+        while not images.is_empty:
+            for broken in images.take_failed():
                 yield from (problem_of("image", error) for error in broken.failures)
-            for result in intake.take_results(_RETRY_FOR_S):
+            for result in images.take_results(_RETRY_FOR_S):
                 if isinstance(result.image, Exception):
                     yield problem_of("image", result.image)
                 else:

@@ -143,14 +143,14 @@ class Pipeline:
         with ExitStack() as stack:
             stack.callback(over.set)
             stack.enter_context(run.failures)
-            intake = stack.enter_context(prefetcher)
-            while not intake.is_empty and not run.stop.is_set():
-                for task in intake.take_failed():
+            stack.enter_context(prefetcher)
+            while not prefetcher.is_empty and not run.stop.is_set():
+                for task in prefetcher.take_failed():
                     yield from self._finish(task, run)
                 left_s = run.deadline - self.clock()
                 if left_s <= 0:
                     return
-                results = intake.take_results(left_s)
+                results = prefetcher.take_results(left_s)
                 for task in self._score_and_paint(results, run):
                     yield from self._finish(task, run)
 

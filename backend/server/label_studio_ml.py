@@ -83,7 +83,7 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
 
         Args:
             tasks: Label Studio's tasks.
-            context: what an predictor drew, when one waits for the answer.
+            context: what an annotator drew, when one waits for the answer.
             kwargs: a login and password that nothing here needs.
 
         Returns:
