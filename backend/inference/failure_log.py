@@ -15,8 +15,11 @@ logger = logging.getLogger(__name__)
 _LINES_PER_KIND: Final = 3
 _LINES: Final = 30
 _LONGEST_REASON: Final = 1000
-# What differs between two failures of a kind: names, addresses, numbers.
-_PARTICULARS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\S*[\d/]\S*")
+# What differs between two failures of a kind: names, addresses, numbers. Words begin
+# behind blanks, quotes and brackets alone, so that a long one is read once.
+_PARTICULARS: Final = re.compile(
+    r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|(?<![^\s'\"\]])[^\s\d/]*+[\d/]\S*"
+)
 
 
 class FailureLog:
@@ -36,7 +39,7 @@ class FailureLog:
 
     def add(self, task_id: int | None, failure: Exception) -> None:
         """Log why a task has no prediction, unless enough others had the same."""
-        reason = str(failure) or type(failure).__name__
+        reason = (str(failure) or type(failure).__name__)[:_LONGEST_REASON]
         kind = f"{type(failure).__name__} {_PARTICULARS.sub('…', reason)}"
         with self._lock:
             n_lines = sum(min(n, _LINES_PER_KIND) for n in self._seen.values())
@@ -46,9 +49,7 @@ class FailureLog:
             self._examples.setdefault(kind, task_id)
             is_told = self._seen[kind] > _LINES_PER_KIND or kind == "others"
         if not is_told:
-            logger.warning(
-                "Task %s has no prediction: %s", task_id, reason[:_LONGEST_REASON]
-            )
+            logger.warning("Task %s has no prediction: %s", task_id, reason)
 
     def _sum_up(self) -> None:
         """Log how many more there were of each kind."""
