@@ -192,6 +192,12 @@ class RunWatcher:
                 except (LabelStudioError, redis.RedisError) as error:
                     self._broken = error
                     return
+                except ValueError:
+                    # redis-py's parser, of a connection that the command closes as
+                    # it ends while an answer is awaited here.
+                    if not self._session.stop.is_set():
+                        raise
+                    return
 
     def _what_else(self) -> str:
         """A note where nothing can happen, asked for every few seconds."""

@@ -315,3 +315,20 @@ def test_who_leaves_while_tasks_are_listed_is_told_how_to_have_the_rest_done(
 
     said = capsys.readouterr().err
     assert "Not all tasks are listed yet; to include the others, run:" in said
+
+
+def test_a_connection_that_is_closed_under_the_lister_ends_it_quietly(
+    session: Session, new_run: Callable[..., ScriptedRun], monkeypatch: Any
+) -> None:
+    def close(self: QueuedRun, run_id: str, stop: threading.Event) -> bool:
+        stop.set()
+        raise ValueError("I/O operation on closed file.")  # as redis-py's parser does
+
+    monkeypatch.setattr(ScriptedRun, "list_tasks", close)
+    run = new_run()
+    watcher = RunWatcher(session, run, lists=True)
+    watcher._to_list.put((run, "a run"))
+
+    watcher._list_tasks()
+
+    assert watcher._broken is None
