@@ -105,10 +105,11 @@ class Predictor:
         being connected at all.
         """
         try:
-            read_label_config(label_config, self.defaults)
+            config = read_label_config(label_config, self.defaults)
         except BadLabelConfig as error:
             logger.warning("Project %s cannot be predicted yet: %s", project, error)
-        return self.model_version(label_config)
+            return self.version_of("")
+        return self.version_of(config.fingerprint)
 
     @property
     def queue_name(self) -> str:

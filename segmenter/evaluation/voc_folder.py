@@ -9,7 +9,6 @@ Axis letters: Y, X image pixels.
 """
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,27 +22,13 @@ from PIL import Image
 from segmenter.errors import PictureError
 from segmenter.evaluation.errors import BadFolder, BadSample
 from segmenter.evaluation.text_lines import read_lines
-from segmenter.pictures import decode_image, keep_picture_chunks
+from segmenter.pictures import DECODER_FAULTS, decode_image, keep_picture_chunks
 
 _IMAGES: Final = "JPEGImages"
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 _LISTS: Final = ("ImageSets/Segmentation", "ImageSets")
 # Palette, grey, black and white: modes whose values are class numbers.
 _NUMBERED: Final = ("P", "L", "1")
-# What Pillow's decoders raise on damaged files.
-_DECODER_FAULTS: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    AttributeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,5 +166,5 @@ def _open(path: Path) -> Image.Image:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except _DECODER_FAULTS as e:
+    except (*DECODER_FAULTS, Image.DecompressionBombError) as e:
         raise BadSample(f"{path} cannot be read as an image: {e}.") from e

@@ -5,10 +5,11 @@ comes from and what its pixels are for.
 """
 
 from segmenter.pictures.decoding import Picture, decode_image
-from segmenter.pictures.formats import IMAGE_FORMATS, MAX_IMAGE_PIXELS
+from segmenter.pictures.formats import DECODER_FAULTS, IMAGE_FORMATS, MAX_IMAGE_PIXELS
 from segmenter.pictures.png import keep_picture_chunks
 
 __all__ = [
+    "DECODER_FAULTS",
     "IMAGE_FORMATS",
     "MAX_IMAGE_PIXELS",
     "Picture",

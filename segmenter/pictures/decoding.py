@@ -8,7 +8,6 @@ them all. Axis letters: Y, X image pixels.
 
 import io
 import re
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from segmenter.errors import PictureTooLarge, PictureUnreadable
 from segmenter.pictures.formats import (
+    DECODER_FAULTS,
     IMAGE_FORMATS,
     MAX_IMAGE_PIXELS,
     find_format,
@@ -42,19 +42,6 @@ _TURNS: Final = {
 }
 _STRIP_PIXELS: Final = 1 << 20
 _END_OF_JPEG: Final = b"\xff\xd9"
-# What Pillow's decoders raise on damaged files.
-_DECODER_FAULTS: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    AttributeError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +107,7 @@ def decode_image(
         raise (
             PictureUnreadable(sound) if sound else refuse_stranger(data, formats)
         ) from e
-    except _DECODER_FAULTS as e:
+    except DECODER_FAULTS as e:
         pixels = _decode_beginning(data, check, formats, turns)
         if pixels is not None:
             return Picture(pixels=pixels, is_complete=False)
@@ -159,7 +146,7 @@ def _decode_beginning(
         return None
     try:
         return _decode(completed, check, formats, turns)
-    except _DECODER_FAULTS:
+    except DECODER_FAULTS:
         return None
 
 
@@ -170,7 +157,7 @@ def _turn_upright(image: Image.Image) -> Image.Image:
     try:
         exif.load(image.info.get("exif", b""))
         turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
-    except _DECODER_FAULTS:
+    except DECODER_FAULTS:
         return image  # A browser shows an image with damaged EXIF as it is.
     return image if turn is None else image.transpose(turn)
 

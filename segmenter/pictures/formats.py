@@ -1,6 +1,7 @@
 """Which kinds of files are read, and what a file that is not read begins as."""
 
 import re
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,20 @@ IMAGE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 
 MAX_IMAGE_PIXELS: Final = 178_956_970
 """Pillow refuses more by itself."""
+
+DECODER_FAULTS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    AttributeError,
+    struct.error,
+)
+"""What Pillow's decoders raise on damaged files and tags."""
 
 # How a file of each begins, those included that browsers show and Pillow cannot read.
 _BEGINNINGS: Final = (

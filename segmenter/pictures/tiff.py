@@ -6,11 +6,12 @@ geographers and microscopes write is sound, and not for a decoder of photographs
 
 import contextlib
 import io
-import struct
 from typing import Any, Final
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from segmenter.pictures.formats import DECODER_FAULTS
 
 _BITS, _COMPRESSION, _COLOURS, _BANDS, _SAMPLE_FORMAT = 258, 259, 262, 277, 339
 # Of strips and of tiles: where each begins, and how many bytes it has.
@@ -44,17 +45,6 @@ _COMPRESSIONS: Final = {
     50001: "WebP",
     50002: "JPEG XL",
 }
-# What damaged tags make Pillow raise.
-_FAULTS: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    struct.error,
-)
 
 
 def refuse_tiff(data: bytes, reason: str = "") -> str | None:
@@ -73,7 +63,7 @@ def refuse_tiff(data: bytes, reason: str = "") -> str | None:
         if not _is_whole(tags, len(data)):
             return None
         kind, remedy = _kind(tags), _remedy(tags)
-    except _FAULTS:
+    except DECODER_FAULTS:
         return None
     if reason:
         kind = f"{kind} ({reason})"

@@ -84,6 +84,7 @@ DOORS = {
         "size_yx",
     ],
     "segmenter.pictures": [
+        "DECODER_FAULTS",
         "IMAGE_FORMATS",
         "MAX_IMAGE_PIXELS",
         "Picture",
