@@ -6,6 +6,7 @@ model is loaded whole or not at all.
 
 import json
 import re
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,10 @@ _LOADING_ERRORS: Final = (
     SafetensorError,
 )
 
+# While the libraries build a model, the tensors of whatever else is built in the process
+# stay without data: models are loaded one after the other.
+_ONE_AT_A_TIME: Final = threading.Lock()
+
 # Counted anew whenever a model is made: older checkpoints bear them, newer ones do not.
 _RECOMPUTED: Final = re.compile(r"(?:.*\.)?position_ids")
 
@@ -56,9 +61,10 @@ def load_part(loader: Any, source: ModelSource, folder: str, **how: Any) -> Any:
             folder.
     """
     try:
-        return loader.from_pretrained(
-            source.location, subfolder=folder, revision=source.revision, **how
-        )
+        with _ONE_AT_A_TIME:
+            return loader.from_pretrained(
+                source.location, subfolder=folder, revision=source.revision, **how
+            )
     except _LOADING_ERRORS as error:
         raise WeightsNotFound(
             source.location,

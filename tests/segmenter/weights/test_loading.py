@@ -2,6 +2,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_a_model_without_auxiliary_models_loads_where_no_option_needs_them(
     )
 
     assert found.label_map.shape == picture.shape[:2]
+
+
+def test_models_that_are_loaded_at_the_same_time_are_all_whole() -> None:
+    with ThreadPoolExecutor() as pool:
+        segmenters = list(pool.map(load_segmenter, ["pocket"] * 3))
+
+    image = np.zeros((32, 48, 3), np.uint8)
+    maps = [segmenter.score([image], [["cat"]])[0].maps for segmenter in segmenters]
+    np.testing.assert_array_equal(maps[1], maps[0])
+    np.testing.assert_array_equal(maps[2], maps[0])
 
 
 @pytest.mark.parametrize(
