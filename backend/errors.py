@@ -27,6 +27,8 @@ BackendError
 └── UnreadableScores   cached bytes that are no score maps (`score_codec.py`)
 """
 
+from collections.abc import Iterator
+
 
 class BackendError(Exception):
     """Root of everything this package refuses on purpose."""
@@ -146,3 +148,10 @@ class LabelStudioRefusal(LabelStudioError):
 
 class BadMask(BackendError):
     """A mask or an RLE stream that cannot be encoded or decoded."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

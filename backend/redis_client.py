@@ -19,7 +19,7 @@ from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from backend.errors import SettingsError
+from backend.errors import SettingsError, causes
 
 # What any command may raise. RedisClusterException is no RedisError, and redis-py's
 # parser raises ValueError on an answer that is not Redis's.
@@ -158,6 +158,15 @@ def describe_redis(client: RedisClient) -> str:
     if "path" in options:
         return f"Redis at {options['path']}"
     return f"Redis at {_address(client)}/{options.get('db', 0)}"
+
+
+def network_reason(error: Exception) -> str:
+    """What the system says of a connection that failed; "" where it says nothing.
+
+    redis-py's own text may quote more.
+    """
+    reasons = [e.strerror for e in causes(error) if isinstance(e, OSError)]
+    return next((reason.lower() for reason in reasons if reason), "")
 
 
 def redis_secrets(client: RedisClient) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any, Final
 import redis
 from rq import Queue, SimpleWorker, get_current_job, worker_registration
 from rq.exceptions import AbandonedJobError, StopRequested
+from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
@@ -219,9 +220,28 @@ class ChunkWorker(SimpleWorker):
         """Tell that this worker lives, and that it is there.
 
         RQ signs on at the beginning only; a Redis that comes back empty has forgotten.
+
+        Raises:
+            StopRequested: if Redis is away and the process is to end: RQ would wait
+                for Redis, however long that takes.
         """
-        super().heartbeat(timeout, pipeline)
-        worker_registration.register(self, pipeline)
+        try:
+            super().heartbeat(timeout, pipeline)
+            worker_registration.register(self, pipeline)
+        except (redis.ConnectionError, redis.TimeoutError):
+            if self._context.work.stop.is_set():
+                raise StopRequested from None
+            raise
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """Tell that the job is worked on.
+
+        RQ renews one field of an entry that has expired if Redis was away for a while,
+        and then takes what the entry lacks for a failure of the job when that ends
+        (rq 3.0, `Execution.restore`).
+        """
+        execution.save(_HEARTBEAT_TTL_S)
+        super().maintain_heartbeats(job, execution)
 
     def run_maintenance_tasks(self) -> None:
         """End when the process is to end; the queue is looked after elsewhere."""

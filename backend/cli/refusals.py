@@ -8,6 +8,7 @@ import typer
 
 from backend.batch import ERRORS
 from backend.errors import BackendError
+from backend.redis_client import network_reason
 from segmenter import SegmenterError
 
 
@@ -21,8 +22,8 @@ def exit_on_refusal() -> Iterator[None]:
         raise typer.Exit(2) from error
     except redis.RedisError as error:
         ERRORS.print(
-            f"REDIS_URL cannot be used ({type(error).__name__}); `diffsegmenter "
-            f"doctor` says why. `--here` does without.",
+            f"REDIS_URL cannot be used: {network_reason(error) or 'Redis refuses'}. "
+            f"`diffsegmenter doctor` says more; `--here` does without.",
             style="red",
             markup=False,
             soft_wrap=True,

@@ -20,13 +20,13 @@ from backend.cache import (
     redis_memory_usage,
 )
 from backend.doctor.findings import Check, Finding, ok, problem, warning
-from backend.errors import SettingsError
-from backend.label_studio import causes
+from backend.errors import SettingsError, causes
 from backend.redis_client import (
     REDIS_FAULTS,
     RedisClient,
     close_redis,
     describe_redis,
+    network_reason,
     redis_client,
 )
 from backend.settings import Settings
@@ -36,6 +36,13 @@ _OLDEST_REDIS: Final = 6
 _SLOW_REDIS_S: Final = 0.05
 _PINGS: Final = 5
 _NEARLY_FULL_01: Final = 0.9
+# What a connection to a Redis in protected mode ends with, as from another container:
+# its own sentence about that is lost when it hangs up.
+_CLOSED_AT_ONCE: Final = (BrokenPipeError, ConnectionResetError)
+_LEAVE_PROTECTED_MODE: Final = (
+    "If only its own machine may reach it (protected mode), give it a password "
+    "(requirepass) and write it into REDIS_URL."
+)
 _BETTER_POLICY: Final = "Type: redis-cli CONFIG SET maxmemory-policy volatile-lru"
 
 
@@ -159,14 +166,10 @@ def _why_unusable(error: Exception) -> tuple[str, str]:
     if isinstance(error, redis.ResponseError):
         remedy = f"Set REDIS_URL to a Redis where keys {KEY_PREFIX}* may be written."
         return str(error), remedy
-    why = _network_reason(error)
+    why = network_reason(error)
     if isinstance(error, redis.TimeoutError):
         why = f"no answer within {CONNECT_TIMEOUT_S + READ_TIMEOUT_S:g} s"
+    if any(isinstance(e, _CLOSED_AT_ONCE) for e in causes(error)):
+        return "it closes connections at once", _LEAVE_PROTECTED_MODE
     remedy = "Start Redis there, correct REDIS_URL, or unset it for the embedded cache."
     return why, remedy
-
-
-def _network_reason(error: Exception) -> str:
-    """What the system says, as redis-py's own text may quote more."""
-    reasons = [e.strerror for e in causes(error) if isinstance(e, OSError)]
-    return next((reason.lower() for reason in reasons if reason), "")

@@ -5,7 +5,7 @@ Refuses to know label configs, images and predictions' making.
 """
 
 from backend.label_studio.auth import TokenProvider
-from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask, causes
+from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask
 from backend.label_studio.connections import LabelStudioConnections
 from backend.label_studio.image_errors import (
     SUPPORTED,
@@ -47,7 +47,6 @@ __all__ = [
     "Reply",
     "TokenProvider",
     "ask",
-    "causes",
     "cloud_bucket",
     "image_errors",
     "is_label_studio",

@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ from backend.errors import (
     ImageError,
     ImageTooSlow,
     ResponseTooLarge,
+    causes,
 )
 from backend.http import HttpClient, NetworkScope, parse_url
 from backend.label_studio.auth import TokenProvider
@@ -209,10 +210,3 @@ def _explain_tls(error: ssl.SSLError) -> NoReply:
         return NoReply(cause="not-tls", reason="it does not speak https")
     why = getattr(error, "verify_message", "") or error.reason or "TLS fails"
     return NoReply(cause="certificate", reason=f"its certificate is refused ({why})")
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

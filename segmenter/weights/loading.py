@@ -33,8 +33,8 @@ _LOADING_ERRORS: Final = (
     SafetensorError,
 )
 
-# While the libraries build a model, the tensors of whatever else is built in the process
-# stay without data: models are loaded one after the other.
+# While diffusers builds a model, whatever other threads build gets tensors without data
+# (findings/diffusers-two-loads-at-once.sh): models are loaded one after the other.
 _ONE_AT_A_TIME: Final = threading.Lock()
 
 # Counted anew whenever a model is made: older checkpoints bear them, newer ones do not.

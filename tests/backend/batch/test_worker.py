@@ -30,6 +30,7 @@ from tests.batch_work import assert_each_once, work_of
 from tests.clock import Clock
 from tests.fakes import MODEL_VERSION, ColourSegmenter, Pixels, make_predictor, picture
 from tests.label_studio_stand_in import LabelStudioStandIn
+from tests.redis_server import running_redis
 
 
 @pytest.fixture
@@ -617,6 +618,29 @@ def test_what_a_killed_worker_left_is_done_by_the_next(
     assert len(FailedJobRegistry(queue=queue.rq)) == 0
 
 
+def test_a_job_ends_well_after_an_outage_in_which_its_entry_expired(
+    studio: LabelStudioStandIn,
+    connection: redis.Redis,
+    queue: JobQueue,
+    records: RunRecords,
+    project_id: int,
+    run_id: str,
+) -> None:
+    ids = studio.add_pictures(project_id, 2)
+    queue.add([of_run(records, run_id, ids)])
+    (job,) = queue.rq.jobs
+    worker = ChunkWorker(desk_of(studio, queue, records), "host.1.aa.bb")
+    worker.register_birth()
+    execution = worker.prepare_execution(job)
+
+    connection.delete(execution.key)
+    worker.maintain_heartbeats(job, execution)
+
+    found = Execution.fetch(execution.id, job.id, connection)
+    assert found.created_at == execution.created_at
+    worker.register_death()
+
+
 def test_a_worker_is_counted_again_after_redis_has_forgotten_it(
     studio: LabelStudioStandIn,
     connection: redis.Redis,
@@ -632,3 +656,29 @@ def test_a_worker_is_counted_again_after_redis_has_forgotten_it(
 
     assert (forgotten, queue.n_workers()) == (0, 1)
     worker.register_death()
+
+
+def test_a_worker_ends_when_it_is_to_although_redis_is_away(
+    studio: LabelStudioStandIn,
+) -> None:
+    with running_redis() as server:
+        connection = queue_connection(server.url)
+        queue = JobQueue(connection, "diffsegmenter-jobs-colours-fast-1")
+        context = desk_of(studio, queue, RunRecords(connection))
+        asked: list[float] = []
+
+        def end() -> None:
+            wait_until(lambda: queue.n_workers() > 0)
+            server.stop()
+            # Until the worker has seen it, and waits longer and longer.
+            time.sleep(4)
+            asked.append(time.monotonic())
+            context.work.stop.set()
+
+        ending = threading.Thread(target=end)
+        ending.start()
+        work_until_stopped(context)
+        ending.join()
+
+        assert time.monotonic() - asked[0] < 20
+        connection.close()

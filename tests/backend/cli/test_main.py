@@ -299,6 +299,20 @@ def test_cache_stats_says_nothing_of_the_room_that_it_may_not_know() -> None:
     assert "0 results, 0.0 MB\n" in result.output
 
 
+def test_a_worker_says_why_its_redis_cannot_be_used() -> None:
+    port = free_port()
+
+    result = run_cli(
+        "worker",
+        REDIS_URL=f"redis://127.0.0.1:{port}/0",
+        LABEL_STUDIO_URL="http://127.0.0.1:1",
+        LABEL_STUDIO_API_KEY="0" * 40,
+    )
+
+    assert result.exit_code == 2
+    assert "REDIS_URL cannot be used: connection refused." in result.stderr
+
+
 @pytest.mark.parametrize("command", [("stats",), ("clear", "--yes")])
 def test_cache_commands_name_a_redis_that_is_away(command: tuple[str, ...]) -> None:
     port = free_port()

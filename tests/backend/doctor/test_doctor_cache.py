@@ -1,5 +1,9 @@
+import contextlib
 import os
 import shutil
+import socket
+import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +155,30 @@ def test_check_cache_reports_a_redis_that_is_not_there() -> None:
     assert finding.remedy is not None
     assert "Start Redis there" in finding.remedy
     assert finding.details == ("`preannotate` and `worker` need it to begin.",)
+
+
+def test_check_cache_knows_how_a_redis_in_protected_mode_hangs_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        threading.Thread(target=_hang_up, args=[server], daemon=True).start()
+
+        finding = check(REDIS_URL=f"redis://127.0.0.1:{port}/0")
+
+    assert finding.level == "problem"
+    assert "it closes connections at once" in finding.seen
+    assert finding.remedy is not None
+    assert "requirepass" in finding.remedy
+
+
+def _hang_up(server: socket.socket) -> None:
+    """As Redis does: an answer, and a reset that overtakes it."""
+    resetting = struct.pack("ii", 1, 0)
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            connection.sendall(b"-DENIED Redis is running in protected mode\r\n")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, resetting)
+            connection.close()
 
 
 def test_check_cache_reports_a_redis_that_may_only_be_read() -> None:

@@ -1,4 +1,4 @@
-"""docker/ against the code, as far as that goes without a Docker engine."""
+"""docker/ against the code. `make containers` builds and runs what it describes."""
 
 import fnmatch
 import re
@@ -25,6 +25,8 @@ COMPOSE_ONLY: Final = {
     "LABEL_STUDIO_USERNAME",
     "LABEL_STUDIO_PASSWORD",
     "REDIS_MAXMEMORY",
+    "LABEL_STUDIO_PORT",
+    "BACKEND_PORT",
 }
 
 
@@ -87,7 +89,9 @@ def test_the_backend_listens_on_the_port_that_is_exposed_and_published(
 
     assert _final_environment(instructions)["PORT"] == exposed
     assert services["backend"]["environment"]["PORT"] == exposed
-    assert services["backend"]["ports"] == [f"127.0.0.1:{exposed}:{exposed}"]
+    assert services["backend"]["ports"] == [
+        f"127.0.0.1:${{BACKEND_PORT:-9090}}:{exposed}"
+    ]
 
 
 def test_every_published_port_is_bound_to_loopback(services: dict[str, Any]) -> None:
@@ -153,6 +157,20 @@ def test_the_container_does_not_run_as_root(
     assert user.isdigit()
     assert user != "0"
     assert words.index("USER") < words.index("CMD")
+
+
+@pytest.mark.parametrize("service", ["backend", "worker"])
+def test_ours_run_without_rights_on_a_file_system_that_they_cannot_write(
+    services: dict[str, Any], instructions: list[tuple[str, str]], service: str
+) -> None:
+    ours = services[service]
+    (written,) = (rest for word, rest in instructions if word == "VOLUME")
+
+    assert ours["read_only"] is True
+    assert ours["tmpfs"] == ["/tmp"]
+    assert ours["volumes"] == [f"model-cache:{written}"]
+    assert ours["cap_drop"] == ["ALL"]
+    assert ours["security_opt"] == ["no-new-privileges:true"]
 
 
 def test_gunicorn_keeps_one_process_and_outlives_the_predict_budget(
