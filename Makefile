@@ -14,6 +14,8 @@ LABEL_STUDIO_ML_VERSION := 1.0.9
 LABEL_STUDIO_ML_VENV := .venvs/label-studio-ml
 MOTO_VERSION := 5.2.5
 OBJECT_STORE_VENV := .venvs/s3
+PODMAN_COMPOSE_VERSION := 1.6.0
+CONTAINERS_VENV := .venvs/containers
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SITE_PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
@@ -23,12 +25,13 @@ DEV_STAMP := .venv/.installed-dev
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.installed-$(LABEL_STUDIO_VERSION)
 LABEL_STUDIO_ML_STAMP := $(LABEL_STUDIO_ML_VENV)/.installed-$(LABEL_STUDIO_ML_VERSION)
 OBJECT_STORE_STAMP := $(OBJECT_STORE_VENV)/.installed-$(MOTO_VERSION)
+CONTAINERS_STAMP := $(CONTAINERS_VENV)/.installed-$(PODMAN_COMPOSE_VERSION)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-full check bench format docs dev label-studio \
-	label-studio-ml object-store system-packages clean
+.PHONY: help run demo test test-full check bench containers format docs dev \
+	label-studio label-studio-ml object-store system-packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -59,6 +62,10 @@ bench: dev label-studio system-packages ## Print the measured numbers of docs/be
 	@set -e; for program in tests/bench/bench_*.py; do \
 		echo "== $$program"; \
 		.venv/bin/python -m "tests.bench.$$(basename "$$program" .py)"; done
+
+containers: dev $(CONTAINERS_STAMP) ## Build the images and try docker/compose.yaml out with podman (root, 15 minutes)
+	@.ci/install-system-packages buildah podman runc debootstrap netavark aardvark-dns iptables
+	@.venv/bin/python -m tests.containers.try_out
 
 format: dev ## Rewrite the code in the house style
 	.venv/bin/ruff format .
@@ -91,6 +98,9 @@ $(LABEL_STUDIO_VENV)/bin/python:
 # Made of .venv's interpreter, whose packages it borrows.
 $(LABEL_STUDIO_ML_VENV)/bin/python: | $(DEV_STAMP)
 	@.ci/make-venv .venv/bin/python $(LABEL_STUDIO_ML_VENV)
+
+$(CONTAINERS_VENV)/bin/python:
+	@.ci/make-venv $(PYTHON) $(CONTAINERS_VENV)
 
 $(OBJECT_STORE_VENV)/bin/python:
 	@.ci/make-venv $(PYTHON) $(OBJECT_STORE_VENV)
@@ -128,4 +138,9 @@ $(OBJECT_STORE_STAMP): | $(OBJECT_STORE_VENV)/bin/python
 	@echo "Installing an S3-compatible server into $(OBJECT_STORE_VENV)"
 	@$(OBJECT_STORE_VENV)/bin/python $(PIP_INSTALL) \
 		'moto[s3]==$(MOTO_VERSION)' flask flask-cors
+	@touch $@
+
+$(CONTAINERS_STAMP): | $(CONTAINERS_VENV)/bin/python
+	@echo "Installing podman-compose $(PODMAN_COMPOSE_VERSION) into $(CONTAINERS_VENV)"
+	@$(CONTAINERS_VENV)/bin/python $(PIP_INSTALL) podman-compose==$(PODMAN_COMPOSE_VERSION)
 	@touch $@
