@@ -130,7 +130,6 @@ DOORS: Final = {
         "Reply",
         "TokenProvider",
         "ask",
-        "causes",
         "cloud_bucket",
         "image_errors",
         "is_label_studio",
