@@ -63,6 +63,7 @@ class Fetcher(Protocol):
         access: LabelStudioAccess,
         task_id: int | None = None,
         turn: Turn = ...,
+        max_age_s: float = ...,
     ) -> FetchedImage:
         """Pixels behind an address, for as long as they are not released."""
 
@@ -173,6 +174,8 @@ class Pipeline:
                         prompts=prompts,
                         mode=mode,
                         presence_threshold_01=job.presence_threshold_01(mode),
+                        # Whoever has opened this one task may click next.
+                        for_clicks=run.is_urgent,
                     )
                     for mode, prompts in job.prompts.items()
                 }
