@@ -7,7 +7,7 @@ view.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -76,8 +76,10 @@ def parse_clicks(context: Any, task: Any) -> ClickRequest | None:
         context: of the request.
         task: the one element of its `tasks`.
     """
-    groups = _groups(context)
-    prompts = [found for group in groups if (found := _prompt(group)) is not None]
+    results = _objects(context, "result")
+    prompts = [
+        found for drawn in results if (found := _prompt(drawn, results)) is not None
+    ]
     if not prompts:
         return None
     newest = prompts[-1]
@@ -117,29 +119,20 @@ class _Prompt:
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
-def _groups(context: Any) -> Iterable[list[Result]]:
-    """Results of one region each, in the order in which the regions came."""
-    results = context.get("result") if isinstance(context, Mapping) else None
-    groups: dict[str, list[Result]] = {}
-    for result in results if isinstance(results, list) else []:
-        if isinstance(result, Mapping):
-            groups.setdefault(str(result.get("id")), []).append(result)
-    return groups.values()
-
-
-def _prompt(group: Sequence[Result]) -> _Prompt | None:
-    """What a region asks; None for one that nobody drew by hand, or is no question."""
-    drawn = next((r for r in group if r.get("type") in _POINTS + _BOXES), None)
-    if drawn is None or drawn.get("origin") != "manual":
+def _prompt(drawn: Result, results: Sequence[Result]) -> _Prompt | None:
+    """What a result asks; None for one that nobody drew by hand, or is no question."""
+    kind, value, to_name = (drawn.get(name) for name in ("type", "value", "to_name"))
+    if kind not in _POINTS + _BOXES or drawn.get("origin") != "manual":
         return None
-    value, to_name = drawn.get("value"), drawn.get("to_name")
     if not isinstance(value, Mapping) or not isinstance(to_name, str):
         return None
-    is_point = drawn["type"] in _POINTS
+    is_point = kind in _POINTS
     numbers = _numbers(value, ("x", "y") if is_point else ("x", "y", "width", "height"))
     if numbers is None:
         return None
-    named = next(iter(_labelled(group)), (str(drawn.get("from_name")), None))
+    # The tool beside a <Labels> has its label in another result of its region.
+    region = [drawn, *(r for r in results if r.get("id") == drawn.get("id"))]
+    named = next(_labelled(region), (str(drawn.get("from_name")), None))
     index = drawn.get("item_index")
     prompt = _Prompt(
         id=str(drawn.get("id")),
@@ -200,9 +193,7 @@ def _seen(task: Any) -> tuple[Sequence[Result], str, str | None]:
     stored += [("annotation", one) for one in _objects(task, "annotations")]
     stored = [one for one in stored if not one[1].get("was_cancelled")]
     if stored:
-        kind, newest = max(
-            reversed(stored), key=lambda one: str(one[1].get("updated_at") or "")
-        )
+        kind, newest = max(stored, key=lambda one: str(one[1].get("updated_at") or ""))
         user = newest.get("user") or newest.get("completed_by")
         name = str(user) if isinstance(user, str | int) and kind == "draft" else None
         return _results(newest), _state(kind, newest), name

@@ -142,7 +142,7 @@ def _typed_prompt(context: Any) -> TypedPrompt | None:
     A text about a region comes with that region, under one id: it describes.
     """
     regions = _regions(context)
-    if {region.get("type") for region in regions} != {"textarea"}:
+    if not regions or any(region.get("type") != "textarea" for region in regions):
         return None
     value = regions[-1].get("value")
     texts = value.get("text") if isinstance(value, Mapping) else None
