@@ -44,13 +44,19 @@ class Guide:
         self._colours /= np.float32(255)
         self._box_yx = (0, 0)
 
-    def follow(self, score_map: NDArray[np.float16]) -> _Floats:
+    def follow(
+        self,
+        score_map: NDArray[np.float16 | np.float32],
+        grid_yx: tuple[int, int] | None = None,
+    ) -> _Floats:
         """Bring a map to image size along the image's edges: float32 (Y, X).
 
         Args:
-            score_map: (h, w); all maps of one guide have one size.
+            score_map: (h, w).
+            grid_yx: rows and columns of the cells that neighbourhoods are counted in;
+                None for the map's own. Maps on one such grid share what is computed.
         """
-        self._prepare((score_map.shape[0], score_map.shape[1]))
+        self._prepare(grid_yx or (score_map.shape[0], score_map.shape[1]))
         values = _resize(score_map.astype(np.float32), self._small_yx)
         mean = self._mean(values)
         covariance = np.stack(

@@ -1,8 +1,8 @@
 """A simulated annotator: the next click at the centre of the largest error.
 
-The custom of the field since RITM (arXiv 2102.06583): of all wrongly painted or unpainted
-pixels, the one farthest from its error's border is clicked, at least 5 times, until the
-mask is good enough or 20 clicks are made.
+The custom of the field (RITM, arXiv 2102.06583): of all wrongly painted or unpainted
+pixels, the one farthest from its error's border is clicked, at least 5 times, until
+the mask is good enough or 20 clicks are made.
 """
 
 from collections.abc import Callable, Sequence

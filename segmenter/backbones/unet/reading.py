@@ -168,16 +168,20 @@ class _Record:
     def sample(self, index: int) -> SampleReading:
         """What was read of one sample."""
         own = slice(index, index + 1)
+        calls = [call.samples(own) for call in self._self_attention]
         return SampleReading(
             levels=tuple(
                 Level(maps=self._level(index, depth), weight=weight)
                 for depth, weight in self._plan.weights.items()
             ),
-            refine=partial(
-                refine_by_self_attention,
-                calls=[call.samples(own) for call in self._self_attention],
-            ),
+            refine=partial(refine_by_self_attention, calls=calls),
+            features=tuple(self._features(call) for call in calls),
         )
+
+    def _features(self, call: AttentionCall) -> Tensor:
+        """What one sample's self-attention was given: float (C, rows, columns)."""
+        rows, columns = grid_at(self._grid_yx, self._plan.depth)
+        return call.states[0].T.reshape(-1, rows, columns)
 
     def _level(self, index: int, depth: int) -> Tensor:
         """Mean over layers and heads of one depth: float32 (R, rows, columns)."""
