@@ -232,18 +232,17 @@ def test_an_accepted_object_is_known_before_the_draft_holds_it(
 def test_an_accepted_mask_is_refined_before_the_draft_holds_it(
     predictor: Predictor,
 ) -> None:
-    regions = pre_annotated(predictor)
-    task = task_with(prediction=regions)
-    without = ask_clicks(
-        predictor, point(20, 3, name="a", is_positive=False), task=task
-    )
-    gone = columns(0, 20) & ~mask_of(without)
+    image = picture("red", "red", "white", size_yx=SIZE_YX)
+    task = task_with(draft=[region("mine", columns(0, 10))], image=image)
+    first = ask_clicks(predictor, point(20, 30, name="a"), task=task)
+    row, column = np.argwhere(mask_of(first) & ~columns(0, 11))[0]
 
-    answer = ask_clicks(predictor, point(20, 16, name="b"), task=task)
+    # In no mask of the draft, but in the accepted one.
+    away = point(row + 0.5, column + 0.5, name="b", is_positive=False)
+    answer = ask_clicks(predictor, away, task=task)
 
-    assert only(answer)["id"] == regions[0]["id"]
-    assert not mask_of(answer)[20, 3]
-    assert (mask_of(answer) & gone).sum() < gone.sum() / 2
+    assert only(answer)["id"] == "mine"
+    assert not mask_of(answer)[row, column]
 
 
 def test_a_refused_answer_is_forgotten_once_the_draft_is_stored_without_it(
