@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from backend.errors import BadLabelConfig
 from backend.inference.batcher import DeadlineExceeded
-from backend.inference.clicks import ClickAnswerer, NoAnswer, Question
+from backend.inference.clicked_object import NoAnswer
+from backend.inference.clicks import ClickAnswerer, Question
 from backend.inference.metrics import Metrics
 from backend.inference.pipeline import Fetcher, Pipeline, Run, TaskOutcome
 from backend.inference.reading_ahead import Background, ReadingAhead

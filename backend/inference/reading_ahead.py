@@ -6,7 +6,7 @@ been read yet waits for a pass of the model.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -14,9 +14,9 @@ from typing import Final
 from backend.errors import BackendError
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.clicks import FILE_MAX_AGE_S
-from backend.inference.pipeline import Fetcher
+from backend.inference.pipeline import Fetcher, query_of
 from backend.inference.prefetch import Job, PendingTask, jobs_of, without_traceback
-from backend.inference.scorer import Query, Scorer, Segmenter
+from backend.inference.scorer import Scorer, Segmenter
 from backend.label_config import LabelConfig
 from backend.types import LabelStudioAccess, Task, Turn
 from segmenter import SegmenterError
@@ -104,17 +104,8 @@ class ReadingAhead:
             max_age_s=FILE_MAX_AGE_S,
         )
         try:
-            queries: Sequence[Query] = [
-                Query(
-                    image=image,
-                    prompts=prompts,
-                    mode=mode,
-                    presence_threshold_01=job.presence_threshold_01(mode),
-                    for_clicks=True,
-                )
-                for mode, prompts in job.prompts.items()
-            ]
-            for query in queries:
+            for mode in job.prompts:
+                query = query_of(job, mode, image, for_clicks=True)
                 is_known = self.scorer.cached(query) is not None
                 if is_known and not self.scorer.lacks_features(query):
                     continue

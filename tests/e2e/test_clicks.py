@@ -5,11 +5,13 @@ the annotation changes by a pixel.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from backend.regions import seen_regions
 from tests.e2e.backend_process import Backend
@@ -58,6 +60,8 @@ _POINT: Final = "key-point-tool"
 _BOX: Final = "rectangle-tool"
 _IOU_FLOOR: Final = 0.7
 _EDGE_PX: Final = 2
+# Grey levels: masks are not quite opaque.
+_COLOUR_TOLERANCE: Final = 110
 # Of a stroke's mask: browsers have round ends of their own.
 _STROKE_TOLERANCE_01: Final = 0.03
 
@@ -415,6 +419,48 @@ def test_the_editor_shows_the_clicked_mask_on_the_object(
 
     (mask,) = masks(answer).values()
     assert_shown(editor, picture, "accepted", mask)
+
+
+def test_a_click_on_a_turned_picture_is_of_the_upright_one(
+    api: LabelStudioApi, backend: Backend, window: Browser, picture: Picture
+) -> None:
+    config = _CONFIG.replace('"$image"', '"$image" rotateControl="true"')
+    task = predict_task(api, backend, config, {"image": picture}, title="Turned")
+    connect_interactive(api, task.project_id)
+    editor = opened(window, api, task, picture)
+    page = window.page
+    page.get_by_role("button", name="rotate-right").click()
+    page.wait_for_timeout(1000)
+    point_chosen(editor)
+    at = _place_of_colour(window, LABEL_COLOURS[0])
+    with page.expect_response(lambda r: "interactive-annotating" in r.url) as asked:
+        page.keyboard.down("Control")
+        page.mouse.click(*at)
+        page.keyboard.up("Control")
+    (click,) = asked.value.request.post_data_json["context"]["result"]
+    editor.accept()
+
+    stored = editor.submit()
+
+    assert click["image_rotation"] == 90
+    rows, columns = picture.size_yx
+    y, x = click["value"]["y"] * rows / 100, click["value"]["x"] * columns / 100
+    (answer,) = asked.value.json()["data"]["result"]
+    mine = masks(stored)[answer["id"]]
+    np.testing.assert_array_equal(mine, masks([answer])[answer["id"]])
+    assert mine[int(y), int(x)]
+    # Somebody has clicked on what is painted as a cat.
+    assert answer["id"] == ids(task.regions)["cat"]
+    assert masks(task.regions)[answer["id"]][int(y), int(x)]
+
+
+def _place_of_colour(window: Browser, colour: tuple[int, int, int]) -> Place:
+    """Where the window shows most of a colour in one place: x, y."""
+    with Image.open(BytesIO(window.page.screenshot())) as shot:
+        screen = np.asarray(shot.convert("RGB")).astype(int)
+    # The labels and the list beside the picture have the colour as well, and are thin.
+    row, column = innermost(np.abs(screen - colour).max(axis=2) < _COLOUR_TOLERANCE)
+    return column, row
 
 
 def _touches(results: Results, name: str) -> Sequence[Any]:
