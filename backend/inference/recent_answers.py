@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 
 _PLACES: Final = 1024
 _MOST_OF_A_TASK: Final = 8
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 19
 _TTL_S: Final = 900.0
 _ODD: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
@@ -99,10 +99,11 @@ class RecentAnswers:
             at_s=self._clock(),
         )
         others = [a for a in self.get(key) if a.region.id != region.id]
-        kept = [*others, answer][-_MOST_OF_A_TASK:]
-        packed = json.dumps([_written(one) for one in kept]).encode()
-        if len(packed) <= _MOST_BYTES:
-            self._slots.put(key, packed)
+        kept = [_written(one) for one in [*others, answer][-_MOST_OF_A_TASK:]]
+        # Large pictures have large masks: as many are kept as there is room for.
+        while len(packed := json.dumps(kept).encode()) > _MOST_BYTES:
+            del kept[0]
+        self._slots.put(key, packed)
 
 
 def on_canvas(

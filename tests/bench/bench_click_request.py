@@ -87,7 +87,7 @@ def _measured(size_yx: tuple[int, int], n_clicks: int) -> list[Sequence[str]]:
             context = {"result": _points(scene, n_points)}
             rows.append(
                 _row(
-                    f"{n_points} points",
+                    f"{n_points} clicks on one object",
                     backend,
                     lambda context=context: _click(backend, task, context),
                     n_clicks,
@@ -97,7 +97,14 @@ def _measured(size_yx: tuple[int, int], n_clicks: int) -> list[Sequence[str]]:
         web.serve("/data/upload/1/cold.png", encoded(other.image))
         cold = _task(3, "/data/upload/1/cold.png")
         context = {"result": _points(scene, 1)}
-        rows.append(_row("cold", backend, lambda: _click(backend, cold, context), 1))
+        rows.append(
+            _row(
+                "a click, not opened before",
+                backend,
+                lambda: _click(backend, cold, context),
+                1,
+            )
+        )
     return rows
 
 

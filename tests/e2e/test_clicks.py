@@ -421,6 +421,34 @@ def test_the_editor_shows_the_clicked_mask_on_the_object(
     assert_shown(editor, picture, "accepted", mask)
 
 
+def test_what_was_said_about_a_region_outlives_a_click(
+    api: LabelStudioApi, backend: Backend, window: Browser, picture: Picture
+) -> None:
+    """The editor replaces a region by an accepted one with all that it bears."""
+    choices = (
+        '<Choices name="quality" toName="image" perRegion="true">'
+        '<Choice value="sharp"/></Choices></View>'
+    )
+    config = _CONFIG.replace("</View>", choices)
+    task = predict_task(api, backend, config, {"image": picture}, title="Said")
+    connect_interactive(api, task.project_id)
+    before = ids(task.regions)
+    editor = opened(window, api, task, picture)
+    editor.select_region(0)
+    window.page.get_by_text("sharp").first.click()
+    editor.draft(lambda results: "choices" in {r["type"] for r in results})
+    window.page.keyboard.press("Escape")
+    point_chosen(editor)
+    editor.click(innermost(picture.truth["cat"]), through=True)
+    editor.accept()
+
+    stored = editor.submit()
+
+    (said,) = [r for r in stored if r["type"] == "choices"]
+    assert (said["id"], said["value"]["choices"]) == (before["cat"], ["sharp"])
+    assert ids(stored) == before
+
+
 def test_a_click_on_a_turned_picture_is_of_the_upright_one(
     api: LabelStudioApi, backend: Backend, window: Browser, picture: Picture
 ) -> None:

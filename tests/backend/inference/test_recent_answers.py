@@ -1,6 +1,7 @@
 """Answers that Label Studio has not stored yet: a few, for a while, in a cache."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,20 @@ def test_of_many_answers_for_a_task_the_last_are_kept() -> None:
         answers.put("task", seen(str(number)), asked=asked(), start=None, content="")
 
     assert kept(answers) == [str(number) for number in range(12, 20)]
+
+
+def test_of_answers_with_large_masks_as_many_are_kept_as_there_is_room_for() -> None:
+    cache = MemoryCache()
+    answers = RecentAnswers(cache)
+    random = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d"):
+        noise = random.random((900, 1000)) < 0.5
+        region = replace(seen(name), size_yx=noise.shape).with_mask(noise)
+        answers.put("task", region, asked=asked(), start=None, content="")
+
+    (stored,) = cache.values.values()
+    assert len(stored) < 600_000
+    assert kept(answers) == ["b", "c", "d"]
 
 
 def test_tasks_share_a_bounded_number_of_places() -> None:
