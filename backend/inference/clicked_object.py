@@ -1,6 +1,6 @@
 """Clicks and what a person sees in, which object is meant and its new mask out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,14 +52,13 @@ class ClickedObject:
             NoAnswer: if there is only something to take away, and nothing is there.
         """
         clicks = self.clicks
-        own = self._with_masks(same_label=True)
         positive = clicks.first_positive
         if positive is not None:
-            return _below(own, self.pixel(positive)) or self._alike(own, positive)
+            return self._below(positive) or self._alike(positive)
         if clicks.box is not None:
-            return self._alike(own, None)
+            return self._alike(None)
         for negative in clicks.points:
-            found = _below(own, self.pixel(negative))
+            found = self._below(negative)
             if found is not None:
                 return found
         raise NoAnswer(f"a negative click in no mask of {self.target.label.name!r}")
@@ -109,18 +108,25 @@ class ClickedObject:
             is_positive=point.is_positive,
         )
 
-    def _alike(
-        self, own: list[tuple[SeenRegion, Mask]], click: PointPrompt | None
-    ) -> SeenRegion | None:
-        """The region that a click, or the box, alone finds most of."""
-        if not own:
-            return None
-        alone = self._refine(
-            () if click is None else (click,), is_boxed=click is None, start=None
-        )
-        shares = [(_shared_01(alone, mask), region) for region, mask in own]
-        share, region = max(shares, key=lambda pair: pair[0])
-        return region if share >= _SAME_OBJECT_01 else None
+    def _below(self, click: PointPrompt) -> SeenRegion | None:
+        """The label's region at a click that is drawn last, and so above others."""
+        pixel, found = self.pixel(click), None
+        for region, mask in self._with_masks(same_label=True):
+            found = region if mask[pixel] else found
+        return found
+
+    def _alike(self, click: PointPrompt | None) -> SeenRegion | None:
+        """The label's region that a click, or the box, alone finds most of."""
+        alone: Mask | None = None
+        best, share_01 = None, _SAME_OBJECT_01
+        for region, mask in self._with_masks(same_label=True):
+            if alone is None:
+                points = () if click is None else (click,)
+                alone = self._refine(points, is_boxed=click is None, start=None)
+            shared_01 = _shared_01(alone, mask)
+            if shared_01 >= share_01:
+                best, share_01 = region, shared_01
+        return best
 
     def _refine(
         self, points: tuple[PointPrompt, ...], *, is_boxed: bool, start: Mask | None
@@ -144,28 +150,23 @@ class ClickedObject:
             mask = mask & (inside if start is None else inside | start)
         return mask
 
-    def _with_masks(self, *, same_label: bool) -> list[tuple[SeenRegion, Mask]]:
-        """What is drawn on this image with the same tag, of the label or of any."""
-        clicks = self.clicks
-        name = self.target.label.name
-        found = [
-            (region, region.mask())
-            for region in self.seen.values()
-            if region.from_name == self.target.control.from_name
-            and (region.to_name, region.item_index)
-            == (clicks.to_name, clicks.item_index)
-            and region.size_yx == self.maps.size_yx
-            and (not same_label or name in region.labels)
-        ]
-        return [(region, mask) for region, mask in found if mask is not None]
+    def _with_masks(self, *, same_label: bool) -> Iterator[tuple[SeenRegion, Mask]]:
+        """What is drawn on this image with the same tag, of the label or of any.
 
-
-def _below(
-    regions: list[tuple[SeenRegion, Mask]], pixel: tuple[int, int]
-) -> SeenRegion | None:
-    """The region at a pixel that is drawn last, and so lies above the others."""
-    found = [region for region, mask in regions if mask[pixel]]
-    return found[-1] if found else None
+        One mask at a time: those of a large picture take much room.
+        """
+        place = self.clicks.to_name, self.clicks.item_index
+        for region in self.seen.values():
+            if (
+                region.from_name != self.target.control.from_name
+                or (region.to_name, region.item_index) != place
+                or region.size_yx != self.maps.size_yx
+                or (same_label and self.target.label.name not in region.labels)
+            ):
+                continue
+            mask = region.mask()
+            if mask is not None:
+                yield region, mask
 
 
 def _shared_01(one: Mask, other: Mask) -> float:

@@ -15,6 +15,8 @@ Result = Mapping[str, Any]
 
 _POINTS: Final = ("keypointlabels", "keypoint")
 _BOXES: Final = ("rectanglelabels", "rectangle")
+# Of the clicks of one question: more than a person makes, and each costs time.
+_MOST_POINTS: Final = 100
 # Types of results whose value holds labels under that name.
 _LABELS: Final = ("keypointlabels", "rectanglelabels", "labels")
 
@@ -44,7 +46,7 @@ class ClickRequest:
         to_name: the image.
         item_index: page of a multi-page image, 0 for others.
         label: as the tag answers it; None where the person chose none.
-        points: oldest first.
+        points: oldest first, the newest hundred.
         box: the value of the newest rectangle, of numbers; None where there is none.
         seen: the results that the person sees, as far as they are stored: of the
             draft, of an annotation, or of predictions.
@@ -93,7 +95,7 @@ def parse_clicks(context: Any, task: Any) -> ClickRequest | None:
         to_name=newest.to_name,
         item_index=newest.item_index,
         label=newest.label,
-        points=tuple(points),
+        points=tuple(points[-_MOST_POINTS:]),
         box=boxes[-1] if boxes else None,
         seen=seen,
         state=state,

@@ -19,6 +19,8 @@ _Alpha = NDArray[np.float32]
 
 # Longest way of all strokes of a region, in segments: what a person paints in an hour.
 _MOST_SEGMENTS: Final = 100_000
+# Of the boxes around their segments, taken together: seconds of work.
+_MOST_PIXELS: Final = 500_000_000
 # Beyond it a coordinate is none that a person could reach.
 _FARTHEST_PERCENT: Final = 1e4
 
@@ -43,13 +45,14 @@ def draw_strokes(
         BadMask: if there is something else than strokes.
     """
     canvas = alpha.astype(np.float32) / 255
-    left = _MOST_SEGMENTS
+    segments, pixels = 0, 0.0
     for is_eraser, points, width_px in _strokes(touches, size_yx):
-        left -= len(points)
-        if left < 0:
+        segments += len(points)
+        pixels += _work(points, width_px, size_yx)
+        if segments > _MOST_SEGMENTS or pixels > _MOST_PIXELS:
             raise BadMask(
-                f"The region has strokes of more than {_MOST_SEGMENTS:,} points. "
-                f"Submit the annotation, which burns them in."
+                "The region has more strokes, or wider ones, than are drawn here. "
+                "Submit the annotation, which burns them in."
             )
         (top, bottom), (near, far) = _reach(points, width_px / 2, size_yx)
         if top >= bottom or near >= far:
@@ -89,6 +92,15 @@ def _strokes(
                 points * (columns, rows) / 100,
                 width_px,
             )
+
+
+def _work(
+    points: NDArray[np.float64], width_px: float, size_yx: tuple[int, int]
+) -> float:
+    """Pixels that are looked at to draw a stroke."""
+    sides = np.abs(np.diff(points, axis=0, append=points[-1:])) + width_px + 2
+    columns, rows = np.minimum(sides, size_yx[::-1]).T
+    return float((rows * columns).sum())
 
 
 def _reach(

@@ -63,6 +63,13 @@ def test_the_newest_box_decides() -> None:
     assert clicks.box == {"x": 10, "y": 10, "width": 40, "height": 40, "rotation": 30}
 
 
+def test_of_more_clicks_than_a_person_makes_the_newest_count() -> None:
+    clicks = parsed(*(point(1, number / 10, name=str(number)) for number in range(500)))
+
+    assert len(clicks.points) == 100
+    assert clicks.points[-1].x_percent == pytest.approx(100 * 49.9 / 60)
+
+
 def test_a_click_without_its_sign_is_positive() -> None:
     unsigned = point(4, 15)
     del unsigned["is_positive"]

@@ -106,6 +106,13 @@ def test_what_is_no_stroke_is_refused(touches: Any) -> None:
         draw_strokes(np.zeros(SIZE_YX, np.uint8), touches, SIZE_YX)
 
 
+def test_strokes_that_take_too_long_to_draw_are_refused() -> None:
+    size_yx = (4000, 6000)
+    wide = {"relativePoints": [1.0, 1.0] * 200, "relativeStrokeWidth": 90}
+    with pytest.raises(BadMask, match="more strokes, or wider ones"):
+        draw_strokes(np.zeros(size_yx, np.uint8), [wide], size_yx)
+
+
 def brush(value: dict[str, Any], **changed: Any) -> dict[str, Any]:
     return {
         "id": "r",
