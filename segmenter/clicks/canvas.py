@@ -23,6 +23,9 @@ _Floats = NDArray[np.float32]
 _WORK_PX: Final = 512
 # Working pictures that are kept, 20 MB each at most.
 _KEPT: Final = 2
+# Of neighbourhoods that edges are found in: less than for whole maps, because what is
+# clicked is smaller.
+_RADIUS_CELLS: Final = 1.5
 # Bins along the long side, and of lightness, green to red and blue to yellow. Colours
 # beyond the span of the last two are in the outermost bin.
 _PLACES: Final = 4
@@ -36,7 +39,9 @@ class Canvas:
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         """Take the working picture: uint8 (Y, X, 3)."""
         self.size_yx: Final = (pixels.shape[0], pixels.shape[1])
-        self.guide: Final = Guide(pixels)
+        self.guide: Final = Guide(pixels, radius_cells=_RADIUS_CELLS)
+        # As masks are cut with.
+        self.guide_of_maps: Final = Guide(pixels)
         lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         self.lab: Final[_Floats] = np.asarray(lab, np.float32)
         rows, columns = np.mgrid[: self.size_yx[0], : self.size_yx[1]]

@@ -24,11 +24,11 @@ _Bools = NDArray[np.bool_]
 
 # Steps of the walk from the first click, the second, ...: the later, the smaller is
 # what is still wrong. Where no name helps, the first must find the object.
-_STEPS: Final = (8, 4, 2)
-_STEPS_NO_LABEL: Final = (24, 16, 8, 4)
+_STEPS: Final = (4, 2, 1)
+_STEPS_NO_LABEL: Final = (24, 4, 2, 1)
 # A click lies in the middle of what is wrong, which therefore reaches no farther from
 # it than the mask's edge, or some times that where it is long.
-_REACH_OF_EDGE: Final = 3.0
+_REACH_OF_EDGE: Final = 2.0
 _LEAST_REACH_CELLS: Final = 0.5
 _LEAST_EDGE_CELLS: Final = 0.5
 # In place and colour: how far, and how different in Lab.
@@ -57,6 +57,12 @@ class PlacedClicks:
     def __len__(self) -> int:
         """How many."""
         return len(self.signs)
+
+    def hits(self, work_yx: tuple[int, int]) -> _Bools:
+        """The working pixels with a positive click: bool (Y, X)."""
+        hits = np.zeros(work_yx, np.bool_)
+        hits[self.at] = self.signs > 0
+        return hits
 
     def first(self, count: int) -> "PlacedClicks":
         """The oldest so many."""
@@ -135,7 +141,7 @@ def add_clicks(
 
 
 def hold_clicks(
-    level: _Floats, clicks: PlacedClicks, canvas: Canvas, *, cell_px: float
+    level: _Floats, clicks: PlacedClicks, canvas: Canvas, cell_px: float
 ) -> _Floats:
     """Bring back what smoothing took from the clicks, close by: float32 (Y, X)."""
     if not len(clicks):

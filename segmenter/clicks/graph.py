@@ -48,10 +48,14 @@ class CellGraph:
             n_steps: of the walk; the more, the farther.
         """
         seed = _bilinear_seed(y_01, x_01, self.grid_yx)
-        visits = seed
-        for _ in range(n_steps):
-            visits = self._steps @ visits
+        visits = self.walk(seed, n_steps)
         return np.asarray(visits / (seed @ visits), np.float32).reshape(self.grid_yx)
+
+    def walk(self, start: _Floats, n_steps: int) -> _Floats:
+        """Where walkers are after some steps; each step is a mean: float32 (n,)."""
+        for _ in range(n_steps):
+            start = self._steps @ start
+        return start
 
 
 def make_graph(features: NDArray[np.float16]) -> CellGraph:
@@ -80,4 +84,4 @@ def _bilinear_seed(y_01: float, x_01: float, grid_yx: tuple[int, int]) -> _Float
             grid_yx, (y_01 * grid_yx[0], x_01 * grid_yx[1]), strict=True
         )
     ]
-    return np.outer(*weights).astype(np.float32).ravel()
+    return np.asarray(np.outer(*weights), np.float32).ravel()

@@ -1,35 +1,41 @@
 """All clicks on an object in, its mask out. Pure.
 
-The level of every pixel says how far it is from being the object's edge: above 0 is
-the object. It starts from what the label's map says and the person's corrections of
-that, clicks move it, and colours sharpen it. Axis letters: Y, X pixels of the image,
-or where it says so of the working picture.
+The level of a pixel says how surely it is the object: above 0 it is, and 1 or -1 is
+certain. It starts from what the label's map says and from the person's corrections of
+that; boxes and clicks move it, and colours sharpen it. Axis letters: Y, X pixels of
+the working picture, or of the image where it says so.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.clicks.boxes import add_box, inside_box
 from segmenter.clicks.canvas import Canvas, make_canvas
 from segmenter.clicks.checks import check_request
+from segmenter.clicks.enlarging import enlarge_level, enlarge_mask, shrink_mask
 from segmenter.clicks.evidence import add_clicks, hold_clicks, place_clicks
-from segmenter.clicks.graph import make_graph
+from segmenter.clicks.graph import CellGraph, make_graph
+from segmenter.clicks.parts import clicked_parts
 from segmenter.clicks.prior import label_level
 from segmenter.types import Box, Click, ScoreMaps
 
 _Floats = NDArray[np.float32]
 _Bools = NDArray[np.bool_]
 
-# Without a map there are no cells; as many as the pocket model has.
+# Cells along the long side where there are no maps.
 _CELLS: Final = 32
-# Sharpening: how quickly a level counts as certain, for pixels of one colour and then
-# at edges, and what the first of the two is worth.
+# Sharpening: how steeply a level becomes certain, among pixels of one colour and at
+# edges, and what the first of the two is worth.
 _STEEPNESS_ALIKE: Final = 3.0
 _SHARE_ALIKE_01: Final = 0.5
 _STEEPNESS_EDGES: Final = 10.0
+# What moved less was not meant.
+_LEAST_MOVE: Final = 0.01
 
 
 def refine_mask(
@@ -46,18 +52,22 @@ def refine_mask(
     """Solve all clicks and boxes on one object anew.
 
     Args:
-        pixels: uint8 (Y, X, 3), RGB, upright.
-        clicks: oldest first.
+        pixels: uint8 (rows, columns, 3), RGB, upright.
+        clicks: oldest first. Each holds where it lies.
         boxes: around the object, the newest decides: without a start nothing outside
             it is the object, with one it adds what it holds.
-        start: bool (Y, X), what the person sees now; None for an empty canvas.
-        maps: of the image; None where the model is not to be had.
+        start: bool (rows, columns), what the person sees now; None for an empty
+            canvas. It stays as it is wherever no click or box has a say. Where it is
+            not what the maps say (a correction, or one part of several) it takes more
+            to change it.
+        maps: of the image; None where the model is not to be had. Without their
+            features a click reaches less far.
         label: index into `maps.labels` of the object's label; None for no name known.
         threshold: the background's score, as masks are cut with.
         presence_threshold: as masks are cut with.
 
     Returns:
-        bool (Y, X); may be empty. Where no click changes anything, the start.
+        bool (rows, columns); may be empty.
 
     Raises:
         BadClick: if a click lies outside the image, or a box holds none of it.
@@ -65,60 +75,117 @@ def refine_mask(
     """
     size_yx = (pixels.shape[0], pixels.shape[1])
     check_request(size_yx, clicks, boxes, start, maps, label)
-    canvas = make_canvas(pixels)
-    placed = place_clicks(clicks, size_yx, canvas.size_yx)
-    level = label_level(
-        canvas.guide,
+    if not clicks and not boxes:
+        return np.zeros(size_yx, np.bool_) if start is None else start.copy()
+    view = _View.of(pixels, maps)
+    seen = None if start is None else shrink_mask(start, view.canvas.size_yx)
+    before = label_level(
+        view.canvas.guide_of_maps,
         maps,
         label,
         threshold=threshold,
         presence_threshold=presence_threshold,
-        size_yx=canvas.size_yx,
+        size_yx=view.canvas.size_yx,
     )
-    if start is not None:
-        before = _area(start, canvas.size_yx) > 0.5
-        level = np.where((level > 0) == before, level, np.where(before, 1, -1))
-        level = level.astype(np.float32)
-    grid_yx = _grid_yx(maps, canvas)
-    cell_px = max(canvas.size_yx[0] / grid_yx[0], canvas.size_yx[1] / grid_yx[1])
-    features = None if maps is None else maps.features
-    level = add_clicks(
-        level,
+    is_corrected = False
+    if seen is not None:
+        certain = np.where(seen, np.float32(1), np.float32(-1))
+        corrected = (before > 0) != seen
+        is_corrected = bool(
+            cv2.erode(corrected.astype(np.uint8), np.ones((3, 3), np.uint8)).any()
+        )
+        before = np.where(corrected, certain, before)
+    placed = place_clicks(clicks, size_yx, view.canvas.size_yx)
+    after = before
+    inside = np.zeros(view.canvas.size_yx, np.bool_)
+    for box in boxes[-1:]:
+        inside = inside_box(box, size_yx, view.canvas.size_yx)
+        after = add_box(
+            after, inside, view.canvas, view.graph, has_start=seen is not None
+        )
+    after = add_clicks(
+        after,
         placed,
-        canvas,
-        None if features is None else make_graph(features),
-        cell_px=cell_px,
+        view.canvas,
+        view.graph,
+        cell_px=view.cell_px,
         has_label=label is not None,
-        has_start=start is not None,
+        has_start=seen is not None or bool(boxes),
     )
-    alike = canvas.mean_of_alike((level * _STEEPNESS_ALIKE).clip(-1, 1))
-    level = level + np.float32(_SHARE_ALIKE_01) * (alike - level)
-    level = canvas.guide.follow((level * _STEEPNESS_EDGES).clip(-1, 1), grid_yx)
-    level = hold_clicks(level, placed, canvas, cell_px=cell_px / 1)
-    result = _enlarged(level, size_yx) > 0
+    level = hold_clicks(_sharpened(after, view), placed, view.canvas, view.cell_px)
+    if start is None:
+        mask: _Bools = clicked_parts(
+            level > 0, placed.hits(view.canvas.size_yx) | inside
+        )
+        mask = enlarge_level(np.where(mask, level, -np.abs(level)), mask, pixels)
+    else:
+        mask = _join(start, level, after - before, pixels, both_ways=not is_corrected)
     for click in clicks:
-        result[int(click.y), int(click.x)] = click.is_positive
-    return result
+        mask[int(click.y), int(click.x)] = click.is_positive
+    return mask
 
 
-def _grid_yx(maps: ScoreMaps | None, canvas: Canvas) -> tuple[int, int]:
-    """Cells that the picture is thought in."""
-    if maps is not None:
-        grid = maps.maps if maps.features is None else maps.features
-        return grid.shape[1], grid.shape[2]
-    shrink = _CELLS / max(canvas.size_yx)
-    rows, columns = (max(1, round(side * shrink)) for side in canvas.size_yx)
-    return rows, columns
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """What is known of an image whatever is clicked.
+
+    Attributes:
+        canvas: the working picture.
+        graph: of its cells; None where there are no features.
+        grid_yx: rows and columns of cells.
+        cell_px: working pixels that a cell is wide.
+    """
+
+    canvas: Canvas
+    graph: CellGraph | None
+    grid_yx: tuple[int, int]
+    cell_px: float
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], maps: ScoreMaps | None) -> "_View":
+        canvas = make_canvas(pixels)
+        rows, columns = canvas.size_yx
+        shrink = _CELLS / max(rows, columns)
+        grid_yx = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
+        if maps is not None:
+            cells = maps.maps if maps.features is None else maps.features
+            grid_yx = (cells.shape[1], cells.shape[2])
+        return cls(
+            canvas=canvas,
+            graph=None
+            if maps is None or maps.features is None
+            else make_graph(maps.features),
+            grid_yx=grid_yx,
+            cell_px=max(rows / grid_yx[0], columns / grid_yx[1]),
+        )
 
 
-def _area(mask: _Bools, work_yx: tuple[int, int]) -> _Floats:
-    """Share of each working pixel that a mask covers."""
-    small = cv2.resize(
-        mask.astype(np.float32), work_yx[::-1], interpolation=cv2.INTER_AREA
+def _sharpened(level: _Floats, view: _View) -> _Floats:
+    """Pixels of one colour agree more, and edges lie on the picture's."""
+    alike = view.canvas.mean_of_alike((level * _STEEPNESS_ALIKE).clip(-1, 1))
+    level = level + np.float32(_SHARE_ALIKE_01) * (alike - level)
+    return view.canvas.guide.follow(
+        (level * _STEEPNESS_EDGES).clip(-1, 1), view.grid_yx
     )
-    return np.asarray(small, np.float32).reshape(work_yx)
 
 
-def _enlarged(level: _Floats, size_yx: tuple[int, int]) -> _Floats:
-    large = cv2.resize(level, size_yx[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(large, np.float32).reshape(size_yx)
+def _join(
+    start: _Bools,
+    level: _Floats,
+    moved: _Floats,
+    pixels: NDArray[np.uint8],
+    *,
+    both_ways: bool,
+) -> _Bools:
+    """The start, with what was raised added and what was lowered taken away.
+
+    Both ways, what was moved at all may be either, for better edges.
+    """
+    size_yx = (pixels.shape[0], pixels.shape[1])
+    raised, lowered = moved > _LEAST_MOVE, moved < -_LEAST_MOVE
+    if both_ways:
+        raised = lowered = raised | lowered
+    found = enlarge_level(level, raised | lowered, pixels)
+    added = found & enlarge_mask(raised, size_yx)
+    taken = ~found & enlarge_mask(lowered, size_yx)
+    return np.asarray((start | added) & ~taken)

@@ -138,9 +138,12 @@ class _Record:
         self._sums: list[dict[int, Tensor]] = [{} for _ in tokens]
         self._heads: dict[int, int] = {}
         self._self_attention: list[AttentionCall] = []
+        self._states: dict[str, Tensor] = {}
 
     def read(self, call: AttentionCall) -> None:
         """Take one layer's attention; the hook to hand to `capture`."""
+        if call.layer in self._plan.features:
+            self._states[call.layer] = call.states
         depth = self._plan.cross.get(call.layer)
         if depth is None:
             self._self_attention.append(call)
@@ -168,20 +171,22 @@ class _Record:
     def sample(self, index: int) -> SampleReading:
         """What was read of one sample."""
         own = slice(index, index + 1)
-        calls = [call.samples(own) for call in self._self_attention]
         return SampleReading(
             levels=tuple(
                 Level(maps=self._level(index, depth), weight=weight)
                 for depth, weight in self._plan.weights.items()
             ),
-            refine=partial(refine_by_self_attention, calls=calls),
-            features=tuple(self._features(call) for call in calls),
+            refine=partial(
+                refine_by_self_attention,
+                calls=[call.samples(own) for call in self._self_attention],
+            ),
+            features=tuple(
+                states[index].T.reshape(
+                    -1, *grid_at(self._grid_yx, self._plan.features[layer])
+                )
+                for layer, states in self._states.items()
+            ),
         )
-
-    def _features(self, call: AttentionCall) -> Tensor:
-        """What one sample's self-attention was given: float (C, rows, columns)."""
-        rows, columns = grid_at(self._grid_yx, self._plan.depth)
-        return call.states[0].T.reshape(-1, rows, columns)
 
     def _level(self, index: int, depth: int) -> Tensor:
         """Mean over layers and heads of one depth: float32 (R, rows, columns)."""
