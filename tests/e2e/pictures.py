@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
 
+from tests.bench.annotator import iou_of, next_click
 from tests.e2e.backend_process import running_backend
 from tests.e2e.browser import Browser, logged_in_browser
 from tests.e2e.clicking import (
@@ -26,6 +29,7 @@ from tests.e2e.clicking import (
 from tests.e2e.examples import Example, ExampleProject
 from tests.e2e.label_studio import running_label_studio
 from tests.e2e.label_studio_api import api_with_legacy_token
+from tests.e2e.masks import decode_region, label_mask
 from tests.e2e.processes import ARTIFACTS_DIR, REPOSITORY
 from tests.e2e.seeding import PredictedTask, only_prediction, seed_project
 
@@ -39,6 +43,10 @@ _TAGS: Final = {name: _PROJECT.labels for name in ("tag", "points", "boxes")}
 _LEFT_PX, _TOP_PX, _RIGHT_PX = 250, 95, 1075
 _COLOURS: Final = 128
 _SHRINK: Final = 0.6
+_GOOD_IOU: Final = 0.9
+_MOST_CLICKS: Final = 8
+
+Mask = NDArray[np.bool_]
 
 
 def main() -> None:
@@ -80,22 +88,18 @@ def main() -> None:
             prediction=only_prediction(api, backend, seeded.id),
         )
         editor = open_with_smart_tools(
-            browser, api, task, size_yx=_EXAMPLE.size_yx, tags=_TAGS
+            browser,
+            api,
+            task,
+            size_yx=_EXAMPLE.size_yx,
+            tags=_TAGS,
+            keeps_label=True,
         )
         truth = dict(zip(seeded.scene.words, seeded.scene.visible, strict=True))
-        _mend(editor, _places(truth), folder)
+        _mend(editor, truth, folder)
 
 
-def _places(truth: Mapping[str, np.ndarray]) -> dict[str, Place]:
-    """The innermost place of each object."""
-    found = {}
-    for word, mask in truth.items():
-        rows, columns = np.nonzero(mask)
-        found[word] = float(np.median(rows)) + 0.5, float(np.median(columns)) + 0.5
-    return found
-
-
-def _mend(editor: ClickEditor, places: Mapping[str, Place], folder: Path) -> None:
+def _mend(editor: ClickEditor, truth: Mapping[str, Mask], folder: Path) -> None:
     """Each gesture, and a picture after it."""
     page = editor.browser.page
     editor.choose("points", "sheep")
@@ -103,25 +107,41 @@ def _mend(editor: ClickEditor, places: Mapping[str, Place], folder: Path) -> Non
     page.wait_for_timeout(500)
     _keep(editor.browser, folder / "clicks-1-tool.png")
 
-    editor.click(places["dog"], is_positive=False, through=True)
-    _point_at(editor, places["dog"], "Ctrl+Alt+click")
+    place, n_negative = _click_errors(editor, "sheep", truth["sheep"])
+    _point_at(editor, place, "Ctrl+Alt+click")
     _keep(editor.browser, folder / "clicks-2-negative.png")
     _forget_pointer(editor)
     editor.accept()
 
+    page.keyboard.press("Escape")
     editor.choose("points", "dog")
     editor.take_smart_tool("key-point-tool")
-    editor.click(places["dog"], through=True)
-    _point_at(editor, places["dog"], "Ctrl+click")
+    place, n_positive = _click_errors(editor, "dog", truth["dog"])
+    _point_at(editor, place, "Ctrl+click")
     _keep(editor.browser, folder / "clicks-3-positive.png")
     _forget_pointer(editor)
     editor.accept()
     page.mouse.move(0, 0)
     _keep(editor.browser, folder / "clicks-4-mended.png")
+    Console().print(f"{n_negative} clicks on the sheep, {n_positive} on the dog")
 
     page.get_by_role("button", name="Settings", exact=True).last.click()
     page.wait_for_timeout(500)
     _keep(editor.browser, folder / "clicks-5-keep-label.png")
+
+
+def _click_errors(editor: ClickEditor, label: str, truth: Mask) -> tuple[Place, int]:
+    """Click where most is wrong until little is; the last place, and how many."""
+    mask = label_mask(editor.task.prediction, label, editor.size_yx)
+    places: list[Place] = []
+    while iou_of(mask, truth) < _GOOD_IOU and len(places) < _MOST_CLICKS:
+        click = next_click(mask, truth)
+        places.append((click.y, click.x))
+        (region,) = editor.click(
+            places[-1], is_positive=click.is_positive, through=True
+        )
+        mask = decode_region(region, editor.size_yx)
+    return places[-1], len(places)
 
 
 def _point_at(editor: ClickEditor, place: Place, text: str) -> None:
