@@ -86,28 +86,10 @@ class ClickAnswerer:
         Raises:
             NoAnswer: if there is none; nothing else is raised.
         """
-        started = time.monotonic()
         try:
-            target = _target(asked)
-            job = _job(asked, target)
-            image = self.fetcher.fetch(
-                job.address,
-                access=asked.access,
-                task_id=asked.task.id,
-                turn=Turn(is_urgent=True),
-                max_age_s=FILE_MAX_AGE_S,
-            )
-            try:
-                maps = self._maps(asked, job, target, image, segmenter, deadline)
-                drawn = self._draw(asked, target, job, image, maps)
-            finally:
-                image.release()
-            answer, _ = valid_prediction(
-                drawn,
-                asked.config,
-                model_version=asked.version,
-                task_id=asked.task.id,
-            )
+            return self._answer(asked, segmenter, deadline)
+        except NoAnswer:
+            raise
         except (BackendError, SegmenterError) as error:
             raise NoAnswer(str(error)) from None
         except DeadlineExceeded:
@@ -116,10 +98,30 @@ class ClickAnswerer:
             ) from None
         # The border to what draws: a fault there costs this click and nothing else.
         except Exception as error:
-            if isinstance(error, NoAnswer):
-                raise
             without_traceback(error, asked.task.id)
             raise NoAnswer(f"{type(error).__name__}, see above") from None
+
+    def _answer(
+        self, asked: Question, segmenter: Callable[[], Segmenter], deadline: float
+    ) -> dict[str, Any]:
+        started = time.monotonic()
+        target = _target(asked)
+        job = _job(asked, target)
+        image = self.fetcher.fetch(
+            job.address,
+            access=asked.access,
+            task_id=asked.task.id,
+            turn=Turn(is_urgent=True),
+            max_age_s=FILE_MAX_AGE_S,
+        )
+        try:
+            maps = self._maps(asked, job, target, image, segmenter, deadline)
+            drawn = self._draw(asked, target, job, image, maps)
+        finally:
+            image.release()
+        answer, _ = valid_prediction(
+            drawn, asked.config, model_version=asked.version, task_id=asked.task.id
+        )
         if answer is None:
             raise NoAnswer("Label Studio would refuse the region")
         logger.info(
