@@ -87,14 +87,7 @@ def refine_mask(
         return np.zeros(size_yx, np.bool_) if start is None else start.copy()
     view = _View.of(pixels, maps)
     seen = None if start is None else shrink_mask(start, view.canvas.size_yx)
-    before = label_level(
-        view.canvas.guide_of_maps,
-        maps,
-        label,
-        threshold=threshold,
-        presence_threshold=presence_threshold,
-        size_yx=view.canvas.size_yx,
-    )
+    before = _known(view, maps, label, threshold, presence_threshold)
     is_corrected = False
     if seen is not None:
         certain = np.where(seen, np.float32(1), np.float32(-1))
@@ -175,6 +168,32 @@ class _View:
             grid_yx=grid_yx,
             cell_px=max(rows / grid_yx[0], columns / grid_yx[1]),
         )
+
+
+def _known(
+    view: _View,
+    maps: ScoreMaps | None,
+    label: int | None,
+    threshold: float,
+    presence_threshold: float,
+) -> _Floats:
+    """What the maps say before any click, kept for the next click on the picture."""
+    levels = view.canvas.levels
+    key = None
+    if maps is not None and label is not None:
+        said = (maps.maps.tobytes(), maps.presence.tobytes())
+        key = (*said, label, threshold, presence_threshold)
+    if key not in levels:
+        levels.clear()
+        levels[key] = label_level(
+            view.canvas.guide_of_maps,
+            maps,
+            label,
+            threshold=threshold,
+            presence_threshold=presence_threshold,
+            size_yx=view.canvas.size_yx,
+        )
+    return levels[key]
 
 
 def _sharpened(level: _Floats, view: _View) -> _Floats:

@@ -144,7 +144,10 @@ def _touching(
     angle = rng.uniform(0, 2 * np.pi)
     far = int(np.hypot(*first.shape) + np.hypot(*second.shape))
     for distance in range(far, 0, -1):
-        apart = round(np.sin(angle) * distance), round(np.cos(angle) * distance)
+        apart = (
+            round(float(np.sin(angle)) * distance),
+            round(float(np.cos(angle)) * distance),
+        )
         if _overlaps(first, second, apart):
             break
     corners = np.array([(0, 0), apart])
@@ -153,8 +156,8 @@ def _touching(
     room = np.array(size_yx) - (corners + sides).max(axis=0)
     if (room < 0).any():
         return None
-    origin = rng.integers(0, room + 1)
-    return [(int(top), int(left)) for top, left in corners + origin]
+    origin = [int(rng.integers(0, side + 1)) for side in room]
+    return [(int(top), int(left)) for top, left in corners + np.array(origin)]
 
 
 def _overlaps(
