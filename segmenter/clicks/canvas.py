@@ -4,11 +4,13 @@ Everything but the last step of a click happens on a working picture of bounded 
 The last few are kept, so that a second click on one finds it ready. Axis letters:
 
     Y, X  working pixels
-    b  bins of place and colour: two of place, three of colour
+    b  bins of place and colour that hold a pixel: two axes of place, three of colour
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Final
 
 import cv2
@@ -42,13 +44,15 @@ class Canvas:
         self.guide: Final = Guide(pixels, radius_cells=_RADIUS_CELLS)
         # As masks are cut with.
         self.guide_of_maps: Final = Guide(pixels)
+        # What one label's maps say of this picture, as the last one asked for it.
+        self.levels: Final[dict[Hashable, _Floats]] = {}
         lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         self.lab: Final[_Floats] = np.asarray(lab, np.float32)
         rows, columns = np.mgrid[: self.size_yx[0], : self.size_yx[1]]
         self.rows: Final[_Floats] = rows.astype(np.float32)
         self.columns: Final[_Floats] = columns.astype(np.float32)
-        self._shape, self._bins = self._sort_into_bins()
-        self._counts = self._blurred_bins(np.ones(self.size_yx, np.float32))
+        self._bins, self._pairs = self._sort_into_bins()
+        self._counts = self._gathered(np.ones(self.size_yx, np.float32))
 
     def mean_of_alike(self, values: _Floats) -> _Floats:
         """Mean over pixels nearby that have the same colour: float32 (Y, X).
@@ -57,7 +61,7 @@ class Canvas:
         bin: what is of one colour is taken together over further than any window of
         the guided filter, and through gaps.
         """
-        means = self._blurred_bins(values) / np.maximum(self._counts, 1e-6)
+        means = self._gathered(values) / self._counts
         return np.asarray(means[self._bins], np.float32)
 
     def distances(self, row: int, column: int) -> _Floats:
@@ -71,8 +75,8 @@ class Canvas:
         away = self.lab - self.lab[row, column]
         return np.asarray(np.einsum("yxc,yxc->yx", away, away), np.float32)
 
-    def _sort_into_bins(self) -> tuple[tuple[int, ...], NDArray[np.intp]]:
-        """How many bins there are of each kind, and the one of each pixel."""
+    def _sort_into_bins(self) -> tuple[NDArray[np.intp], "_Pairs"]:
+        """The bin of each pixel, among those that have any; and what they share."""
         side_px = max(self.size_yx) / _PLACES
         shape = (
             int(-(-self.size_yx[0] // side_px)),
@@ -82,26 +86,68 @@ class Canvas:
             _COLOURS,
         )
         lightness, *hues = np.moveaxis(self.lab, 2, 0)
-        bins = [
+        values = [
             self.rows / side_px,
             self.columns / side_px,
             lightness * (_COLOURS / 100),
             *(hue * (_COLOURS / _SPAN) + _COLOURS / 2 for hue in hues),
         ]
-        index = np.ravel_multi_index(
-            tuple(one.astype(np.intp) for one in bins), shape, mode="clip"
+        places = np.ravel_multi_index(
+            tuple(one.astype(np.intp) for one in values), shape, mode="clip"
         )
-        return shape, index
+        used, bins = np.unique(places, return_inverse=True)
+        return bins.reshape(self.size_yx), _pair_neighbours(used, shape)
 
-    def _blurred_bins(self, values: _Floats) -> _Floats:
-        """Sum of each bin, blurred along every axis: float32 (b,)."""
-        sums = np.bincount(
-            self._bins.ravel(), values.ravel(), minlength=int(np.prod(self._shape))
+    def _gathered(self, values: _Floats) -> _Floats:
+        """Sum over each bin and its neighbours, by weight: float32 (b,)."""
+        own = np.bincount(
+            self._bins.ravel(), values.ravel(), minlength=self._pairs.count
         )
-        grid = sums.astype(np.float32).reshape(self._shape)
-        for axis in range(grid.ndim):
-            grid = _blurred(grid, axis)
-        return grid.ravel()
+        shared = np.bincount(
+            self._pairs.to,
+            self._pairs.weight * own[self._pairs.of],
+            minlength=self._pairs.count,
+        )
+        return shared.astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pairs:
+    """Bins that are next to each other, and each with itself.
+
+    Attributes:
+        to: of each pair the one that takes.
+        of: the one that gives.
+        weight: float32, how much of it: a half of the bin at the same place, a quarter
+            of either neighbour, along each axis.
+        count: of bins.
+    """
+
+    to: NDArray[np.intp]
+    of: NDArray[np.intp]
+    weight: _Floats
+    count: int
+
+
+def _pair_neighbours(used: NDArray[np.intp], shape: tuple[int, ...]) -> _Pairs:
+    """Find the used bins around each used bin; most of a grid is empty."""
+    number = np.full(tuple(side + 2 for side in shape), -1, np.int32)
+    at = np.stack(np.unravel_index(used, shape)) + 1
+    number[tuple(at)] = np.arange(len(used))
+    to, of, weights = [], [], []
+    for offset in product((-1, 0, 1), repeat=len(shape)):
+        found = number[tuple(at + np.array(offset)[:, None])]
+        giving = np.flatnonzero(found >= 0)
+        to.append(giving)
+        of.append(found[giving].astype(np.intp))
+        weight = 0.5 ** (len(shape) + np.abs(offset).sum())
+        weights.append(np.full(len(giving), weight, np.float32))
+    return _Pairs(
+        to=np.concatenate(to),
+        of=np.concatenate(of),
+        weight=np.concatenate(weights),
+        count=len(used),
+    )
 
 
 def make_canvas(pixels: NDArray[np.uint8]) -> Canvas:
@@ -116,12 +162,3 @@ def make_canvas(pixels: NDArray[np.uint8]) -> Canvas:
 @lru_cache(maxsize=_KEPT)
 def _canvas_of(data: bytes, size_yx: Sequence[int]) -> Canvas:
     return Canvas(np.frombuffer(data, np.uint8).reshape(*size_yx, 3))
-
-
-def _blurred(grid: _Floats, axis: int) -> _Floats:
-    """A quarter to each neighbour along one axis; over the ends nothing comes in."""
-    moved = np.moveaxis(grid, axis, 0)
-    blurred = moved * np.float32(0.5)
-    blurred[1:] += np.float32(0.25) * moved[:-1]
-    blurred[:-1] += np.float32(0.25) * moved[1:]
-    return np.moveaxis(blurred, 0, axis)

@@ -22,10 +22,18 @@ from segmenter.types import Click
 _Floats = NDArray[np.float32]
 _Bools = NDArray[np.bool_]
 
-# Steps of the walk from the first click, the second, ...: the later, the smaller is
-# what is still wrong. Where no name helps, the first must find the object.
-_STEPS: Final = (4, 2, 1)
-_STEPS_NO_LABEL: Final = (24, 4, 2, 1)
+# Steps of the walk from the first click on an empty canvas, where a label's map helps
+# to find the object and where nothing does. Later ones go as far as what is wrong: a
+# walk of n steps gets about the root of n cells from where it starts.
+_FIRST_STEPS: Final = 4
+_FIRST_STEPS_NO_LABEL: Final = 24
+_STEPS_BY_SQUARE: Final = 0.75
+_MOST_STEPS: Final = 24
+# What a walk from the clicks reaches: counts as reached from this share of what is
+# found at the click, and what is not reached at all loses so much.
+_STEPS_WITHIN: Final = 24
+_GAIN_WITHIN: Final = 3.0
+_LOSS_BEYOND: Final = 0.6
 # A click lies in the middle of what is wrong, which therefore reaches no farther from
 # it than the mask's edge, or some times that where it is long.
 _REACH_OF_EDGE: Final = 2.0
@@ -112,7 +120,7 @@ def add_clicks(
         has_label: whether the level comes from a label's map.
         has_start: whether the person saw a mask before the first click.
     """
-    steps = _STEPS if has_label else _STEPS_NO_LABEL
+    n_steps = _FIRST_STEPS if has_label else _FIRST_STEPS_NO_LABEL
     along, nearby = [], []
     result = level
     for index in range(len(clicks)):
@@ -122,12 +130,11 @@ def add_clicks(
         if index or has_start:
             edge_px = _distance_to_edge(result, row, column, clicks.signs[index])
             edge_px = max(edge_px, _LEAST_EDGE_CELLS * cell_px)
+            n_steps = _steps_to(edge_px / cell_px)
             reach = _REACH_OF_EDGE * edge_px + _LEAST_REACH_CELLS * cell_px
             near = np.exp(squares / np.float32(-2 * reach**2))
         if graph is not None:
-            walk = graph.spread(
-                *clicks.places_01[index], n_steps=steps[min(index, len(steps) - 1)]
-            )
+            walk = graph.spread(*clicks.places_01[index], n_steps=n_steps)
             along.append(canvas.guide.follow(walk).clip(0, 1) * near)
         colours = canvas.differences(row, column) / np.float32(2 * _REACH_LAB**2)
         away = squares / np.float32(2 * (_REACH_CELLS * cell_px) ** 2)
@@ -138,6 +145,21 @@ def add_clicks(
             result = _settled(result, known, np.stack(along), _DOUBT_GRAPH)
         result = _settled(result, known, np.stack(nearby), _DOUBT_COLOUR)
     return result
+
+
+def doubt_beyond(
+    level: _Floats, clicks: PlacedClicks, canvas: Canvas, graph: CellGraph
+) -> _Floats:
+    """Lower a label's level where no walk from a positive click comes: float32 (Y, X).
+
+    Of two objects of one label, the map shows both and a click means one.
+    """
+    reached = np.zeros_like(level)
+    for index in np.flatnonzero(clicks.signs > 0):
+        walk = graph.spread(*clicks.places_01[index], n_steps=_STEPS_WITHIN)
+        reached = np.maximum(reached, canvas.guide.follow(walk))
+    beyond = 1 - (reached * np.float32(_GAIN_WITHIN)).clip(0, 1)
+    return np.asarray(level - np.float32(_LOSS_BEYOND) * beyond, np.float32)
 
 
 def hold_clicks(
@@ -178,6 +200,11 @@ def _settled(
     )
     added = np.tensordot(weights.astype(np.float32), kernels, axes=1)
     return np.asarray(level + added, np.float32)
+
+
+def _steps_to(edge_cells: float) -> int:
+    """Steps of a walk that is to go so far."""
+    return int(np.clip(round(_STEPS_BY_SQUARE * edge_cells**2), 1, _MOST_STEPS))
 
 
 def _distance_to_edge(level: _Floats, row: int, column: int, sign: float) -> float:

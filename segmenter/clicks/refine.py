@@ -18,7 +18,12 @@ from segmenter.clicks.boxes import add_box, inside_box
 from segmenter.clicks.canvas import Canvas, make_canvas
 from segmenter.clicks.checks import check_request
 from segmenter.clicks.enlarging import enlarge_level, enlarge_mask, shrink_mask
-from segmenter.clicks.evidence import add_clicks, hold_clicks, place_clicks
+from segmenter.clicks.evidence import (
+    add_clicks,
+    doubt_beyond,
+    hold_clicks,
+    place_clicks,
+)
 from segmenter.clicks.graph import CellGraph, make_graph
 from segmenter.clicks.parts import clicked_parts
 from segmenter.clicks.prior import label_level
@@ -36,6 +41,9 @@ _SHARE_ALIKE_01: Final = 0.5
 _STEEPNESS_EDGES: Final = 10.0
 # What moved less was not meant.
 _LEAST_MOVE: Final = 0.01
+# A label's map shows several objects if its part is so many times as large as what
+# hangs together with the clicks.
+_SEVERAL: Final = 1.6
 
 
 def refine_mask(
@@ -79,14 +87,7 @@ def refine_mask(
         return np.zeros(size_yx, np.bool_) if start is None else start.copy()
     view = _View.of(pixels, maps)
     seen = None if start is None else shrink_mask(start, view.canvas.size_yx)
-    before = label_level(
-        view.canvas.guide_of_maps,
-        maps,
-        label,
-        threshold=threshold,
-        presence_threshold=presence_threshold,
-        size_yx=view.canvas.size_yx,
-    )
+    before = _known(view, maps, label, threshold, presence_threshold)
     is_corrected = False
     if seen is not None:
         certain = np.where(seen, np.float32(1), np.float32(-1))
@@ -96,30 +97,39 @@ def refine_mask(
         )
         before = np.where(corrected, certain, before)
     placed = place_clicks(clicks, size_yx, view.canvas.size_yx)
-    after = before
-    inside = np.zeros(view.canvas.size_yx, np.bool_)
-    for box in boxes[-1:]:
-        inside = inside_box(box, size_yx, view.canvas.size_yx)
-        after = add_box(
-            after, inside, view.canvas, view.graph, has_start=seen is not None
+    inside = [inside_box(box, size_yx, view.canvas.size_yx) for box in boxes[-1:]]
+
+    def solve(level: _Floats) -> tuple[_Floats, _Floats]:
+        """The level after boxes and clicks, and the same sharpened."""
+        for one in inside:
+            level = add_box(
+                level, one, view.canvas, view.graph, has_start=seen is not None
+            )
+        level = add_clicks(
+            level,
+            placed,
+            view.canvas,
+            view.graph,
+            cell_px=view.cell_px,
+            has_label=label is not None,
+            has_start=seen is not None or bool(boxes),
         )
-    after = add_clicks(
-        after,
-        placed,
-        view.canvas,
-        view.graph,
-        cell_px=view.cell_px,
-        has_label=label is not None,
-        has_start=seen is not None or bool(boxes),
-    )
-    level = hold_clicks(_sharpened(after, view), placed, view.canvas, view.cell_px)
-    if start is None:
-        mask: _Bools = clicked_parts(
-            level > 0, placed.hits(view.canvas.size_yx) | inside
-        )
-        mask = enlarge_level(np.where(mask, level, -np.abs(level)), mask, pixels)
-    else:
+        sharp = _sharpened(level, view)
+        return level, hold_clicks(sharp, placed, view.canvas, view.cell_px)
+
+    after, level = solve(before)
+    if start is not None:
         mask = _join(start, level, after - before, pixels, both_ways=not is_corrected)
+    else:
+        seeds = np.logical_or.reduce([placed.hits(view.canvas.size_yx), *inside])
+        part = clicked_parts(level > 0, seeds)
+        if label is not None and view.graph is not None and not inside:
+            doubted = doubt_beyond(before, placed, view.canvas, view.graph)
+            _, other = solve(doubted)
+            smaller = clicked_parts(other > 0, seeds)
+            if part.sum() > _SEVERAL * smaller.sum():
+                part, level = smaller, other
+        mask = enlarge_level(np.where(part, level, -np.abs(level)), part, pixels)
     for click in clicks:
         mask[int(click.y), int(click.x)] = click.is_positive
     return mask
@@ -158,6 +168,32 @@ class _View:
             grid_yx=grid_yx,
             cell_px=max(rows / grid_yx[0], columns / grid_yx[1]),
         )
+
+
+def _known(
+    view: _View,
+    maps: ScoreMaps | None,
+    label: int | None,
+    threshold: float,
+    presence_threshold: float,
+) -> _Floats:
+    """What the maps say before any click, kept for the next click on the picture."""
+    levels = view.canvas.levels
+    key = None
+    if maps is not None and label is not None:
+        said = (maps.maps.tobytes(), maps.presence.tobytes())
+        key = (*said, label, threshold, presence_threshold)
+    if key not in levels:
+        levels.clear()
+        levels[key] = label_level(
+            view.canvas.guide_of_maps,
+            maps,
+            label,
+            threshold=threshold,
+            presence_threshold=presence_threshold,
+            size_yx=view.canvas.size_yx,
+        )
+    return levels[key]
 
 
 def _sharpened(level: _Floats, view: _View) -> _Floats:

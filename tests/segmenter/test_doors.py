@@ -97,7 +97,13 @@ DOORS = {
         "decode_image",
         "keep_picture_chunks",
     ],
-    "segmenter.pocket": ["TEST_SEED_START", "WORDS", "Scene", "render_scene"],
+    "segmenter.pocket": [
+        "TEST_SEED_START",
+        "WORDS",
+        "Scene",
+        "render_scene",
+        "render_twins",
+    ],
     "segmenter.pocket.train": [],
     "segmenter.presence": [
         "AuxiliaryModels",
