@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from backend.cache import Cache, open_cache
+from backend.cache import Cache, FeatureStore, Slots, open_cache
 from backend.images import ImageFetcher
 from backend.inference import (
     LazySegmenter,
@@ -153,6 +153,10 @@ def build_engine(
             metrics=metrics,
             weights_fingerprint=weights_fingerprint(source, settings.dtype),
             options=options,
+            features=FeatureStore(
+                Slots(cache, "features", settings.click_cache_images),
+                max_bytes=settings.click_memory_bytes // 2,
+            ),
         ),
         metrics=metrics,
         version_of=partial(
@@ -179,6 +183,7 @@ def image_fetcher(settings: Settings) -> ImageFetcher:
         max_redirects=settings.image_max_redirects,
         formats=settings.image_formats,
         local_files_root=settings.local_files_root,
+        recent_bytes=settings.click_memory_bytes // 2,
     )
 
 

@@ -6,7 +6,9 @@ it is called.
 
 from typing import TYPE_CHECKING
 
+from segmenter.clicks import refine_mask
 from segmenter.errors import (
+    BadClick,
     BadImage,
     BadLabel,
     PictureError,
@@ -31,6 +33,8 @@ from segmenter.pictures import (
 from segmenter.source import ModelSource
 from segmenter.terms import ModelTerms, find_terms
 from segmenter.types import (
+    Box,
+    Click,
     Devices,
     LabelMask,
     ScoreMaps,
@@ -45,8 +49,11 @@ __all__ = [
     "IMAGE_FORMATS",
     "MAX_IMAGE_PIXELS",
     "MODES",
+    "BadClick",
     "BadImage",
     "BadLabel",
+    "Box",
+    "Click",
     "Devices",
     "LabelMask",
     "Mode",
@@ -75,6 +82,7 @@ __all__ = [
     "iter_masks",
     "load_segmenter",
     "merge_prompts",
+    "refine_mask",
 ]
 
 

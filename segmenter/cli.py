@@ -1,23 +1,32 @@
 """The `segment` command: a picture and labels in, an overlay and a table out."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from segmenter import (
+    Box,
+    Click,
     Mode,
     PictureError,
+    ScoreMaps,
     SegmenterError,
     SegmenterOptions,
     UnusableDevice,
+    cut_masks,
     decode_image,
     load_segmenter,
+    refine_mask,
 )
 from segmenter.masks import label_colour, paint_overlay
 from segmenter.types import Segmentation
@@ -33,6 +42,21 @@ def segment_picture(
     out: Annotated[
         Path, typer.Option(help="Where the overlay goes.", dir_okay=False)
     ] = Path("overlay.png"),
+    click: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y",
+            help="A pixel that belongs to the first label's object; with a minus "
+            "before it (--click -30,200), one that does not. Repeat for more.",
+        ),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X0,Y0,X1,Y1",
+            help="What it holds is added to the first label's object.",
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -45,7 +69,6 @@ def segment_picture(
     ] = "auto",
     mode: Annotated[
         Mode,
-        PictureError,
         typer.Option(help="fast: all labels in one pass; paper: one pass a label."),
     ] = "fast",
     threshold: Annotated[
@@ -89,12 +112,15 @@ def segment_picture(
     }
     try:
         options = SegmenterOptions(mode=mode, **given)
+        clicks = [_parse_click(text) for text in click or ()]
+        boxes = [] if box is None else [_parse_box(box)]
         decoded = decode_image(picture.read_bytes())
         if not decoded.is_complete:
             _errors.print(f"{picture} {_CUT_OFF}", style="yellow", markup=False)
         pixels = decoded.pixels
         segmenter = load_segmenter(model, options, device=device, dtype=dtype)
-        (segmentation,) = segmenter.segment([pixels], [labels])
+        (maps,) = segmenter.score([pixels], [labels])
+        segmentation = _corrected(pixels, maps, options, clicks, boxes)
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(paint_overlay(pixels, segmentation)).save(out)
     except (
@@ -109,6 +135,78 @@ def segment_picture(
         raise typer.Exit(1) from error
     _console.print(_table(segmentation, options))
     _console.print(f"Overlay: {out}", markup=False, soft_wrap=True)
+
+
+def _parse_click(text: str) -> Click:
+    """Read "120,80" or, with a minus for what is not the object, "-120,80".
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    x, y = _numbers(text.removeprefix("-"), 2, "a click is X,Y or -X,Y, in pixels")
+    return Click(y=y, x=x, is_positive=not text.startswith("-"))
+
+
+def _parse_box(text: str) -> Box:
+    """Read "10,20,110,220".
+
+    Raises:
+        ValueError: if it is nothing of the kind.
+    """
+    explanation = "a box is X0,Y0,X1,Y1, in pixels, X0 below X1 and Y0 below Y1"
+    left, top, right, bottom = _numbers(text, 4, explanation)
+    if left >= right or top >= bottom:
+        raise ValueError(f"{text!r} cannot be read: {explanation}.")
+    return Box(top=top, left=left, bottom=bottom, right=right)
+
+
+def _numbers(text: str, count: int, explanation: str) -> list[float]:
+    parts = text.split(",")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise ValueError(f"{text!r} cannot be read: {explanation}.")
+    return numbers
+
+
+def _corrected(
+    pixels: NDArray[np.uint8],
+    maps: ScoreMaps,
+    options: SegmenterOptions,
+    clicks: Sequence[Click],
+    boxes: Sequence[Box],
+) -> Segmentation:
+    """Cut as the options say; clicks and boxes correct the first label's mask."""
+    cut = cut_masks(
+        maps,
+        threshold=options.threshold,
+        presence_threshold=options.presence_threshold,
+        pixels=pixels if options.boundaries == "guided" else None,
+    )
+    if not clicks and not boxes:
+        return cut
+    mask = cut.mask(0)
+    mask = refine_mask(
+        pixels,
+        clicks=clicks,
+        boxes=boxes,
+        start=mask if mask.any() else None,
+        maps=maps,
+        label=0,
+        threshold=options.threshold,
+        presence_threshold=options.presence_threshold,
+    )
+    others = np.where(cut.label_map == 0, np.int16(-1), cut.label_map)
+    return replace(
+        cut,
+        label_map=np.where(mask, np.int16(0), others),
+        # Whoever clicks on it says that it is there.
+        presence=np.where(np.arange(len(cut.labels)) == 0, 1, cut.presence).astype(
+            np.float32
+        ),
+    )
 
 
 def _explain(error: Exception, picture: Path, device: str) -> str:

@@ -2,6 +2,7 @@
 
 SegmenterError
 ├── BadImage          not a uint8 (Y, X, 3) array with at least one pixel
+├── BadClick          a click or a box that does not lie in the image
 ├── BadLabel          a label without a character that can be read
 ├── PictureError      an image file that is not decoded
 │   ├── PictureTooLarge    more pixels than the caller allows
@@ -62,6 +63,10 @@ class WebPageInstead(PictureUnreadable):
         super().__init__(
             "There is a web page in place of an image, perhaps one to log in."
         )
+
+
+class BadClick(SegmenterError):
+    """A click or a box that says nothing of the image."""
 
 
 class BadLabel(SegmenterError):

@@ -207,6 +207,7 @@ class Segmenter:
                 ),
                 presence=presence,
                 size_yx=size_yx(image),
+                features=reading.features,
             )
 
     def _score_paper(self, pair: _Pair, prepared: _Prepared) -> ScoreMaps:
@@ -217,7 +218,7 @@ class Segmenter:
         prompts = self._auxiliary.prompts(
             image, [labels[i] for i in kept], prepared.options
         )
-        maps = paper_maps(prepared.passes, image, prompts)
+        maps, features = paper_maps(prepared.passes, image, prompts)
         full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
         full[kept] = maps
         return ScoreMaps(
@@ -225,6 +226,7 @@ class Segmenter:
             maps=full,
             presence=presence,
             size_yx=size_yx(image),
+            features=features,
         )
 
 

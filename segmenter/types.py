@@ -3,6 +3,7 @@
 Axis letters:
 
     L  labels     h, w  latent grid     Y, X  image pixels
+    D  numbers a cell     v, u  grid of the features
 """
 
 import enum
@@ -22,12 +23,16 @@ class ScoreMaps:
         presence: float32 (L,) in [0, 1]; 1 is what the presence filter keeps (or
             all, where no filter ran), less is how near to that a label came.
         size_yx: rows and columns of the image.
+        features: float16 (D, v, u), what the same pass knew of every cell of a bounded
+            grid, for clicks; at most 0.25 MB; None where none was read. No mask that
+            labels alone make depends on it: whoever keeps maps may drop it.
     """
 
     labels: tuple[str, ...]
     maps: NDArray[np.float16]
     presence: NDArray[np.float32]
     size_yx: tuple[int, int]
+    features: NDArray[np.float16] | None = None
 
     @property
     def peaks(self) -> NDArray[np.float32]:
@@ -86,6 +91,40 @@ class Segmentation:
         found = self.label_map[self.label_map >= 0]
         counts = np.bincount(found, minlength=len(self.labels))
         return counts / self.label_map.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Click:
+    """A point that a person says belongs to an object, or does not.
+
+    Attributes:
+        y: in pixels of the upright image, in [0, rows); a pixel's centre is at .5.
+        x: the same, in [0, columns).
+        is_positive: False takes from the mask.
+    """
+
+    y: float
+    x: float
+    is_positive: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle that a person drew around an object.
+
+    Edges, in pixels of the upright image: (0, 0, rows, columns) is all of it.
+
+    Attributes:
+        top: above `bottom`, as `left` is left of `right`.
+        left: see `top`.
+        bottom: see `top`.
+        right: see `top`.
+    """
+
+    top: float
+    left: float
+    bottom: float
+    right: float
 
 
 class WeightsLocation(enum.Enum):

@@ -60,6 +60,8 @@ class ColourSegmenter:
         self.modes: list[Mode] = []
         self.presence_thresholds: list[float] = []
         self.batches: list[int] = []
+        # What every pass is to know of an image beside its maps.
+        self.features: NDArray[np.float16] | None = None
 
     @property
     def calls(self) -> int:
@@ -92,6 +94,7 @@ class ColourSegmenter:
                 [self.presence.get(label, 1.0) for label in labels], np.float32
             ),
             size_yx=(pixels.shape[0], pixels.shape[1]),
+            features=self.features,
         )
 
 
@@ -175,6 +178,7 @@ def make_predictor(segmenter: ColourSegmenter, /, **parts: Any) -> Predictor:
         metrics=metrics,
         weights_fingerprint=parts.pop("weights_fingerprint", "colours"),
         options=parts.pop("options", OPTIONS),
+        features=parts.pop("features", None),
         clock=clock,
     )
     defaults: dict[str, Any] = {

@@ -7,6 +7,7 @@ never an exception. Refuses to know images, tasks and models.
 from backend.cache.cache import Cache, open_cache, score_key
 from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.cache.fault_guard import CacheStats
+from backend.cache.features import FeatureStore
 from backend.cache.leases import (
     LEASE_TTL_S,
     LeasedElsewhere,
@@ -19,6 +20,7 @@ from backend.cache.redis_store import (
     READ_TIMEOUT_S,
     redis_memory_usage,
 )
+from backend.cache.slots import Slots
 from backend.cache.sqlite_store import SIZE_LIMIT_BYTES
 from backend.cache.store import MemoryUsage
 
@@ -30,8 +32,10 @@ __all__ = [
     "SIZE_LIMIT_BYTES",
     "Cache",
     "CacheStats",
+    "FeatureStore",
     "LeasedElsewhere",
     "MemoryUsage",
+    "Slots",
     "UnreadableScores",
     "decode_score_maps",
     "encode_score_maps",

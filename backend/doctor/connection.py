@@ -41,7 +41,7 @@ def check_connection(
     *,
     no_project: str = NO_PROJECT,
     expected_version: Callable[[], str | None] = lambda: None,
-) -> Check[None]:
+) -> Check[Sequence[Row] | None]:
     """Whether Label Studio may call this backend, and does for the project.
 
     Args:
@@ -51,11 +51,14 @@ def check_connection(
         no_project: why there is none.
         expected_version: gives the model version that a backend with these settings
             has for the project, None if there is none to compare with.
+
+    Returns:
+        The project's backends as Label Studio lists them; None if it does not.
     """
     if client is None:
         yield skipped("call back", "Label Studio's API is not open to this command")
         yield skipped("connection", "Label Studio's API is not open to this command")
-        return
+        return None
     rows = [] if project is None else _connected_backends(client, project)
     urls = [] if isinstance(rows, str) else [str(row["url"]) for row in rows]
     url = urls[0] if urls else own_url(settings)
@@ -73,6 +76,8 @@ def check_connection(
         yield from _compare_versions(rows, expected_version)
         if urls and events != "refused":
             yield from _find_webhook(settings, client, project, urls)
+        return rows
+    return None
 
 
 def _connected_backends(

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from backend.doctor.cache import check_cache
+from backend.doctor.clicks import check_clicks
 from backend.doctor.connection import check_connection
 from backend.doctor.findings import Check, Finding, T, problem, scrub, skipped
 from backend.doctor.label_studio import check_address, check_token
@@ -83,7 +84,7 @@ def _all_checks(
             lambda: _open_annotator(settings, opened, folder, fetcher)
         )
         version = _expected_version(build, project)
-        yield from _guard(
+        rows = yield from _guard(
             "connection",
             check_connection(
                 settings,
@@ -101,6 +102,9 @@ def _all_checks(
             check_label_config(
                 project, control_defaults(settings), no_project=no_project
             ),
+        )
+        yield from _guard(
+            "clicks", check_clicks(project, config, rows, no_project=no_project)
         )
         has_weights = yield from _guard("weights", check_weights(settings))
         has_device = yield from _guard("device", check_device(settings))

@@ -16,6 +16,7 @@ from backend.deadline import Deadline
 from backend.errors import ImageError, ImageRefused
 from backend.http import HostRule, Resolve, resolve_host, shorten
 from backend.images.decoding import CUT_OFF, check_formats, decode_image
+from backend.images.files import RecentFiles
 from backend.images.pixel_budget import PixelBudget, PixelHold
 from backend.images.source import ImageRequest, SourceLimits, open_sources
 from backend.images.status_errors import name_image
@@ -42,6 +43,7 @@ class ImageFetcher:
         formats: Sequence[str] = IMAGE_FORMATS,
         image_hosts: Sequence[str] = (),
         local_files_root: Path | None = None,
+        recent_bytes: int = 0,
         clock: Callable[[], float] = time.monotonic,
         resolve: Resolve = resolve_host,
     ) -> None:
@@ -61,6 +63,8 @@ class ImageFetcher:
             local_files_root: the folder that Label Studio knows as its
                 LOCAL_FILES_DOCUMENT_ROOT, where it is shared with this backend.
                 What is not in it is asked from Label Studio.
+            recent_bytes: of files, still encoded, that were read for somebody who
+                waits, and that may be wanted again at the next click; 0 for none.
             clock: monotonic seconds.
             resolve: host and port -> IP addresses.
 
@@ -73,6 +77,7 @@ class ImageFetcher:
         self._timeout_s = timeout_s
         self._formats = check_formats(formats)
         self._clock = clock
+        self._recent = RecentFiles(recent_bytes, clock)
         self._sources = open_sources(
             SourceLimits(
                 max_bytes=max_bytes,
@@ -91,6 +96,7 @@ class ImageFetcher:
         access: LabelStudioAccess,
         task_id: int | None = None,
         turn: Turn = _ANY_TURN,
+        max_age_s: float = 0,
     ) -> FetchedImage:
         """Read one image. Whoever gets it releases it.
 
@@ -102,14 +108,16 @@ class ImageFetcher:
                 with `task_id`, a cloud storage URI.
             access: the Label Studio that the task comes from.
             task_id: the task's id, None when unknown.
-            turn: at decoding it, which is not part of the time for fetching.
+            turn: at decoding it, which is not part of the time for fetching. What is
+                urgent may be wanted again soon: its file is kept for a while.
+            max_age_s: how long ago the file may have been read, where it is kept.
 
         Raises:
             ImageError: or one of its children. No message holds a token, password,
                 query string or image.
         """
         try:
-            return self._fetch(address.strip(), access, task_id, turn)
+            return self._fetch(address.strip(), access, task_id, turn, max_age_s)
         except ImageError as e:
             _drop_frames(e)
             raise
@@ -120,16 +128,23 @@ class ImageFetcher:
         access: LabelStudioAccess,
         task_id: int | None,
         turn: Turn,
+        max_age_s: float,
     ) -> FetchedImage:
         _refuse_half_characters(address)
-        data = self._read(
-            ImageRequest(
-                address=address,
-                access=access,
-                task_id=task_id,
-                deadline=Deadline.after(self._timeout_s, self._clock),
+        # Of one Label Studio under one token: nobody sees what is another's.
+        name = (address, access, task_id)
+        data = self._recent.get(name, max_age_s)
+        if data is None:
+            data = self._read(
+                ImageRequest(
+                    address=address,
+                    access=access,
+                    task_id=task_id,
+                    deadline=Deadline.after(self._timeout_s, self._clock),
+                )
             )
-        )
+            if turn.is_urgent and not address.startswith("data:"):
+                self._recent.put(name, data)
         with ExitStack() as on_failure:
 
             def admit(n_pixels: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.scorer import Segmenter
-from segmenter import SegmenterError
+from segmenter import Click, SegmenterError, refine_mask
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class LazySegmenter:
             raise DeadlineExceeded from error
 
     def load_in_background(self) -> None:
-        """Start loading without waiting for it, and run the model once."""
+        """Start loading without waiting for it; run model and clicks once."""
         self._start(self._preload)
 
     def _begin(self) -> Future[Segmenter]:
@@ -82,9 +82,19 @@ class LazySegmenter:
 
     def _preload(self) -> None:
         try:
-            # The first forward sets up much that the later ones find ready: let no
-            # annotator wait for it.
-            self.get().score([np.zeros((64, 64, 3), np.uint8)], [["picture"]])
+            # The first forward, and the first click, set up much that the later ones
+            # find ready: let no annotator wait for it.
+            black = np.zeros((64, 64, 3), np.uint8)
+            (maps,) = self.get().score([black], [["picture"]])
+            refine_mask(
+                black,
+                clicks=[Click(y=32, x=32)],
+                start=None,
+                maps=maps,
+                label=0,
+                threshold=0.5,
+                presence_threshold=0.5,
+            )
         # Whatever it is, the next request meets it as well, and answers with it.
         except Exception as error:
             self._status = f"failed: {error}"

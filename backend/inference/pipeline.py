@@ -63,6 +63,7 @@ class Fetcher(Protocol):
         access: LabelStudioAccess,
         task_id: int | None = None,
         turn: Turn = ...,
+        max_age_s: float = ...,
     ) -> FetchedImage:
         """Pixels behind an address, for as long as they are not released."""
 
@@ -168,13 +169,11 @@ class Pipeline:
                 job.task.failures.append(result.image)
             elif not job.task.failures:
                 queries |= {
-                    (job, mode): Query(
-                        image=result.image,
-                        prompts=prompts,
-                        mode=mode,
-                        presence_threshold_01=job.presence_threshold_01(mode),
+                    # Whoever has opened this one task may click next.
+                    (job, mode): query_of(
+                        job, mode, result.image, for_clicks=run.is_urgent
                     )
-                    for mode, prompts in job.prompts.items()
+                    for mode in job.prompts
                 }
         scored = self.scorer.score(
             list(queries.values()),
@@ -261,6 +260,17 @@ class Pipeline:
         )
         self.metrics.invalid_regions.inc(n_invalid)
         return answer
+
+
+def query_of(job: Job, mode: Mode, image: FetchedImage, *, for_clicks: bool) -> Query:
+    """What is asked of an image; the same for a task and for clicks on it."""
+    return Query(
+        image=image,
+        prompts=job.prompts[mode],
+        mode=mode,
+        presence_threshold_01=job.presence_threshold_01(mode),
+        for_clicks=for_clicks,
+    )
 
 
 def _release(results: list[FetchResult]) -> None:

@@ -17,11 +17,15 @@ from typing import Any, Final
 
 from backend.errors import BadLabelConfig
 from backend.inference.batcher import DeadlineExceeded
+from backend.inference.clicked_object import NoAnswer
+from backend.inference.clicks import ClickAnswerer, Question
 from backend.inference.metrics import Metrics
 from backend.inference.pipeline import Fetcher, Pipeline, Run, TaskOutcome
+from backend.inference.reading_ahead import Background, ReadingAhead
+from backend.inference.recent_answers import RecentAnswers
 from backend.inference.scorer import Scorer, Segmenter
 from backend.label_config import LabelConfig, read_label_config
-from backend.label_studio import PredictRequest
+from backend.label_studio import ClickRequest, PredictRequest
 from backend.regions import prediction
 from backend.types import (
     ControlDefaults,
@@ -66,6 +70,7 @@ class Predictor:
         max_pending: bounds how many requests are answered or wait, so that the server
             has threads left for `/health`. More of them get empty answers at once,
             and their tasks go to `on_timeout`.
+        background: reads what somebody is likely to click on.
     """
 
     segmenter: Callable[[float], Segmenter]
@@ -85,6 +90,7 @@ class Predictor:
     max_pending: threading.Semaphore = field(
         default_factory=lambda: threading.Semaphore(128)
     )
+    background: Background = field(default_factory=Background)
 
     def model_version(self, label_config: str) -> str:
         """The version of all predictions under this label config.
@@ -125,17 +131,21 @@ class Predictor:
     ) -> list[Answer]:
         """One answer per task, in order: a prediction, or [] where it failed.
 
-        Clicks and boxes of the editor are answered with no region at all: those of
-        the pre-annotation would take the place of what somebody has corrected.
+        A question of the editor is answered with what was asked for and nothing else:
+        other regions of the pre-annotation would take the place of what somebody has
+        corrected.
 
         Raises:
             BadLabelConfig: if the config has nothing to segment.
             WeightsNotFound: if the model cannot be loaded.
         """
         if request.is_interactive and request.typed is None:
-            return self._without_regions(
-                request, f"{request.asked_with}: clicks and boxes are not understood"
-            )
+            try:
+                first = self._answer_question(request, access)
+            except NoAnswer as reason:
+                return self._without_regions(request, f"{request.asked_with}: {reason}")
+            # Label Studio asks of one task; others were not clicked on.
+            return [first, *([] for _ in request.tasks[1:])]
         deadline = self.clock() + self.budget_s
         config = read_label_config(request.label_config, self.defaults)
         if request.typed and (why := _why_not(request.typed, config)):
@@ -174,6 +184,64 @@ class Predictor:
             empty = prediction([], model_version=version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
+
+    def _answer_question(
+        self, request: PredictRequest, access: LabelStudioAccess
+    ) -> Answer:
+        """The region that clicks or boxes ask for.
+
+        Raises:
+            NoAnswer: if there is none.
+        """
+        if request.clicks is None and not request.is_prewarm:
+            raise NoAnswer("only clicks, boxes and typed texts are understood")
+        try:
+            config = read_label_config(request.label_config, self.defaults)
+        except BadLabelConfig as error:
+            raise NoAnswer(str(error).partition(". One that works")[0]) from None
+        ahead = ReadingAhead(
+            fetcher=self.fetcher,
+            scorer=self.scorer,
+            segmenter=self.segmenter,
+            budget_s=self.budget_s,
+            background=self.background,
+        )
+        if request.is_prewarm or request.clicks is None:
+            ahead.read(request.tasks[0], config, access)
+            raise NoAnswer("the task's pictures are read ahead")
+        if not self.max_pending.acquire(blocking=False):
+            raise NoAnswer("too many requests wait already")
+        try:
+            return self._click(request, request.clicks, config, access, ahead)
+        finally:
+            self.max_pending.release()
+
+    def _click(
+        self,
+        request: PredictRequest,
+        clicks: ClickRequest,
+        config: LabelConfig,
+        access: LabelStudioAccess,
+        ahead: ReadingAhead,
+    ) -> Answer:
+        deadline = self.clock() + self.budget_s
+        answerer = ClickAnswerer(
+            fetcher=self.fetcher,
+            scorer=self.scorer,
+            recent=RecentAnswers(self.scorer.cache),
+            read_features=ahead.read,
+        )
+        asked = Question(
+            task=request.tasks[0],
+            clicks=clicks,
+            config=config,
+            version=self.version_of(config.fingerprint),
+            project=request.project,
+            access=access,
+        )
+        return answerer.answer(
+            asked, lambda: self.segmenter(deadline - self.clock()), deadline
+        )
 
     def _without_regions(self, request: PredictRequest, why: str) -> list[Answer]:
         """An answer of the editor's question that changes nothing there."""

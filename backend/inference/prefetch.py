@@ -173,7 +173,7 @@ class Prefetcher:
         for index, task in enumerate(tasks):
             opened = PendingTask(index=index, task=task)
             try:
-                jobs = list(_jobs_of(opened, self._controls_of(task)))
+                jobs = list(jobs_of(opened, self._controls_of(task)))
             # The border to the task's data: whatever it holds costs this task alone.
             except Exception as error:
                 opened.failures.append(without_traceback(error, task.id))
@@ -206,7 +206,7 @@ def _of(future: Future[FetchedImage], job: Job) -> FetchedImage | Exception:
     return without_traceback(error, job.task.task.id)
 
 
-def _jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job]:
+def jobs_of(opened: PendingTask, controls: tuple[Control, ...]) -> Iterator[Job]:
     """One job per image; controls on the same image share it.
 
     Raises:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from backend.cache import (
     LEASE_TTL_S,
     Cache,
+    FeatureStore,
     LeasedElsewhere,
     UnreadableScores,
     decode_score_maps,
@@ -59,12 +60,17 @@ class Query:
         mode: how they are to be read.
         presence_threshold_01: the lowest presence that any of them is drawn at; None
             for the options'. Paper mode makes no maps of labels below the options'.
+        for_clicks: somebody may click on the image: what its pass knew beside the maps
+            is kept, and given with maps that were kept.
+        is_read_anew: whether a pass is wanted whatever is kept.
     """
 
     image: FetchedImage
     prompts: tuple[str, ...]
     mode: Mode
     presence_threshold_01: float | None = None
+    for_clicks: bool = False
+    is_read_anew: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +82,7 @@ class Scorer:
         metrics: counters.
         weights_fingerprint: of the model.
         options: of each mode.
+        features: what passes knew of images beside score maps; None keeps none.
         clock: monotonic seconds.
         lease_ttl_s: how long others wait for a process that died while it computed.
     """
@@ -84,6 +91,7 @@ class Scorer:
     metrics: Metrics
     weights_fingerprint: str
     options: Mapping[Mode, SegmenterOptions]
+    features: FeatureStore | None = None
     clock: Callable[[], float] = time.monotonic
     lease_ttl_s: float = LEASE_TTL_S
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
@@ -119,8 +127,8 @@ class Scorer:
             keys, queries, self.cache.get_many(keys), strict=True
         ):
             maps = _unpack(packed, query)
-            if maps is not None:
-                known[key] = maps
+            if maps is not None and not query.is_read_anew:
+                known[key] = self._with_features(maps, key, query)
         items = {
             key: WorkItem(
                 work=query,
@@ -141,6 +149,23 @@ class Scorer:
                 yield _named_for(query, answer)
         finally:
             self._batches.withdraw(list(request.items.values()))
+
+    def cached(self, query: Query) -> ScoreMaps | None:
+        """Score maps that need no model, None where it takes one."""
+        key = self._key(query)
+        maps = _unpack(self.cache.get(key), query)
+        return None if maps is None else self._with_features(maps, key, query)
+
+    def lacks_features(self, query: Query) -> bool:
+        """Whether a pass might tell more of the image than is kept."""
+        return self.features is not None and self.features.get(self._key(query)) is None
+
+    def _with_features(self, maps: ScoreMaps, key: str, query: Query) -> ScoreMaps:
+        if self.features is None or not query.for_clicks:
+            return maps
+        features = self.features.get(key)
+        has_any = features is not None and features.size > 0
+        return replace(maps, features=features if has_any else None)
 
     def _answer(
         self, request: "_Request", keys: Sequence[str], segmenter: Segmenter
@@ -179,7 +204,7 @@ class Scorer:
         state = self.cache.peek(key)
         maps = _unpack(state.value, item.work)
         if maps is not None:
-            request.known[key] = maps
+            request.known[key] = self._with_features(maps, key, item.work)
         elif not state.is_leased:
             self._batches.withdraw([item])
             request.items[key] = replace(item)
@@ -217,8 +242,8 @@ class Scorer:
             missing: dict[str, Query] = {}
             for key, query, state in zip(keys, batch, states, strict=True):
                 maps = _unpack(state.value, query)
-                if maps is not None:
-                    answers[key] = maps
+                if maps is not None and not query.is_read_anew:
+                    answers[key] = self._with_features(maps, key, query)
                 elif state.is_leased:
                     answers[key] = LeasedElsewhere()
                 else:
@@ -250,6 +275,7 @@ class Scorer:
         Packing rounds. Cutting the packed copy now makes today's answer and the
         one from the cache the same to the pixel.
         """
+        key = self._key(query)
         if not np.isfinite(maps.maps).all() or not np.isfinite(maps.presence).all():
             return ValueError("the model's scores are not numbers")
         try:
@@ -262,8 +288,11 @@ class Scorer:
                 error,
             )
             return maps
-        self.cache.put(self._key(query), packed)
-        return _unpack(packed, query) or maps
+        self.cache.put(key, packed)
+        if self.features is not None and query.for_clicks:
+            self.features.put(key, maps.features)
+        features = maps.features if query.for_clicks else None
+        return replace(_unpack(packed, query) or maps, features=features)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

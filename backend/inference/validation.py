@@ -55,7 +55,8 @@ def valid_prediction(
 
 
 def _gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:
-    scores = [region["score"] for region in regions]
+    # What a person said about a region has none.
+    scores = [region["score"] for region in regions if "score" in region]
     return prediction(
         regions,
         model_version=model_version,

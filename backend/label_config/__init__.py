@@ -5,6 +5,7 @@ shows one that works.
 """
 
 from backend.label_config.attributes import EXAMPLE, is_skipped
+from backend.label_config.clicked import ClickTarget
 from backend.label_config.drawn import DrawnTags, read_drawn_tags
 from backend.label_config.labels import labels_by_control
 from backend.label_config.parser import LabelConfig, read_label_config
@@ -12,6 +13,7 @@ from backend.label_config.task_data import image_addresses, loose_end, read_valu
 
 __all__ = [
     "EXAMPLE",
+    "ClickTarget",
     "DrawnTags",
     "LabelConfig",
     "image_addresses",

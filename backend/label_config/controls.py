@@ -45,6 +45,7 @@ class ControlReader:
     Attributes:
         notes: what is left out or hardly meant, one sentence each.
         inputs: which tools are left to the annotators, one sentence each.
+        shown_labels: of every control, what its labels answer and what people see.
     """
 
     def __init__(
@@ -73,6 +74,9 @@ class ControlReader:
             for tag in {tag.name: tag for tag in tags if tag.name}.values()
             if self._is_spelled_for_all(tag)
         ]
+        self.shown_labels = {
+            control: _shown(labels) for control, labels in self._labels.items()
+        }
         self.text_areas = frozenset(
             tag.name
             for tag in tags
@@ -370,6 +374,14 @@ def _checked(image: ImageTag) -> ImageTag:
         f'has an <Image name="{image.name}"> whose value is {image.value!r}, which '
         f'names no field of the task; write value="$image"'
     )
+
+
+def _shown(labels: Iterable[Tag]) -> dict[str, frozenset[str]]:
+    """Values of labels by what regions answer with; two may share an alias."""
+    shown: defaultdict[str, set[str]] = defaultdict(set)
+    for label in labels:
+        shown[editors_name(label)].add(label.attributes.get("value", ""))
+    return {name: frozenset(filter(None, values)) for name, values in shown.items()}
 
 
 def _listed(tags: Sequence[Tag]) -> str:

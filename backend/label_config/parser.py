@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 from xml.etree import ElementTree
 
@@ -16,6 +16,7 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend.errors import BadLabelConfig, BadTask
 from backend.label_config.attributes import EXAMPLE, refusal
+from backend.label_config.clicked import ClickTarget, ShownLabels, click_target
 from backend.label_config.controls import ControlReader
 from backend.label_config.labels import dynamic_labels, with_texts_of
 from backend.label_config.task_data import refers_to_data
@@ -42,6 +43,7 @@ class LabelConfig:
         inputs: which tools are left to the annotators because they are there to ask
             a backend with, one sentence each.
         text_areas: names of the tags in which prompts can be typed.
+        shown_labels: of every control, what its labels answer and what people see.
     """
 
     controls: tuple[Control, ...]
@@ -49,6 +51,7 @@ class LabelConfig:
     _interface: Any
     inputs: tuple[str, ...] = ()
     text_areas: frozenset[str] = frozenset()
+    shown_labels: ShownLabels = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -90,6 +93,33 @@ class LabelConfig:
         if too_many := _too_many(controls):
             raise BadTask(f"With the labels of its own, the task {too_many}.")
         return controls if typed is None else controls_for(controls, typed)
+
+    def click_target(
+        self,
+        data: Mapping[str, Any],
+        *,
+        from_name: str,
+        to_name: str,
+        label: str | None,
+    ) -> ClickTarget | str:
+        """What draws a label that was clicked with, or why nothing does.
+
+        Args:
+            data: the task's data.
+            from_name: the tag that was clicked with.
+            to_name: the image.
+            label: as that tag answers it, None where none was chosen.
+
+        Raises:
+            BadTask: as `for_task`.
+        """
+        return click_target(
+            self.for_task(data),
+            self.shown_labels,
+            from_name=from_name,
+            to_name=to_name,
+            label=label,
+        )
 
     def _with_dynamic_labels(self, data: Mapping[str, Any]) -> list[Control]:
         try:
@@ -157,6 +187,7 @@ def read_label_config(label_config: str, defaults: ControlDefaults) -> LabelConf
         notes=tuple(reader.notes),
         inputs=tuple(reader.inputs),
         text_areas=reader.text_areas,
+        shown_labels=reader.shown_labels,
         _interface=interface,
     )
 

@@ -5,6 +5,7 @@ Refuses to know label configs, images and predictions' making.
 """
 
 from backend.label_studio.auth import TokenProvider
+from backend.label_studio.clicks import ClickRequest, PointPrompt
 from backend.label_studio.client import LabelStudioClient, NoReply, Reply, ask
 from backend.label_studio.connections import LabelStudioConnections
 from backend.label_studio.image_errors import (
@@ -36,10 +37,12 @@ from backend.label_studio.urls import (
 __all__ = [
     "PAGE_SIZE",
     "SUPPORTED",
+    "ClickRequest",
     "LabelStudioClient",
     "LabelStudioConnections",
     "NoReply",
     "Page",
+    "PointPrompt",
     "PredictRequest",
     "PredictionSummary",
     "ProjectInfo",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from backend.errors import BadRequest
+from backend.label_studio.clicks import ClickRequest, parse_clicks
 from backend.types import Task, TypedPrompt
 
 _LARGEST_ID: Final = 2**63 - 1
@@ -25,6 +26,8 @@ class PredictRequest:
         project: Label Studio's `<id>.<created_at>`, None when absent.
         is_interactive: whether somebody waits for this one answer in the editor.
         typed: what that somebody typed to be segmented; None for a click or a box.
+        clicks: what that somebody clicked on or drew a box around; None for a text.
+        is_prewarm: whether the editor only tells that it has opened the task.
         asked_with: what that somebody did, in words, for the log.
     """
 
@@ -33,6 +36,8 @@ class PredictRequest:
     project: str | None
     is_interactive: bool
     typed: TypedPrompt | None = None
+    clicks: ClickRequest | None = None
+    is_prewarm: bool = False
     asked_with: str = ""
 
 
@@ -84,6 +89,8 @@ def parse_predict(payload: Any) -> PredictRequest:
         project=_text(body.get("project")),
         is_interactive=bool(context),
         typed=_typed_prompt(context),
+        clicks=parse_clicks(context, tasks[0]),
+        is_prewarm=isinstance(context, Mapping) and context.get("event") == "prewarm",
         asked_with=_asked_with(context),
     )
 
@@ -135,7 +142,7 @@ def _typed_prompt(context: Any) -> TypedPrompt | None:
     A text about a region comes with that region, under one id: it describes.
     """
     regions = _regions(context)
-    if {region.get("type") for region in regions} != {"textarea"}:
+    if not regions or any(region.get("type") != "textarea" for region in regions):
         return None
     value = regions[-1].get("value")
     texts = value.get("text") if isinstance(value, Mapping) else None

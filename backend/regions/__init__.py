@@ -8,17 +8,23 @@ from backend.regions.control_tags import ControlTag, control_tags
 from backend.regions.drawings import DrawnRegion, drawn_regions
 from backend.regions.painting import Canvas, paint
 from backend.regions.polygons import outline
+from backend.regions.redrawing import new_region_id, redraw
 from backend.regions.results import prediction
+from backend.regions.seen import SeenRegion, seen_regions
 
 __all__ = [
     "Canvas",
     "ControlTag",
     "DrawnRegion",
     "Part",
+    "SeenRegion",
     "control_tags",
     "drawn_regions",
+    "new_region_id",
     "outline",
     "paint",
     "parts",
     "prediction",
+    "redraw",
+    "seen_regions",
 ]

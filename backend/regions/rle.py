@@ -85,15 +85,23 @@ def decode_rle(rle: Iterable[int], *, size_yx: tuple[int, int]) -> NDArray[np.bo
         BadMask: if the stream is cut short, has a surplus, is not of this format
             or is for another size.
     """
+    return decode_alpha(rle, size_yx=size_yx) >= PAINTED_FROM_ALPHA
+
+
+def decode_alpha(rle: Iterable[int], *, size_yx: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read a brush stream as it is drawn, soft edges and all: uint8 (Y, X).
+
+    See `decode_rle`.
+    """
     stream = _stream_bytes(rle)
     value_count, field_bits = _read_header(stream)
     _check_size(value_count, size_yx)
     lengths, value_at = _read_groups(stream, field_bits, value_count)
 
-    painted = _read_bits(stream, value_at, VALUE_BITS) >= PAINTED_FROM_ALPHA
+    alphas = _read_bits(stream, value_at, VALUE_BITS).astype(np.uint8)
     # Pixel k's alpha is value 4k + 3, so n whole values cover n // 4 alphas.
     ends_px = np.cumsum(lengths) // CHANNELS
-    return np.repeat(painted, np.diff(ends_px, prepend=0)).reshape(size_yx)
+    return np.repeat(alphas, np.diff(ends_px, prepend=0)).reshape(size_yx)
 
 
 def _check_shape(mask: NDArray[Any]) -> None:

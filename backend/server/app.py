@@ -132,7 +132,7 @@ def create_app(services: Services) -> Flask:
         body = _json_body(limits)
         limits.check_tasks(body)
         asked = parse_predict(body)
-        # The annotations that Label Studio sends along, which nothing here reads.
+        # The annotations that Label Studio sends along; a click has read its own.
         del body
         answers = services.predictor.predict(
             asked, services.connections.get(asked.project)

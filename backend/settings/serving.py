@@ -25,6 +25,8 @@ class ServingSettings(SegmentationSettings):
         request_max_bytes: largest body of a request.
         request_max_tasks: most tasks in one request for predictions.
         request_timeout_s: time for a request to arrive, and for its answer to be taken.
+        click_memory_bytes: of memory for pictures that are clicked on.
+        click_cache_images: pictures of which the cache keeps what clicks need.
         webhook_secret: what webhooks must have in their path or query.
     """
 
@@ -100,6 +102,25 @@ class ServingSettings(SegmentationSettings):
         expects="seconds above 0 and up to 3600",
         help="Seconds for a request to arrive, and for its answer to be taken; then "
         "the connection is closed.",
+    )
+    click_memory_bytes: int = variable(
+        "CLICK_MEMORY_BYTES",
+        default=64 * _MEBIBYTE,
+        ge=0,
+        expects="a whole number of bytes, 0 for none",
+        help="Memory for pictures that were clicked on or opened lately: half for what "
+        "the model's pass knew of them (up to 0.25 MB each), half for their files.",
+        shown="`67108864` (64 MiB)",
+    )
+    click_cache_images: int = variable(
+        "CLICK_CACHE_IMAGES",
+        default=512,
+        ge=1,
+        le=1_000_000,
+        expects="a whole number of pictures from 1 to 1000000",
+        help="Pictures of which the cache keeps the same, for all processes: up to "
+        "0.25 MB each, in as many slots. Whole projects fill none of them; tasks that "
+        "are opened, and clicks, do.",
     )
     webhook_secret: Secret = variable(
         "WEBHOOK_SECRET",

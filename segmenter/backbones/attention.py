@@ -14,6 +14,7 @@ Axis letters:
 
     B  samples (labels of an image)     H  heads
     Q  query cells   K  key cells (self) or tokens (cross)     d  head width
+    C  channels
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -38,6 +39,7 @@ class AttentionCall:
     Attributes:
         layer: dotted module name inside the model.
         kind: "cross" (keys are text tokens) or "self" (keys are cells).
+        states: float (B, Q, C), what the layer is given of each query cell.
         query: float (B, H, Q, d), cells in row-major order.
         key: float (B, H, K, d).
         scale: factor on the dot products, 1/sqrt(d) in every known model.
@@ -47,6 +49,7 @@ class AttentionCall:
 
     layer: str
     kind: AttentionKind
+    states: Tensor
     query: Tensor
     key: Tensor
     scale: float
@@ -63,11 +66,16 @@ class AttentionCall:
 
     def rows(self, rows: slice) -> "AttentionCall":
         """The same layer seen from some of its query cells only."""
-        return replace(self, query=self.query[:, :, rows])
+        return replace(self, states=self.states[:, rows], query=self.query[:, :, rows])
 
     def samples(self, samples: slice) -> "AttentionCall":
         """The same layer for some of the samples only."""
-        return replace(self, query=self.query[samples], key=self.key[samples])
+        return replace(
+            self,
+            states=self.states[samples],
+            query=self.query[samples],
+            key=self.key[samples],
+        )
 
 
 def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
@@ -142,6 +150,7 @@ class _HookedProcessor:
         return AttentionCall(
             layer=self._layer,
             kind="self" if is_self else "cross",
+            states=hidden_states,
             query=_split_heads(attn.to_q(hidden_states), attn.heads),
             key=project(
                 hidden_states

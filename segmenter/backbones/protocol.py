@@ -120,10 +120,14 @@ class SampleReading:
             (M, rows, columns) on the maps' grid to float32 of the same shape, any M.
             Each result cell is a mean of cells by how much it attends to them. Not
             called where the options apply no self-attention.
+        features: what the model knew of each cell, by which cells of one object are
+            told from others: float (C, rows, columns) each, of any layers that were
+            read anyway, on any grids and of any scale; none where there are none.
     """
 
     levels: tuple[Level, ...]
     refine: Callable[[Tensor], Tensor]
+    features: tuple[Tensor, ...] = ()
 
 
 class AttentionReader(Protocol):

@@ -4,10 +4,12 @@ No torch: a server cuts masks of cached maps without it. Refuses to know where s
 maps come from.
 """
 
+from segmenter.masks.boundaries import Guide
 from segmenter.masks.cutting import cut_masks, find_winners, iter_masks, merge_prompts
 from segmenter.masks.overlay import label_colour, paint_overlay
 
 __all__ = [
+    "Guide",
     "cut_masks",
     "find_winners",
     "iter_masks",

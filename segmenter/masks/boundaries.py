@@ -32,9 +32,12 @@ _Floats = NDArray[np.float32]
 class Guide:
     """An image whose edges maps are to follow; what all maps share is computed once."""
 
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        """Take the image: uint8 (Y, X, 3)."""
+    def __init__(
+        self, pixels: NDArray[np.uint8], *, radius_cells: float = _RADIUS_CELLS
+    ) -> None:
+        """Take the image: uint8 (Y, X, 3), and how large neighbourhoods are."""
         self._pixels = pixels
+        self._radius_cells = radius_cells
         rows, columns = pixels.shape[:2]
         shrink = min(1.0, _SMALL_PX / max(rows, columns))
         self._small_yx = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
@@ -44,13 +47,19 @@ class Guide:
         self._colours /= np.float32(255)
         self._box_yx = (0, 0)
 
-    def follow(self, score_map: NDArray[np.float16]) -> _Floats:
+    def follow(
+        self,
+        score_map: NDArray[np.float16 | np.float32],
+        grid_yx: tuple[int, int] | None = None,
+    ) -> _Floats:
         """Bring a map to image size along the image's edges: float32 (Y, X).
 
         Args:
-            score_map: (h, w); all maps of one guide have one size.
+            score_map: (h, w).
+            grid_yx: rows and columns of the cells that neighbourhoods are counted in;
+                None for the map's own. Maps on one such grid share what is computed.
         """
-        self._prepare((score_map.shape[0], score_map.shape[1]))
+        self._prepare(grid_yx or (score_map.shape[0], score_map.shape[1]))
         values = _resize(score_map.astype(np.float32), self._small_yx)
         mean = self._mean(values)
         covariance = np.stack(
@@ -66,7 +75,7 @@ class Guide:
     def _prepare(self, grid_yx: tuple[int, int]) -> None:
         """Statistics of the image alone, for maps of this size."""
         rows, columns = (
-            2 * max(1, round(_RADIUS_CELLS * px / cells)) + 1
+            2 * max(1, round(self._radius_cells * px / cells)) + 1
             for px, cells in zip(self._small_yx, grid_yx, strict=True)
         )
         if self._box_yx == (rows, columns):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segmenter.backbones import Sample, SampleReading, VocabularyTokens
+from segmenter.modes.features import cell_features
 from segmenter.modes.maps import (
     compete,
     fuse_levels,
@@ -87,6 +88,17 @@ class FastReading:
         peaks: NDArray[np.float32] = shares.amax(dim=(1, 2)).cpu().numpy()
         own = peaks[: self.n_labels]
         return own if self.whole is None else np.maximum(own, self.whole.evidence)
+
+    @property
+    def features(self) -> NDArray[np.float16] | None:
+        """What clicks need, see `cell_features`.
+
+        Of an image in windows as the whole shows it: a window knows nothing of what
+        an object is beyond its edge.
+        """
+        if self.whole is not None:
+            return self.whole.features
+        return cell_features(self.windows, self.layout)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

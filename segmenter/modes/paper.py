@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter.backbones import PromptTokens, Sample, SampleReading
+from segmenter.modes.features import cell_features
 from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
 from segmenter.modes.passes import Passes, size_yx
 from segmenter.text import Prompt, embed_prompts, encode_prompts
@@ -21,20 +22,26 @@ from segmenter.text import Prompt, embed_prompts, encode_prompts
 
 def paper_maps(
     passes: Passes, image: NDArray[np.uint8], prompts: Sequence[Prompt]
-) -> NDArray[np.float16]:
+) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
     """Score maps of one image: float16 (L, Y, X), each stretched to [0, 1].
 
     Args:
         passes: of the model, under paper mode's options.
         image: uint8 (rows, columns, 3).
         prompts: one per label.
+
+    Returns:
+        The maps; and what clicks need, see `cell_features`, of the first label's
+        passes: what drives a pass changes little of what tells objects apart. None
+        where there is no label.
     """
     options = passes.options
     cells = passes.lay_out(size_yx(image))
     layout = passes.map_layout(cells)
     results = [np.zeros((0, *layout.canvas_yx), np.float16)]
+    features: NDArray[np.float16] | None = None
     if not prompts:
-        return results[0]
+        return results[0], features
     latents = passes.latents(passes.cut(image, cells), passes.noise(cells))
     for start in range(0, len(prompts), options.labels_per_pass):
         encoded = encode_prompts(
@@ -53,9 +60,11 @@ def paper_maps(
             ]
             for index, reading in enumerate(passes.read(samples)):
                 of_label[index].append(reading)
+        if start == 0:
+            features = cell_features(of_label[0], layout)
         for readings in of_label.values():
             maps = fuse_levels(readings, layout, stretches=True)
             for _ in range(options.self_attention_products):
                 maps = refine_over_windows(maps, readings, layout)
             results.append(stretch(maps).to("cpu", torch.float16).numpy())
-    return np.concatenate(results)
+    return np.concatenate(results), features

@@ -29,6 +29,8 @@ _COLOUR_FACTOR: Final = (0.65, 1.35)
 # At most this share of an object's box may be covered by another's.
 _OVERLAP_01: Final = 0.10
 _PLACEMENT_TRIES: Final = 100
+# Beside the seed, so that twins are drawn from numbers of their own.
+_OF_TWINS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +39,7 @@ class Scene:
 
     Attributes:
         image: uint8 (Y, X, 3), RGB.
-        words: one word per object, in drawing order, all different.
+        words: one word per object, in drawing order, all different but for twins.
         visible: bool (N, Y, X), the pixels of each object that are not covered
             by a later one; same order as `words`.
     """
@@ -101,6 +103,73 @@ def render_scene(
         words=tuple(words),
         visible=_visible(np.stack(alphas)),
     )
+
+
+def render_twins(seed: int, *, size_yx: tuple[int, int] = (128, 128)) -> Scene:
+    """Render two objects of one word that touch, each in a pose and colour of its own.
+
+    Args:
+        seed: as for `render_scene`, whose scenes these are not among.
+        size_yx: picture size in pixels, rows first.
+    """
+    rng = np.random.default_rng((seed, _OF_TWINS))
+    picture = _background(rng, size_yx)
+    word = WORDS[int(rng.integers(len(WORDS)))]
+    placed = None
+    while placed is None:
+        glyphs = [_posed_glyph(rng, word, size_yx, alone=False) for _ in range(2)]
+        placed = _touching(rng, glyphs, size_yx)
+    alphas = []
+    for glyph, (top, left) in zip(glyphs, placed, strict=True):
+        rgba = np.asarray(glyph, np.float32)
+        alpha = np.zeros(size_yx, np.float32)
+        area = slice(top, top + glyph.height), slice(left, left + glyph.width)
+        alpha[area] = rgba[..., 3] / 255
+        colour = rgba[..., :3] * rng.uniform(*_COLOUR_FACTOR, size=3)
+        cover = alpha[area][..., None]
+        picture[area] = picture[area] * (1 - cover) + colour * cover
+        alphas.append(alpha)
+    return Scene(
+        image=np.clip(picture, 0, 255).astype(np.uint8),
+        words=(word, word),
+        visible=_visible(np.stack(alphas)),
+    )
+
+
+def _touching(
+    rng: np.random.Generator, glyphs: list[Image.Image], size_yx: tuple[int, int]
+) -> list[tuple[int, int]] | None:
+    """Top left corners at which two glyphs just touch; None where they do not fit."""
+    first, second = (np.asarray(np.asarray(g)[..., 3] > 127) for g in glyphs)
+    angle = rng.uniform(0, 2 * np.pi)
+    far = int(np.hypot(*first.shape) + np.hypot(*second.shape))
+    for distance in range(far, 0, -1):
+        apart = (
+            round(float(np.sin(angle)) * distance),
+            round(float(np.cos(angle)) * distance),
+        )
+        if _overlaps(first, second, apart):
+            break
+    corners = np.array([(0, 0), apart])
+    corners -= corners.min(axis=0)
+    sides = np.array([first.shape, second.shape])
+    room = np.array(size_yx) - (corners + sides).max(axis=0)
+    if (room < 0).any():
+        return None
+    origin = [int(rng.integers(0, side + 1)) for side in room]
+    return [(int(top), int(left)) for top, left in corners + np.array(origin)]
+
+
+def _overlaps(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], apart_yx: tuple[int, int]
+) -> bool:
+    """Whether a mask meets another one that lies so far down and right of it."""
+    down, right = apart_yx
+    one = first[max(0, down) :, max(0, right) :]
+    other = second[max(0, -down) :, max(0, -right) :]
+    rows = min(one.shape[0], other.shape[0])
+    columns = min(one.shape[1], other.shape[1])
+    return bool((one[:rows, :columns] & other[:rows, :columns]).any())
 
 
 def _visible(alphas: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import pytest
+
 import backend
 from backend.server import build_app
 from backend.settings import Settings
+from tests.clicking import CLICKABLE, point, task_with
 from tests.fakes import ColourSegmenter, picture
 from tests.rooms import LEAVES, arrows, levels
 from tests.serving import predict_body
@@ -52,8 +55,22 @@ def walked() -> Iterator[list[Step]]:
         threading.setprofile(None)  # type: ignore[arg-type]
 
 
+CLICK: Final = {
+    "tasks": [task_with()],
+    "label_config": CLICKABLE,
+    "params": {"context": {"result": [point(20, 10)]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "n_regions"),
+    [
+        pytest.param(predict_body(picture("red", "blue")), 2, id="task"),
+        pytest.param(CLICK, 1, id="click"),
+    ],
+)
 def test_predict_goes_down_through_the_packages_and_never_back_up(
-    tmp_path: Path,
+    body: dict[str, Any], n_regions: int, tmp_path: Path
 ) -> None:
     segmenter = ColourSegmenter()
     app = build_app(
@@ -66,10 +83,10 @@ def test_predict_goes_down_through_the_packages_and_never_back_up(
     client.post("/predict", json=predict_body(picture("red")))
 
     with walked() as steps:
-        answer = client.post("/predict", json=predict_body(picture("red", "blue")))
+        answer = client.post("/predict", json=body)
 
     assert answer.json is not None
-    assert len(answer.json["results"][0]["result"]) == 2
+    assert len(answer.json["results"][0]["result"]) == n_regions
     back_up = {(a, b) for a, b in steps if LEVELS[b] > LEVELS[a]}
     assert back_up == set()
     assert {room for step in steps for room in step} >= {

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from tests.e2e.backend_process import running_backend
+from tests.e2e.clicking import connect_interactive
 from tests.e2e.examples import PROJECTS
 from tests.e2e.label_studio import LabelStudio, running_label_studio
 from tests.e2e.label_studio_api import LabelStudioApi, api_with_legacy_token
@@ -58,8 +59,14 @@ def _seed(api: LabelStudioApi, label_studio: LabelStudio, backend_url: str) -> s
     lines: list[str] = []
     for project in PROJECTS:
         _say(f"Painting {' and '.join(project.labels)}")
-        tasks = seed_project(api, project, backend_url=backend_url)
+        tasks = seed_project(
+            api,
+            project,
+            backend_url=backend_url,
+            label_config=project.clickable_config,
+        )
         project_id = tasks[0].project_id
+        connect_interactive(api, project_id)
         api.retrieve_predictions(project_id)
         if not all(api.predictions(task.id) for task in tasks):
             raise NotReady(
@@ -80,6 +87,7 @@ def _welcome(label_studio: LabelStudio, backend_url: str, addresses: str) -> Non
         f"    password  {label_studio.password}\n"
         f"Backend       {backend_url}\n"
         f"Projects, painted; click a row to see the masks:\n{addresses}\n"
+        f"Mend one by clicks: docs/interactive.md\n"
         f"Logs          {_LOGS_DIR}\n"
         f"\n"
         f"Ctrl-C stops everything.\n"

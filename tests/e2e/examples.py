@@ -92,14 +92,30 @@ class ExampleProject:
     @property
     def label_config(self) -> str:
         """The labeling config, one colour of `LABEL_COLOURS` per label."""
-        labels = "".join(
-            f'<Label value="{label}" background="#{bytes(colour).hex()}"/>'
-            for label, colour in zip(self.labels, LABEL_COLOURS, strict=False)
-        )
         return (
             f'<View><Image name="{IMAGE_NAME}" value="$image"/>'
             f'<BrushLabels name="{CONTROL_NAME}" toName="{IMAGE_NAME}">'
-            f"{labels}</BrushLabels></View>"
+            f"{self._labels}</BrushLabels></View>"
+        )
+
+    @property
+    def clickable_config(self) -> str:
+        """The same with the tools that masks are mended with by clicks."""
+        return (
+            f'<View><Image name="{IMAGE_NAME}" value="$image"/>'
+            f'<BrushLabels name="{CONTROL_NAME}" toName="{IMAGE_NAME}" smart="false">'
+            f"{self._labels}</BrushLabels>"
+            f'<KeyPointLabels name="points" toName="{IMAGE_NAME}" smart="true">'
+            f"{self._labels}</KeyPointLabels>"
+            f'<RectangleLabels name="boxes" toName="{IMAGE_NAME}" smart="true">'
+            f"{self._labels}</RectangleLabels></View>"
+        )
+
+    @property
+    def _labels(self) -> str:
+        return "".join(
+            f'<Label value="{label}" background="#{bytes(colour).hex()}"/>'
+            for label, colour in zip(self.labels, LABEL_COLOURS, strict=False)
         )
 
 

@@ -87,6 +87,16 @@ class LabelStudioApi:
         row: dict[str, Any] = self._call("POST", "/api/ml", json=body)
         return row
 
+    def update_backend(self, row: Mapping[str, Any], **changes: Any) -> None:
+        """Change a connected backend, as the settings page does."""
+        body = {"url": row["url"], "project": row["project"], **changes}
+        self._call("PATCH", f"/api/ml/{row['id']}", json=body)
+
+    def drafts(self, task_id: int) -> list[dict[str, Any]]:
+        """What people have not submitted yet of a task, oldest first."""
+        rows: list[dict[str, Any]] = self._call("GET", f"/api/tasks/{task_id}/drafts")
+        return sorted(rows, key=lambda row: int(row["id"]))
+
     def backends(self, project_id: int) -> list[dict[str, Any]]:
         """The backends of a project, each asked for its health and version."""
         rows: list[dict[str, Any]] = self._call("GET", f"/api/ml?project={project_id}")

@@ -39,6 +39,7 @@ def seed_project(
     *,
     backend_url: str,
     examples: Iterable[Example] | None = None,
+    label_config: str | None = None,
 ) -> list[SeededTask]:
     """Create one project, upload its pictures and connect the backend.
 
@@ -47,8 +48,10 @@ def seed_project(
         project: what to create.
         backend_url: what to connect.
         examples: upload only these; None uploads all.
+        label_config: in place of the project's own.
     """
-    project_id = api.create_project(project.title, project.label_config)
+    config = label_config or project.label_config
+    project_id = api.create_project(project.title, config)
     scenes: dict[Example, Scene] = {}
     for example in project.examples if examples is None else examples:
         scenes[example] = project.scene(example)

@@ -3,6 +3,7 @@
 On the library's 2.x: tests/backend/test_label_studio_ml.py.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.e2e.backend_process import Backend
 from tests.e2e.examples import PROJECTS, encode_file
 from tests.e2e.label_studio import LabelStudio
 from tests.e2e.label_studio_api import LabelStudioApi
@@ -145,32 +147,46 @@ def test_an_annotation_trains_nothing_and_makes_no_prediction_stale(
     assert stored_ids(api, boats) == before
 
 
-def test_a_click_is_answered_for_its_own_project_after_another_setup(
-    api: LabelStudioApi, label_studio: LabelStudio, launched: LaunchedModel
+def test_a_click_is_answered_as_by_our_own_server_and_for_its_own_project(
+    api: LabelStudioApi,
+    label_studio: LabelStudio,
+    launched: LaunchedModel,
+    backend: Backend,
 ) -> None:
     (task,) = seed_project(
         api, _PETS, backend_url=launched.url, examples=_PETS.examples[:1]
     )
-    (row,) = api.backends(task.project_id)
-    headers = {"Authorization": f"Token {label_studio.legacy_token}"}
-    httpx.patch(
-        f"{label_studio.url}/api/ml/{row['id']}",
-        json={"url": row["url"], "project": task.project_id, "is_interactive": True},
-        headers=headers,
-        timeout=_TIMEOUT_S,
-    ).raise_for_status()
+    api.connect_backend(task.project_id, backend.url)
+    rows = api.backends(task.project_id)
+    for row in rows:
+        api.update_backend(row, is_interactive=True)
     # The last project that is set up is the one whose model the library keeps.
     seed_project(api, _STREET, backend_url=launched.url, examples=_STREET.examples[:1])
+    y, x = np.argwhere(task.scene.visible[task.scene.words.index("cat")])[200] + 0.5
+    rows_px, columns_px = task.example.size_yx
+    value = {"x": 100 * x / columns_px, "y": 100 * y / rows_px, "width": 0.3}
+    click = {
+        "id": "click",
+        "type": "keypointlabels",
+        "from_name": "points",
+        "to_name": "image",
+        "origin": "manual",
+        "is_positive": True,
+        "value": {**value, "labels": ["cat"], "keypointlabels": ["cat"]},
+    }
 
-    answer = post(
-        label_studio,
-        f"/api/ml/{row['id']}/interactive-annotating",
-        {"task": task.id, "context": {"result": [{"type": "keypointlabels"}]}},
+    theirs, ours = (
+        post(
+            label_studio,
+            f"/api/ml/{row['id']}/interactive-annotating",
+            {"task": task.id, "context": {"result": [click]}},
+        )
+        for row in rows
     )
 
-    assert answer["data"]["model_version"] == row["model_version"]
-    # The masks of the pre-annotation would take the place of corrected ones.
-    assert answer["data"]["result"] == []
+    assert theirs["data"]["model_version"] == rows[0]["model_version"]
+    assert len(theirs["data"]["result"]) == 1
+    assert json.dumps(theirs) == json.dumps(ours)
 
 
 def test_a_task_without_its_image_costs_the_others_nothing_and_is_asked_again(

@@ -84,6 +84,72 @@ def test_a_threshold_that_no_score_passes_leaves_nothing_painted(
     assert share(low) > 50 > share(high)
 
 
+def test_clicks_and_boxes_correct_the_first_label_s_mask(
+    model_dir: Path, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "overlay.png"
+
+    def share(*arguments: str) -> float:
+        result = run(
+            model_dir,
+            *(photo, "cat", "dog", "--out", out, "--threshold", "0.95"),
+            *arguments,
+        )
+        assert result.exit_code == 0, result.output
+        return float(line_of(result, "cat").split()[-2].rstrip("%"))
+
+    alone = share()
+    more = share("--click", "60,8", "--click", "4.5,40.5")
+    box = share("--box", "0,0,72,48")
+    less = share("--box", "0,0,72,48", "--click", "-60,20")
+
+    assert box > alone
+    assert more > alone
+    assert less < box
+
+
+def test_a_click_holds_in_the_overlay(
+    model_dir: Path, photo: Path, tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    out = tmp_path / "overlay.png"
+
+    run(
+        model_dir,
+        *(photo, "cat", "--out", out, "--threshold", "0.95"),
+        *("--click", "60.5,8.5", "--click=-3,44"),
+    )
+
+    with Image.open(out) as overlay:
+        painted = np.asarray(overlay)
+    assert (painted[8, 60] != picture[8, 60]).any()
+    np.testing.assert_array_equal(painted[44, 3], picture[44, 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--click", "12"], "'12' cannot be read: a click is X,Y or -X,Y"),
+        (["--click", "nan,2"], "'nan,2' cannot be read: a click is X,Y or -X,Y"),
+        (["--click", "a,b"], "'a,b' cannot be read: a click is X,Y or -X,Y"),
+        (["--click", "5,-2"], "row -2 and column 5 of an image of 48 rows"),
+        (["--click", "-72,5"], "row 5 and column 72 of an image of 48 rows"),
+        (["--box", "1,2,3"], "'1,2,3' cannot be read: a box is X0,Y0,X1,Y1"),
+        (["--box", "9,2,3,4"], "'9,2,3,4' cannot be read: a box is X0,Y0,X1,Y1"),
+        (["--box", "80,2,90,4"], "holds nothing of an image of 48 rows"),
+    ],
+)
+def test_a_click_or_box_that_cannot_be_meant_is_refused(
+    model_dir: Path, photo: Path, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    out = tmp_path / "overlay.png"
+
+    result = run(model_dir, photo, "cat", "--out", out, *arguments)
+
+    assert result.exit_code == 1
+    assert told in " ".join(result.stderr.split())
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("label", ["[red]cat", "[/]", r"cat\[b]", ":cat:", "猫", "{}"])
 def test_a_label_is_printed_as_it_is(
     model_dir: Path, photo: Path, tmp_path: Path, label: str

@@ -138,9 +138,12 @@ class _Record:
         self._sums: list[dict[int, Tensor]] = [{} for _ in tokens]
         self._heads: dict[int, int] = {}
         self._self_attention: list[AttentionCall] = []
+        self._states: dict[str, Tensor] = {}
 
     def read(self, call: AttentionCall) -> None:
         """Take one layer's attention; the hook to hand to `capture`."""
+        if call.layer in self._plan.features:
+            self._states[call.layer] = call.states
         depth = self._plan.cross.get(call.layer)
         if depth is None:
             self._self_attention.append(call)
@@ -176,6 +179,12 @@ class _Record:
             refine=partial(
                 refine_by_self_attention,
                 calls=[call.samples(own) for call in self._self_attention],
+            ),
+            features=tuple(
+                states[index].T.reshape(
+                    -1, *grid_at(self._grid_yx, self._plan.features[layer])
+                )
+                for layer, states in self._states.items()
             ),
         )
 

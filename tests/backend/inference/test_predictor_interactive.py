@@ -9,6 +9,7 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 
 from backend.inference.predictor import Predictor
 from tests.asking import PICTURE, ask, mask_of, names_of
+from tests.clicking import point
 from tests.fakes import (
     RED_AND_BLUE,
     ColourSegmenter,
@@ -17,29 +18,8 @@ from tests.fakes import (
     picture,
 )
 
-# As the editor of Label Studio 1.23.2 sends it.
-CLICK = {
-    "id": "yjN-FjGusZ",
-    "type": "keypointlabels",
-    "from_name": "kp",
-    "to_name": "image",
-    "origin": "manual",
-    "is_positive": True,
-    "original_width": 6,
-    "original_height": 4,
-    "image_rotation": 0,
-    "value": {
-        **{"x": 24.06, "y": 38.61, "width": 0.22},
-        **{"labels": ["red"], "keypointlabels": ["red"]},
-    },
-}
-BOX = {
-    "id": "b",
-    "type": "rectanglelabels",
-    "from_name": "box",
-    "to_name": "image",
-    "value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["red"]},
-}
+# As the editor sends it, but for its origin: nobody drew it.
+GIVEN = point(1, 1, origin="prediction")
 CLICKS_AND_BOXES = (
     '<View><Image name="image" value="$image"/>'
     '<BrushLabels name="tag" toName="image"><Label value="red"/><Label value="blue"/>'
@@ -76,21 +56,15 @@ def ask_with(
 @pytest.mark.parametrize(
     ("context", "told"),
     [
-        pytest.param({"result": [CLICK]}, "keypointlabels of 'kp'", id="click"),
-        pytest.param(
-            {"result": [CLICK | {"is_positive": False}]},
-            "keypointlabels",
-            id="negative",
-        ),
-        pytest.param({"result": [BOX]}, "rectanglelabels of 'box'", id="box"),
+        pytest.param({"result": [GIVEN]}, "keypointlabels of 'kp'", id="pre-annotated"),
         pytest.param({"result": []}, "a question without regions", id="no-regions"),
-        pytest.param({"event": "prewarm"}, "a question without", id="prewarm"),
         pytest.param({"result": None}, "a question without", id="null"),
         pytest.param({"result": ["x"]}, "a question without", id="no-objects"),
         pytest.param(["x"], "a question without", id="no-object"),
         pytest.param({"result": [{"type": 7}]}, "7 of None", id="odd"),
+        pytest.param({"result": [{"type": []}]}, "a region of None", id="odder"),
         pytest.param(
-            {"result": [CLICK, {**CLICK, "type": "textarea"}]}, "textarea", id="mixed"
+            {"result": [GIVEN, {**GIVEN, "type": "textarea"}]}, "textarea", id="mixed"
         ),
     ],
 )
@@ -111,25 +85,6 @@ def test_predict_answers_what_it_does_not_understand_without_any_region(
     (line,) = caplog.messages
     assert "the editor's question is answered without regions" in line
     assert told in line
-
-
-def test_predict_answers_a_click_without_waiting_for_the_model() -> None:
-    def loading() -> ColourSegmenter:
-        raise AssertionError("the model was asked for")
-
-    predictor = make_predictor(ColourSegmenter(), segmenter=loading)
-
-    answer = ask_with(predictor, {"result": [CLICK]})
-
-    assert answer["result"] == []
-
-
-def test_predict_answers_a_click_under_a_config_that_draws_nothing() -> None:
-    predictor = make_predictor(ColourSegmenter())
-
-    answer = ask_with(predictor, {"result": [CLICK]}, "<View/>")
-
-    assert answer["result"] == []
 
 
 @pytest.mark.parametrize("context", [None, {}, []])

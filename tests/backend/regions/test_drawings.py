@@ -276,7 +276,7 @@ def test_regions_say_where_and_what_they_are() -> None:
         ),
         pytest.param(
             brush(np.zeros((2, 3)), value={"brushlabels": ["dog"]}),
-            "has no `rle`",
+            "has neither an `rle` nor strokes",
             id="no rle",
         ),
         pytest.param(

@@ -4,6 +4,7 @@ On 1.0.9, the one on PyPI: tests/e2e/test_label_studio_ml.py.
 """
 
 import importlib
+import json
 import logging
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from flask.testing import FlaskClient
 from label_studio_sdk.label_interface import LabelInterface
 
 from backend.errors import BadLabelConfig, SettingsError
+from backend.server import build_app
+from backend.settings import Settings
 from segmenter import WeightsNotFound
+from tests.clicking import CLICKABLE, point, task_with
 from tests.fakes import RED_AND_BLUE, brush_config, encoded, picture, striped
 from tests.web_server import WebServer, running_web_server
 
@@ -161,6 +165,32 @@ def test_an_interactive_request_gets_an_object_even_where_it_failed(
     results = ask(client, "data:image/png;base64,AAAA", context=_CONTEXT)
 
     assert results == [{"result": [], "score": 0, "model_version": version}]
+
+
+def test_a_click_is_answered_with_the_bytes_of_our_own_server(
+    client: FlaskClient,
+) -> None:
+    click = point(20, 10)
+    own = build_app(Settings.from_env(), preload=False).test_client()
+    body = {
+        "tasks": [task_with()],
+        "project": _PROJECT,
+        "label_config": CLICKABLE,
+        "params": {"login": None, "password": None, "context": {"result": [click]}},
+    }
+
+    theirs, ours = (
+        server.post("/predict", json=body).json["results"] for server in (client, own)
+    )
+
+    assert len(theirs[0]["result"]) == 1
+    assert json.dumps(theirs) == json.dumps(ours)
+
+
+def test_a_prewarming_is_answered_at_once(client: FlaskClient) -> None:
+    (result,) = ask(client, _PICTURE, context={"event": "prewarm"})
+
+    assert result["result"] == []
 
 
 @pytest.mark.parametrize(

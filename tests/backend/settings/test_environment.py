@@ -84,6 +84,8 @@ def test_from_env_reads_every_variable() -> None:
             "REQUEST_MAX_TASKS": "7",
             "REQUEST_TIMEOUT_S": "2.5",
             "WEBHOOK_SECRET": "a-secret_0123456789",
+            "CLICK_MEMORY_BYTES": "0",
+            "CLICK_CACHE_IMAGES": "3",
             "LOG_LEVEL": "debug",
         }
     )
@@ -103,6 +105,8 @@ def test_from_env_reads_every_variable() -> None:
         "host": "0.0.0.0",
         "port": 8000,
         "threads": 2,
+        "click_memory_bytes": 0,
+        "click_cache_images": 3,
         "cache_dir": Path("/var/cache/seg"),
         "cache_ttl_s": 60,
         "label_studio_url": "https://ls.example.org",

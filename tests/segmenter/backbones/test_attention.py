@@ -171,6 +171,7 @@ def test_rows_are_those_rows_of_the_whole() -> None:
     call = AttentionCall(
         layer="x",
         kind="self",
+        states=torch.zeros(2, 10, 8),
         query=query,
         key=key,
         scale=0.5,

@@ -17,6 +17,7 @@ def random_calls(n_layers: int, cells: int) -> list[AttentionCall]:
         AttentionCall(
             layer=str(layer),
             kind="self",
+            states=torch.zeros(1, cells, 8),
             query=3 * torch.randn(1, 2, cells, 4, generator=generator),
             key=torch.randn(1, 2, cells, 4, generator=generator),
             scale=0.5,

@@ -1,0 +1,100 @@
+"""What a pass knew of an image beside its score maps in, the same out for clicks.
+
+Kept in memory, bounded in bytes, and in slots of the cache, bounded in number, as the
+float16 that it came as. Only what somebody may click on is put here: whole projects
+would fill any store, at up to 0.25 MB an image.
+"""
+
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.cache.slots import Slots
+
+Features = NDArray[np.float16]
+
+MAX_BYTES: Final = 1 << 18
+_MAGIC: Final = b"DSF1"
+_HEAD: Final = struct.Struct("<4sI3H")
+# What an entry takes in memory beside its numbers; those without any count as well.
+_ENTRY_BYTES: Final = 512
+# Stands for an image whose pass had none: it need not be asked for again.
+NO_FEATURES: Final = np.zeros((0, 0, 0), np.float16)
+
+
+class FeatureStore:
+    """Features by the keys of score maps. Any thread may call; no call raises.
+
+    Args:
+        slots: those of all processes.
+        max_bytes: in memory.
+    """
+
+    def __init__(self, slots: Slots, *, max_bytes: int) -> None:
+        self._slots = slots
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[str, Features] = OrderedDict()
+        self._held_bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Features | None:
+        """What is kept, empty if its pass had none, None if there is nothing."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        packed = self._slots.get(key)
+        found = None if packed is None else decode_features(packed)
+        if found is not None:
+            self._hold(key, found)
+        return found
+
+    def put(self, key: str, features: Features | None) -> None:
+        """Keep the features of one image, or that there are none."""
+        kept = NO_FEATURES if features is None else features
+        if kept.ndim != 3 or kept.nbytes > MAX_BYTES or not np.isfinite(kept).all():
+            kept = NO_FEATURES
+        self._hold(key, kept)
+        self._slots.put(key, encode_features(kept))
+
+    def _hold(self, key: str, features: Features) -> None:
+        with self._lock:
+            before = self._held.pop(key, None)
+            self._held[key] = features
+            self._held_bytes += _cost(features) - (
+                0 if before is None else _cost(before)
+            )
+            while self._held_bytes > self._max_bytes:
+                _, oldest = self._held.popitem(last=False)
+                self._held_bytes -= _cost(oldest)
+
+
+def _cost(features: Features) -> int:
+    return features.nbytes + _ENTRY_BYTES
+
+
+def encode_features(features: Features) -> bytes:
+    """Pack float16 (D, v, u) of at most `MAX_BYTES`."""
+    body = features.astype("<f2").tobytes()
+    return _HEAD.pack(_MAGIC, zlib.crc32(body), *features.shape) + body
+
+
+def decode_features(packed: bytes) -> Features | None:
+    """What `encode_features` packed; None for anything else."""
+    if not _HEAD.size <= len(packed) <= _HEAD.size + MAX_BYTES:
+        return None
+    magic, checksum, depth, rows, columns = _HEAD.unpack_from(packed)
+    body = packed[_HEAD.size :]
+    if magic != _MAGIC or len(body) != 2 * depth * rows * columns:
+        return None
+    if zlib.crc32(body) != checksum:
+        return None
+    features = np.frombuffer(body, "<f2").astype(np.float16)
+    if not np.isfinite(features).all():
+        return None
+    return features.reshape(depth, rows, columns)
