@@ -7,6 +7,7 @@ The last few are kept, so that a second click on one finds it ready. Axis letter
     b  bins of place and colour that hold a pixel: two axes of place, three of colour
 """
 
+import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,10 +37,11 @@ _SPAN: Final = 160
 
 
 class Canvas:
-    """A working picture."""
+    """A working picture. Whoever uses it holds its lock: guides remember sizes."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         """Take the working picture: uint8 (Y, X, 3)."""
+        self.lock: Final = threading.Lock()
         self.size_yx: Final = (pixels.shape[0], pixels.shape[1])
         self.guide: Final = Guide(pixels, radius_cells=_RADIUS_CELLS)
         # As masks are cut with.

@@ -28,7 +28,7 @@ def shrink_mask(mask: _Bools, work_yx: tuple[int, int]) -> _Bools:
     return np.asarray(shares > 0.5).reshape(work_yx)
 
 
-def enlarge_mask(mask: _Bools, size_yx: tuple[int, int]) -> _Bools:
+def enlarge_mask(mask: _Bools, size_yx: tuple[int, ...]) -> _Bools:
     """The pixels whose working pixel is among these: bool (Y, X)."""
     if mask.shape == size_yx:
         return mask

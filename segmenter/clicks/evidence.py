@@ -39,6 +39,8 @@ _LOSS_BEYOND: Final = 0.6
 _REACH_OF_EDGE: Final = 2.0
 _LEAST_REACH_CELLS: Final = 0.5
 _LEAST_EDGE_CELLS: Final = 0.5
+# What has the click's colour may be farther: thin things are wrong in many places.
+_LEAST_REACH_ALIKE_CELLS: Final = 2.0
 # In place and colour: how far, and how different in Lab.
 _REACH_CELLS: Final = 4.0
 _REACH_LAB: Final = 10.0
@@ -126,19 +128,23 @@ def add_clicks(
     for index in range(len(clicks)):
         row, column = clicks.at[0][index], clicks.at[1][index]
         squares = canvas.distances(row, column)
-        near: _Floats | np.float32 = np.float32(1)
+        near = near_alike = np.ones((), np.float32)
         if index or has_start:
             edge_px = _distance_to_edge(result, row, column, clicks.signs[index])
             edge_px = max(edge_px, _LEAST_EDGE_CELLS * cell_px)
             n_steps = _steps_to(edge_px / cell_px)
-            reach = _REACH_OF_EDGE * edge_px + _LEAST_REACH_CELLS * cell_px
-            near = np.exp(squares / np.float32(-2 * reach**2))
+            reach_px = _REACH_OF_EDGE * edge_px
+            near = _falloff(squares, reach_px + _LEAST_REACH_CELLS * cell_px)
+            near_alike = _falloff(
+                squares, reach_px + _LEAST_REACH_ALIKE_CELLS * cell_px
+            )
         if graph is not None:
             walk = graph.spread(*clicks.places_01[index], n_steps=n_steps)
             along.append(canvas.guide.follow(walk).clip(0, 1) * near)
         colours = canvas.differences(row, column) / np.float32(2 * _REACH_LAB**2)
-        away = squares / np.float32(2 * (_REACH_CELLS * cell_px) ** 2)
-        nearby.append(np.exp(-colours - away) * near)
+        nearby.append(
+            np.exp(-colours) * _falloff(squares, _REACH_CELLS * cell_px) * near_alike
+        )
         known = clicks.first(index + 1)
         result = level
         if along:
@@ -169,10 +175,8 @@ def hold_clicks(
     if not len(clicks):
         return level
     kernels = [
-        np.exp(
-            -canvas.differences(row, column) / np.float32(2 * _REACH_LAB**2)
-            - canvas.distances(row, column) / np.float32(2 * cell_px**2)
-        )
+        np.exp(-canvas.differences(row, column) / np.float32(2 * _REACH_LAB**2))
+        * _falloff(canvas.distances(row, column), cell_px)
         for row, column in zip(*clicks.at, strict=True)
     ]
     return _settled(level, clicks, np.stack(kernels), _DOUBT_COLOUR, wanted=0.1)
@@ -200,6 +204,11 @@ def _settled(
     )
     added = np.tensordot(weights.astype(np.float32), kernels, axes=1)
     return np.asarray(level + added, np.float32)
+
+
+def _falloff(squares: _Floats, reach_px: float) -> _Floats:
+    """A Gaussian of squared distances."""
+    return np.asarray(np.exp(squares / np.float32(-2 * reach_px**2)), np.float32)
 
 
 def _steps_to(edge_cells: float) -> int:

@@ -1,4 +1,4 @@
-"""All clicks on an object in, its mask out. Pure.
+"""All clicks on an object in, its mask out.
 
 The level of a pixel says how surely it is the object: above 0 it is, and 1 or -1 is
 certain. It starts from what the label's map says and from the person's corrections of
@@ -8,6 +8,7 @@ the working picture, or of the image where it says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -19,6 +20,7 @@ from segmenter.clicks.canvas import Canvas, make_canvas
 from segmenter.clicks.checks import check_request
 from segmenter.clicks.enlarging import enlarge_level, enlarge_mask, shrink_mask
 from segmenter.clicks.evidence import (
+    PlacedClicks,
     add_clicks,
     doubt_beyond,
     hold_clicks,
@@ -85,143 +87,154 @@ def refine_mask(
     check_request(size_yx, clicks, boxes, start, maps, label)
     if not clicks and not boxes:
         return np.zeros(size_yx, np.bool_) if start is None else start.copy()
-    view = _View.of(pixels, maps)
-    seen = None if start is None else shrink_mask(start, view.canvas.size_yx)
-    before = _known(view, maps, label, threshold, presence_threshold)
-    is_corrected = False
-    if seen is not None:
-        certain = np.where(seen, np.float32(1), np.float32(-1))
-        corrected = (before > 0) != seen
-        is_corrected = bool(
-            cv2.erode(corrected.astype(np.uint8), np.ones((3, 3), np.uint8)).any()
-        )
-        before = np.where(corrected, certain, before)
-    placed = place_clicks(clicks, size_yx, view.canvas.size_yx)
-    inside = [inside_box(box, size_yx, view.canvas.size_yx) for box in boxes[-1:]]
-
-    def solve(level: _Floats) -> tuple[_Floats, _Floats]:
-        """The level after boxes and clicks, and the same sharpened."""
-        for one in inside:
-            level = add_box(
-                level, one, view.canvas, view.graph, has_start=seen is not None
-            )
-        level = add_clicks(
-            level,
-            placed,
-            view.canvas,
-            view.graph,
-            cell_px=view.cell_px,
+    canvas = make_canvas(pixels)
+    with canvas.lock:
+        problem = _Problem(
+            canvas=canvas,
+            maps=maps,
+            placed=place_clicks(clicks, size_yx, canvas.size_yx),
+            inside=[inside_box(box, size_yx, canvas.size_yx) for box in boxes[-1:]],
             has_label=label is not None,
-            has_start=seen is not None or bool(boxes),
+            has_start=start is not None,
         )
-        sharp = _sharpened(level, view)
-        return level, hold_clicks(sharp, placed, view.canvas, view.cell_px)
-
-    after, level = solve(before)
-    if start is not None:
-        mask = _join(start, level, after - before, pixels, both_ways=not is_corrected)
-    else:
-        seeds = np.logical_or.reduce([placed.hits(view.canvas.size_yx), *inside])
-        part = clicked_parts(level > 0, seeds)
-        if label is not None and view.graph is not None and not inside:
-            doubted = doubt_beyond(before, placed, view.canvas, view.graph)
-            _, other = solve(doubted)
-            smaller = clicked_parts(other > 0, seeds)
-            if part.sum() > _SEVERAL * smaller.sum():
-                part, level = smaller, other
-        mask = enlarge_level(np.where(part, level, -np.abs(level)), part, pixels)
+        known = _known(canvas, maps, label, threshold, presence_threshold)
+        if start is None:
+            mask = _find(problem, known, pixels)
+        else:
+            mask = _correct(problem, known, start, pixels)
     for click in clicks:
         mask[int(click.y), int(click.x)] = click.is_positive
     return mask
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _View:
-    """What is known of an image whatever is clicked.
-
-    Attributes:
-        canvas: the working picture.
-        graph: of its cells; None where there are no features.
-        grid_yx: rows and columns of cells.
-        cell_px: working pixels that a cell is wide.
-    """
-
-    canvas: Canvas
-    graph: CellGraph | None
-    grid_yx: tuple[int, int]
-    cell_px: float
-
-    @classmethod
-    def of(cls, pixels: NDArray[np.uint8], maps: ScoreMaps | None) -> "_View":
-        canvas = make_canvas(pixels)
-        rows, columns = canvas.size_yx
-        shrink = _CELLS / max(rows, columns)
-        grid_yx = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
-        if maps is not None:
-            cells = maps.maps if maps.features is None else maps.features
-            grid_yx = (cells.shape[1], cells.shape[2])
-        return cls(
-            canvas=canvas,
-            graph=None
-            if maps is None or maps.features is None
-            else make_graph(maps.features),
-            grid_yx=grid_yx,
-            cell_px=max(rows / grid_yx[0], columns / grid_yx[1]),
-        )
-
-
 def _known(
-    view: _View,
+    canvas: Canvas,
     maps: ScoreMaps | None,
     label: int | None,
     threshold: float,
     presence_threshold: float,
 ) -> _Floats:
     """What the maps say before any click, kept for the next click on the picture."""
-    levels = view.canvas.levels
     key = None
     if maps is not None and label is not None:
         said = (maps.maps.tobytes(), maps.presence.tobytes())
         key = (*said, label, threshold, presence_threshold)
-    if key not in levels:
-        levels.clear()
-        levels[key] = label_level(
-            view.canvas.guide_of_maps,
+    if key not in canvas.levels:
+        canvas.levels.clear()
+        canvas.levels[key] = label_level(
+            canvas.guide_of_maps,
             maps,
             label,
             threshold=threshold,
             presence_threshold=presence_threshold,
-            size_yx=view.canvas.size_yx,
+            size_yx=canvas.size_yx,
         )
-    return levels[key]
+    return canvas.levels[key]
 
 
-def _sharpened(level: _Floats, view: _View) -> _Floats:
-    """Pixels of one colour agree more, and edges lie on the picture's."""
-    alike = view.canvas.mean_of_alike((level * _STEEPNESS_ALIKE).clip(-1, 1))
-    level = level + np.float32(_SHARE_ALIKE_01) * (alike - level)
-    return view.canvas.guide.follow(
-        (level * _STEEPNESS_EDGES).clip(-1, 1), view.grid_yx
-    )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Problem:
+    """What was clicked on a picture.
+
+    Attributes:
+        canvas: the working picture.
+        maps: of the image, or None.
+        placed: the clicks.
+        inside: bool (Y, X), the box, if there is one.
+        has_label: whether the object's label is known.
+        has_start: whether there was a mask before.
+    """
+
+    canvas: Canvas
+    maps: ScoreMaps | None
+    placed: PlacedClicks
+    inside: Sequence[_Bools]
+    has_label: bool
+    has_start: bool
+
+    @cached_property
+    def graph(self) -> CellGraph | None:
+        """Of the image's cells; None where there are no features."""
+        if self.maps is None or self.maps.features is None:
+            return None
+        return make_graph(self.maps.features)
+
+    @property
+    def grid_yx(self) -> tuple[int, int]:
+        """Rows and columns of the cells."""
+        if self.maps is None:
+            shrink = _CELLS / max(self.canvas.size_yx)
+            rows, columns = (max(1, round(n * shrink)) for n in self.canvas.size_yx)
+            return rows, columns
+        cells = self.maps.maps if self.maps.features is None else self.maps.features
+        return cells.shape[1], cells.shape[2]
+
+    @property
+    def seeds(self) -> _Bools:
+        """Where the object is for certain, or somewhere within: bool (Y, X)."""
+        hits = self.placed.hits(self.canvas.size_yx)
+        return np.asarray(np.logical_or.reduce([hits, *self.inside]))
+
+    def solve(self, level: _Floats) -> tuple[_Floats, _Floats]:
+        """The level after box and clicks, and the same sharpened: float32 (Y, X)."""
+        rows, columns = self.grid_yx
+        cell_px = max(self.canvas.size_yx[0] / rows, self.canvas.size_yx[1] / columns)
+        for one in self.inside:
+            level = add_box(
+                level, one, self.canvas, self.graph, has_start=self.has_start
+            )
+        level = add_clicks(
+            level,
+            self.placed,
+            self.canvas,
+            self.graph,
+            cell_px=cell_px,
+            has_label=self.has_label,
+            has_start=self.has_start or bool(self.inside),
+        )
+        sharp = self._sharpened(level)
+        return level, hold_clicks(sharp, self.placed, self.canvas, cell_px)
+
+    def _sharpened(self, level: _Floats) -> _Floats:
+        """Pixels of one colour agree more, and edges lie on the picture's."""
+        alike = self.canvas.mean_of_alike((level * _STEEPNESS_ALIKE).clip(-1, 1))
+        level = level + np.float32(_SHARE_ALIKE_01) * (alike - level)
+        return self.canvas.guide.follow(
+            (level * _STEEPNESS_EDGES).clip(-1, 1), self.grid_yx
+        )
 
 
-def _join(
-    start: _Bools,
-    level: _Floats,
-    moved: _Floats,
-    pixels: NDArray[np.uint8],
-    *,
-    both_ways: bool,
+def _find(problem: _Problem, known: _Floats, pixels: NDArray[np.uint8]) -> _Bools:
+    """A new object, on an empty canvas: the part that was clicked."""
+    _, level = problem.solve(known)
+    part = clicked_parts(level > 0, problem.seeds)
+    if problem.has_label and problem.graph is not None and not problem.inside:
+        _, doubted = problem.solve(
+            doubt_beyond(known, problem.placed, problem.canvas, problem.graph)
+        )
+        smaller = clicked_parts(doubted > 0, problem.seeds)
+        if part.sum() > _SEVERAL * smaller.sum():
+            part, level = smaller, doubted
+    return enlarge_level(np.where(part, level, -np.abs(level)), part, pixels)
+
+
+def _correct(
+    problem: _Problem, known: _Floats, start: _Bools, pixels: NDArray[np.uint8]
 ) -> _Bools:
     """The start, with what was raised added and what was lowered taken away.
 
-    Both ways, what was moved at all may be either, for better edges.
+    Where the start is not what the maps say, it is certain. What a person has not
+    touched yet may move both ways around a click, for better edges.
     """
-    size_yx = (pixels.shape[0], pixels.shape[1])
-    raised, lowered = moved > _LEAST_MOVE, moved < -_LEAST_MOVE
-    if both_ways:
+    seen = shrink_mask(start, problem.canvas.size_yx)
+    differs = (known > 0) != seen
+    before = np.where(differs, np.where(seen, np.float32(1), np.float32(-1)), known)
+    after, level = problem.solve(before)
+    raised, lowered = after - before > _LEAST_MOVE, before - after > _LEAST_MOVE
+    # Lines of a pixel or two are another rounding, not a correction.
+    if not cv2.erode(differs.astype(np.uint8), np.ones((3, 3), np.uint8)).any():
         raised = lowered = raised | lowered
     found = enlarge_level(level, raised | lowered, pixels)
-    added = found & enlarge_mask(raised, size_yx)
-    taken = ~found & enlarge_mask(lowered, size_yx)
+    added = found & enlarge_mask(raised, start.shape)
+    taken = ~found & enlarge_mask(lowered, start.shape)
     return np.asarray((start | added) & ~taken)

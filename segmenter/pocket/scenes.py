@@ -150,14 +150,18 @@ def _touching(
         )
         if _overlaps(first, second, apart):
             break
-    corners = np.array([(0, 0), apart])
-    corners -= corners.min(axis=0)
-    sides = np.array([first.shape, second.shape])
-    room = np.array(size_yx) - (corners + sides).max(axis=0)
-    if (room < 0).any():
-        return None
-    origin = [int(rng.integers(0, side + 1)) for side in room]
-    return [(int(top), int(left)) for top, left in corners + np.array(origin)]
+    starts = []
+    for axis in (0, 1):
+        first_at = max(0, -apart[axis])
+        second_at = first_at + apart[axis]
+        room = size_yx[axis] - max(
+            first_at + first.shape[axis], second_at + second.shape[axis]
+        )
+        if room < 0:
+            return None
+        shift = int(rng.integers(0, room + 1))
+        starts.append((first_at + shift, second_at + shift))
+    return list(zip(*starts, strict=True))
 
 
 def _overlaps(

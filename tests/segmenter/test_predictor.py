@@ -19,6 +19,7 @@ from tests.segmenter.tiny_models import LATENT_SIDE, THREE_LEVELS, make_parts
 
 PAPER = SegmenterOptions(mode="paper")
 BARE = SegmenterOptions(mode="paper", caption=False)
+FAST = SegmenterOptions(presence="off")
 # Maps travel in half precision, which tells 0.9990 from 0.9995 and no finer.
 HALF = 6e-4
 
@@ -123,6 +124,45 @@ def test_a_label_asked_for_twice_is_run_once_and_answered_twice(
     np.testing.assert_array_equal(maps[0], maps[2])
     alone = score_one(segmenter, picture, ("dog",))
     np.testing.assert_allclose(maps[1], alone[0], atol=HALF)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(FAST, id="fast"),
+        pytest.param(replace(FAST, max_windows=4), id="windows"),
+        pytest.param(replace(BARE, aspect="keep"), id="paper"),
+    ],
+)
+def test_the_pass_that_makes_maps_gives_features_for_clicks(
+    parts: UNetBackbone,
+    picture: NDArray[np.uint8],
+    options: SegmenterOptions,
+) -> None:
+    segmenter = Segmenter(parts, options)
+
+    wide = np.concatenate([picture, picture], axis=1)
+
+    (found,) = segmenter.score([wide], [("dog", "cat", "dog")])
+    (nothing,) = segmenter.score([wide], [()])
+
+    assert nothing.features is None
+    assert found.features is not None
+    assert found.features.dtype == np.float16
+    assert found.features.nbytes <= 250_000
+    rows, columns = found.features.shape[1:]
+    assert columns > 2 * rows
+    lengths = np.linalg.norm(found.features.astype(np.float32), axis=0)
+    np.testing.assert_allclose(lengths, np.ones_like(lengths), atol=0.1)
+
+
+def test_features_cost_no_pass(parts: UNetBackbone, picture: NDArray[np.uint8]) -> None:
+    with calls_of(parts.unet) as passes:
+        (found,) = Segmenter(parts, FAST).score([picture], [LABELS])
+
+    assert found.features is not None
+    # One pass; the other lists the layers on the smallest latent, if it is the first.
+    assert len(passes) <= 2
 
 
 def test_no_labels_give_no_maps_and_no_forward(

@@ -124,3 +124,25 @@ def test_a_unet_without_attention_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="self_attention_products to 0"):
         plan((cross,))
     assert plan((cross,), products=0).last == "b"
+
+
+def test_features_are_read_of_the_decoder_at_the_finest_grid_and_one_above() -> None:
+    layers = scan_layers(make_unet(FOUR_LEVELS), CONTEXT, None)
+
+    found = plan(layers, level_weights=(0.15, 0.7, 0.15, 0.0), own="decoder")
+
+    assert set(found.features) <= found.names
+    assert sorted(found.features.values()) == [0, 0, 1, 1]
+    assert all(name.startswith("up_blocks") for name in found.features)
+    assert {name for name, depth in found.features.items() if depth == 0} == (
+        found.self_attention
+    )
+
+
+def test_features_change_nothing_of_what_is_read() -> None:
+    layers = scan_layers(make_unet(FOUR_LEVELS), CONTEXT, None)
+
+    found = plan(layers, level_weights=(1.0,), products=0)
+
+    assert found.features == {}
+    assert found.names == found.cross.keys()

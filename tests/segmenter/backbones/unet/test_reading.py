@@ -228,6 +228,32 @@ def test_refine_is_the_mean_self_attention_of_the_layers_that_the_plan_keeps(
     )
 
 
+def test_features_are_what_layers_are_given_of_each_cell_of_each_sample(
+    unet: Any,
+) -> None:
+    plan = make_plan(unet, self_attention_layers="decoder")
+    tokens = vocabulary()
+    latent, _, _ = draw_inputs((8, 12), batch=1)
+    latents = torch.cat([latent, -latent])
+    calls: dict[str, AttentionCall] = {}
+    with capture(unet, lambda call: calls.update({call.layer: call})):
+        unet(latents, 100, tokens.texts.context[:1].repeat(2, 1, 1))
+
+    samples = [sample_of(tokens, latent) for latent in latents]
+    readings = read(unet, samples, plan)
+
+    for index, reading in enumerate(readings):
+        assert len(reading.features) == len(plan.features) > 2
+        # In the order of execution.
+        layers = [layer for layer in calls if layer in plan.features]
+        for layer, found in zip(layers, reading.features, strict=True):
+            depth = plan.features[layer]
+            assert found.shape[1:] == (8 >> depth, 12 >> depth)
+            torch.testing.assert_close(
+                found.flatten(1).T, calls[layer].states[index], rtol=1e-4, atol=1e-5
+            )
+
+
 def test_the_unet_stops_at_the_last_layer_read_with_all_that_was_read_before(
     unet: Any,
 ) -> None:
