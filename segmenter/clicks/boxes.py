@@ -19,7 +19,7 @@ _Bools = NDArray[np.bool_]
 
 _STEPS: Final = 8
 # Who draws a box says that something is in it, whatever the map says.
-_OFFSET: Final = 0.5
+_OFFSET: Final = 0.55
 _LEAST_KNOWN: Final = -0.3
 
 
@@ -62,7 +62,7 @@ def add_box(
             graph.grid_yx
         )
         unlike = np.maximum(unlike, canvas.guide.follow(walk).clip(0, 1))
-    within = np.maximum(level, _LEAST_KNOWN) + np.float32(2 * _OFFSET) - unlike
+    within = np.maximum(level, _LEAST_KNOWN) + np.float32(_OFFSET) - unlike
     if has_start:
         return np.where(inside, np.maximum(level, within), level)
     return np.where(inside, within, np.float32(-1))

@@ -24,7 +24,7 @@ _Floats = NDArray[np.float32]
 
 # Longest side of the working picture.
 _WORK_PX: Final = 512
-# Working pictures that are kept, 20 MB each at most.
+# Working pictures that are kept in memory, of 40 MB each at most (2.5 MB at 128 px).
 _KEPT: Final = 2
 # Of neighbourhoods that edges are found in: less than for whole maps, because what is
 # clicked is smaller.

@@ -128,7 +128,7 @@ def add_clicks(
     for index in range(len(clicks)):
         row, column = clicks.at[0][index], clicks.at[1][index]
         squares = canvas.distances(row, column)
-        near = near_alike = np.ones((), np.float32)
+        near = near_alike = np.ones_like(level)
         if index or has_start:
             edge_px = _distance_to_edge(result, row, column, clicks.signs[index])
             edge_px = max(edge_px, _LEAST_EDGE_CELLS * cell_px)

@@ -87,17 +87,16 @@ def _directions(features: Tensor) -> Tensor:
 def _narrowed(features: Tensor, width: int) -> Tensor:
     """The directions in which the image's own cells differ most: (<= width, v, u).
 
-    Principal components by two steps of subspace iteration, which costs a few products
-    where a decomposition would cost more than the products of the last layers.
+    Principal components by two steps of subspace iteration: four products, where a
+    decomposition would cost more than the layers that the features come from.
     """
     if len(features) <= width:
         return features
     flat = features.flatten(1)
-    covariance = flat @ flat.T
     start = torch.randn(
         (len(features), width), generator=torch.Generator().manual_seed(0)
     )
     basis = start.to(flat)
     for _ in range(2):
-        basis = torch.linalg.qr(covariance @ basis).Q
+        basis = torch.linalg.qr(flat @ (flat.T @ basis)).Q
     return (basis.T @ flat).reshape(-1, *features.shape[1:])

@@ -142,7 +142,7 @@ def _touching(
     """Top left corners at which two glyphs just touch; None where they do not fit."""
     first, second = (np.asarray(np.asarray(g)[..., 3] > 127) for g in glyphs)
     angle = rng.uniform(0, 2 * np.pi)
-    far = int(np.hypot(*first.shape) + np.hypot(*second.shape))
+    far = sum(first.shape) + sum(second.shape)
     for distance in range(far, 0, -1):
         apart = (
             round(float(np.sin(angle)) * distance),

@@ -266,6 +266,7 @@ def _table(title: str) -> Table:
     for heading in (
         "engine and start",
         "clicks to IoU .80 / .85 / .90",
+        "never .80 / .90",
         "IoU after 0 / 1 / 2 / 3 / 5",
         "clicks that lose > 0.1",
     ):
@@ -286,6 +287,10 @@ def _cells(sessions: Sequence[Session]) -> list[str]:
     ]
     return [
         " / ".join(f"{_noc(sessions, level):.2f}" for level in _LEVELS),
+        " / ".join(
+            str(sum(max(s.ious) < level for s in sessions))
+            for level in (_LEVELS[0], _LEVELS[-1])
+        ),
         " / ".join(f"{iou:.3f}".lstrip("0") for iou in ious),
         f"{100 * float(np.mean(lost)):.1f} % of {len(lost)}",
     ]

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -11,6 +12,8 @@ from tests.segmenter.clicks.scenes import (
     PRESENCE,
     SIZE_YX,
     THRESHOLD,
+    Bools,
+    Known,
     iou,
     known,
     on,
@@ -218,6 +221,22 @@ def test_the_same_question_has_the_same_answer_whatever_was_asked_in_between() -
     again = refine(scene, on(scene.red), on(scene.blue, is_positive=False))
 
     np.testing.assert_array_equal(again, first)
+
+
+def test_many_threads_get_what_one_gets() -> None:
+    # Of sizes that nothing is kept of yet, by several at once.
+    scenes = [known((50, 80)), known((51, 80)), known((50, 80))]
+    jobs = [(scene, label) for scene in scenes for label in (0, 1, None)] * 3
+
+    def work(job: tuple[Known, int | None]) -> Bools:
+        scene, label = job
+        return refine(scene, on(scene.red), label=label)
+
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(work, jobs))
+
+    for job, mask in zip(jobs, together, strict=True):
+        np.testing.assert_array_equal(mask, work(job))
 
 
 def test_nothing_that_is_given_is_changed() -> None:

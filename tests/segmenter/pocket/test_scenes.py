@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segmenter.pocket.glyphs import GLYPHS_DIR
-from segmenter.pocket.scenes import TEST_SEED_START, render_scene
+from segmenter.pocket.scenes import TEST_SEED_START, render_scene, render_twins
 from segmenter.pocket.train.data import SceneSet
 from segmenter.pocket.words import EMOJI, WORDS
 
@@ -127,3 +129,30 @@ def test_training_sets_hold_each_object_s_share_of_each_cell() -> None:
                 mask.sum() / 16, rel=1e-3
             )
         assert not scenes.coverage[number, len(scene.words) :].any()
+
+
+@pytest.mark.parametrize("size_yx", [(128, 128), (96, 160)])
+def test_twins_are_two_objects_of_one_word_that_touch(size_yx: tuple[int, int]) -> None:
+    for seed in range(20):
+        scene = render_twins(seed, size_yx=size_yx)
+
+        first, second = scene.visible
+        assert scene.image.shape == (*size_yx, 3)
+        assert scene.words[0] == scene.words[1]
+        assert not (first & second).any()
+        assert min(first.sum(), second.sum()) > 100
+        grown = np.zeros_like(first)
+        rows, columns = np.nonzero(first)
+        for down, right in product((-1, 0, 1), repeat=2):
+            grown[
+                (rows + down).clip(0, size_yx[0] - 1),
+                (columns + right).clip(0, size_yx[1] - 1),
+            ] = True
+        assert (grown & second).any()
+
+
+def test_twins_are_a_function_of_their_seed() -> None:
+    first, again, other = (render_twins(seed).image for seed in (3, 3, 4))
+
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
