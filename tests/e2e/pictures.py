@@ -107,41 +107,40 @@ def _mend(editor: ClickEditor, truth: Mapping[str, Mask], folder: Path) -> None:
     page.wait_for_timeout(500)
     _keep(editor.browser, folder / "clicks-1-tool.png")
 
-    place, n_negative = _click_errors(editor, "sheep", truth["sheep"])
-    _point_at(editor, place, "Ctrl+Alt+click")
+    n_sheep = _click_errors(editor, "sheep", truth["sheep"])
     _keep(editor.browser, folder / "clicks-2-negative.png")
-    _forget_pointer(editor)
+    _forget_pointers(editor)
     editor.accept()
 
     page.keyboard.press("Escape")
     editor.choose("points", "dog")
     editor.take_smart_tool("key-point-tool")
-    place, n_positive = _click_errors(editor, "dog", truth["dog"])
-    _point_at(editor, place, "Ctrl+click")
+    n_dog = _click_errors(editor, "dog", truth["dog"])
     _keep(editor.browser, folder / "clicks-3-positive.png")
-    _forget_pointer(editor)
+    _forget_pointers(editor)
     editor.accept()
     page.mouse.move(0, 0)
     _keep(editor.browser, folder / "clicks-4-mended.png")
-    Console().print(f"{n_negative} clicks on the sheep, {n_positive} on the dog")
+    Console().print(f"{n_sheep} clicks on the sheep, {n_dog} on the dog")
 
     page.get_by_role("button", name="Settings", exact=True).last.click()
     page.wait_for_timeout(500)
     _keep(editor.browser, folder / "clicks-5-keep-label.png")
 
 
-def _click_errors(editor: ClickEditor, label: str, truth: Mask) -> tuple[Place, int]:
-    """Click where most is wrong until little is; the last place, and how many."""
+def _click_errors(editor: ClickEditor, label: str, truth: Mask) -> int:
+    """Click where most is wrong until little is, and mark it; how many clicks."""
     mask = label_mask(editor.task.prediction, label, editor.size_yx)
-    places: list[Place] = []
-    while iou_of(mask, truth) < _GOOD_IOU and len(places) < _MOST_CLICKS:
+    count = 0
+    while iou_of(mask, truth) < _GOOD_IOU and count < _MOST_CLICKS:
         click = next_click(mask, truth)
-        places.append((click.y, click.x))
-        (region,) = editor.click(
-            places[-1], is_positive=click.is_positive, through=True
-        )
+        place = (click.y, click.x)
+        (region,) = editor.click(place, is_positive=click.is_positive, through=True)
+        gesture = "Ctrl+click" if click.is_positive else "Ctrl+Alt+click"
+        _point_at(editor, place, gesture)
         mask = decode_region(region, editor.size_yx)
-    return places[-1], len(places)
+        count += 1
+    return count
 
 
 def _point_at(editor: ClickEditor, place: Place, text: str) -> None:
@@ -150,7 +149,7 @@ def _point_at(editor: ClickEditor, place: Place, text: str) -> None:
     editor.browser.page.evaluate(
         """([x, y, text]) => {
             const mark = document.createElement('div');
-            mark.id = 'pointer';
+            mark.className = 'pointer';
             mark.style = `position: fixed; z-index: 9999; left: ${x - 9}px;
                 top: ${y - 9}px; pointer-events: none; white-space: nowrap;`;
             mark.innerHTML = `<div style="width: 14px; height: 14px; border: 3px solid
@@ -164,8 +163,10 @@ def _point_at(editor: ClickEditor, place: Place, text: str) -> None:
     )
 
 
-def _forget_pointer(editor: ClickEditor) -> None:
-    editor.browser.page.evaluate("document.getElementById('pointer').remove()")
+def _forget_pointers(editor: ClickEditor) -> None:
+    editor.browser.page.evaluate(
+        "document.querySelectorAll('.pointer').forEach(mark => mark.remove())"
+    )
 
 
 def _keep(browser: Browser, path: Path) -> None:
