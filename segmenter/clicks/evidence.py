@@ -40,7 +40,7 @@ _REACH_OF_EDGE: Final = 2.0
 _LEAST_REACH_CELLS: Final = 0.5
 _LEAST_EDGE_CELLS: Final = 0.5
 # What has the click's colour may be farther: thin things are wrong in many places.
-_LEAST_REACH_ALIKE_CELLS: Final = 2.0
+_LEAST_REACH_ALIKE_CELLS: Final = 1.0
 # In place and colour: how far, and how different in Lab.
 _REACH_CELLS: Final = 4.0
 _REACH_LAB: Final = 10.0
