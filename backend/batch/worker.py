@@ -249,6 +249,17 @@ class ChunkWorker(SimpleWorker):
             raise StopRequested
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
+    def teardown(self) -> None:
+        """Sign off, and end the listener for commands even if Redis is away.
+
+        RQ ends it last, and without Redis does not come to it: it would listen on.
+        """
+        try:
+            super().teardown()  # type: ignore[no-untyped-call]
+        finally:
+            if self.pubsub_thread is not None:
+                self.pubsub_thread.stop()
+
     def _install_signal_handlers(self) -> None:
         """Leave signals to the main thread, which alone may take them."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.client import PubSubWorkerThread
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import FailedJobRegistry
@@ -661,6 +662,7 @@ def test_a_worker_is_counted_again_after_redis_has_forgotten_it(
 def test_a_worker_ends_when_it_is_to_although_redis_is_away(
     studio: LabelStudioStandIn,
 ) -> None:
+    before = listeners()
     with running_redis() as server:
         connection = queue_connection(server.url)
         queue = JobQueue(connection, "diffsegmenter-jobs-colours-fast-1")
@@ -681,4 +683,10 @@ def test_a_worker_ends_when_it_is_to_although_redis_is_away(
         ending.join()
 
         assert time.monotonic() - asked[0] < 20
+        wait_until(lambda: listeners() <= before)
         connection.close()
+
+
+def listeners() -> set[threading.Thread]:
+    """Threads that wait for commands to a worker."""
+    return {t for t in threading.enumerate() if isinstance(t, PubSubWorkerThread)}
