@@ -237,4 +237,7 @@ def _correct(
     found = enlarge_level(level, raised | lowered, pixels)
     added = found & enlarge_mask(raised, start.shape)
     taken = ~found & enlarge_mask(lowered, start.shape)
+    if not problem.inside and not problem.placed.signs.max() > 0:
+        # Who only takes away is given nothing, not even a better edge.
+        added = np.zeros_like(start)
     return np.asarray((start | added) & ~taken)

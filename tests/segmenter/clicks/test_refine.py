@@ -114,6 +114,23 @@ def test_a_negative_click_takes_a_wrong_object_from_the_mask_and_keeps_the_right
     assert (mask & scene.blue).sum() < 0.2 * scene.blue.sum()
 
 
+@pytest.mark.parametrize("x", [12.5, 24.5, 36.5])
+def test_negative_clicks_add_nothing_to_an_untouched_pre_annotation(x: float) -> None:
+    scene = known()
+    start = cut_masks(
+        scene.maps,
+        threshold=THRESHOLD,
+        presence_threshold=PRESENCE,
+        pixels=scene.pixels,
+    ).mask(0)
+
+    mask = refine(scene, Click(y=30.5, x=x, is_positive=False), start=start)
+
+    assert start[30, int(x)]
+    assert mask.sum() < start.sum()
+    assert not (mask & ~start).any()
+
+
 def test_negative_clicks_on_an_empty_canvas_leave_it_all_but_empty() -> None:
     scene = known()
 
