@@ -36,6 +36,7 @@ _POLL_S: Final = 0.1
 # Of a command that has listed all tasks and seen the worker: it can be left.
 WATCHED: Final = "(1 worker)"
 _numbers: Final = itertools.count(1)
+_pictures: Final = itertools.count()
 
 
 def _heed_interrupts() -> None:
@@ -146,10 +147,12 @@ def new_batch(
     *,
     cache_dir: Path,
     redis_url: str | None = None,
-    first_picture: int = 0,
     **environment: str,
 ) -> Batch:
-    """Make a project of so many tasks, each with a picture of its own.
+    """Make a project of so many tasks, each with a picture that no other has.
+
+    What another project had read would be in the cache, and done before a test can
+    change anything.
 
     Args:
         api: Label Studio.
@@ -157,13 +160,12 @@ def new_batch(
         n_tasks: how many.
         cache_dir: for the embedded cache, in use when there is no `redis_url`.
         redis_url: for cache and queue.
-        first_picture: its number; projects of the same numbers have the same pictures.
         environment: further settings.
     """
     project_id = api.create_project("batch", RED_AND_BLUE)
     if n_tasks:
         api.import_many(
-            project_id, [{"image": picture(first_picture + n)} for n in range(n_tasks)]
+            project_id, [{"image": picture(next(_pictures))} for _ in range(n_tasks)]
         )
     settings = {
         "LABEL_STUDIO_URL": label_studio.url,

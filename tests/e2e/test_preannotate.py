@@ -235,7 +235,7 @@ def test_what_a_request_has_no_time_for_is_ready_for_the_next(
     tmp_path: Path,
 ) -> None:
     # Pictures that no other test has had this backend cache.
-    batch = new_batch(api, label_studio, 60, cache_dir=tmp_path, first_picture=10_000)
+    batch = new_batch(api, label_studio, 60, cache_dir=tmp_path)
     before = eager_backend.metric("diffsegmenter_images_segmented_total")
     api.connect_backend(batch.project_id, eager_backend.url)
 
