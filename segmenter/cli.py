@@ -23,7 +23,6 @@ from segmenter import (
     SegmenterError,
     SegmenterOptions,
     UnusableDevice,
-    cut_masks,
     decode_image,
     load_segmenter,
     refine_mask,
@@ -120,7 +119,8 @@ def segment_picture(
         pixels = decoded.pixels
         segmenter = load_segmenter(model, options, device=device, dtype=dtype)
         (maps,) = segmenter.score([pixels], [labels])
-        segmentation = _corrected(pixels, maps, options, clicks, boxes)
+        cut = segmenter.cut(pixels, maps)
+        segmentation = _corrected(cut, pixels, maps, options, clicks, boxes)
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(paint_overlay(pixels, segmentation)).save(out)
     except (
@@ -172,19 +172,14 @@ def _numbers(text: str, count: int, explanation: str) -> list[float]:
 
 
 def _corrected(
+    cut: Segmentation,
     pixels: NDArray[np.uint8],
     maps: ScoreMaps,
     options: SegmenterOptions,
     clicks: Sequence[Click],
     boxes: Sequence[Box],
 ) -> Segmentation:
-    """Cut as the options say; clicks and boxes correct the first label's mask."""
-    cut = cut_masks(
-        maps,
-        threshold=options.threshold,
-        presence_threshold=options.presence_threshold,
-        pixels=pixels if options.boundaries == "guided" else None,
-    )
+    """Correct the first label's mask by clicks and boxes, if there are any."""
     if not clicks and not boxes:
         return cut
     mask = cut.mask(0)

@@ -114,18 +114,27 @@ class Segmenter:
             BadImage, BadLabel: naming the first one that cannot be read.
             ValueError: if the options need a part that was not given.
         """
-        options = options or self.options
+        scored = self.score(images, labels, options=options)
         return [
-            cut_masks(
-                maps,
-                threshold=options.threshold,
-                presence_threshold=options.presence_threshold,
-                pixels=image if options.boundaries == "guided" else None,
-            )
-            for image, maps in zip(
-                images, self.score(images, labels, options=options), strict=True
-            )
+            self.cut(image, maps, options=options)
+            for image, maps in zip(images, scored, strict=True)
         ]
+
+    def cut(
+        self,
+        image: NDArray[np.uint8],
+        maps: ScoreMaps,
+        *,
+        options: SegmenterOptions | None = None,
+    ) -> Segmentation:
+        """Cut an image's score maps at the options' thresholds; see `segment`."""
+        options = options or self.options
+        return cut_masks(
+            maps,
+            threshold=options.threshold,
+            presence_threshold=options.presence_threshold,
+            pixels=image if options.boundaries == "guided" else None,
+        )
 
     def score(
         self,

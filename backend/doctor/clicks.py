@@ -12,9 +12,8 @@ from backend.label_config import LabelConfig, is_skipped
 
 _MODEL_PAGE: Final = "Settings > Model"
 _PAGE: Final = "docs/interactive.md has a config and the four gestures"
-# What people click with; rectangles alone are drawn too, so they must say "smart".
-_POINTS: Final = ("keypointlabels", "keypoint")
-_BOXES: Final = ("rectanglelabels", "rectangle")
+# What people click with, unless the label config has it draw.
+_ASKING: Final = ("keypointlabels", "keypoint", "rectanglelabels", "rectangle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ def check_clicks(
     tools = list(_tools(project.label_config, config))
     is_asked = None if rows is None else any(row.get("is_interactive") for row in rows)
     lacks = [
-        *_lacks_connection(tools, config, is_asked),
+        *_lacks_connection(tools, is_asked),
         *_lacks_tools(tools, config, is_asked),
         *_lacks_labels(tools, config),
     ]
@@ -72,17 +71,15 @@ def _tools(label_config: str, config: LabelConfig) -> Iterator[_Tool]:
         tag = str(element.tag)
         attributes = {name.lower(): value for name, value in element.attrib.items()}
         name, to_name = attributes.get("name", ""), attributes.get("toname", "")
-        is_tool = tag.lower() in _POINTS or (
-            tag.lower() in _BOXES and name not in drawing
-        )
-        if not is_tool or name in drawing or is_skipped(attributes):
+        is_tool = tag.lower() in _ASKING and name not in drawing
+        if not is_tool or is_skipped(attributes):
             continue
         for image in sorted(images & set(to_name.split(","))):
             yield _Tool(name=name, element=tag, to_name=image)
 
 
 def _lacks_connection(
-    tools: Sequence[_Tool], config: LabelConfig, is_asked: bool | None
+    tools: Sequence[_Tool], is_asked: bool | None
 ) -> Iterator[Finding]:
     if is_asked is False and tools:
         yield warning(

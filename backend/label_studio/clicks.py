@@ -78,7 +78,7 @@ def parse_clicks(context: Any, task: Any) -> ClickRequest | None:
         context: of the request.
         task: the one element of its `tasks`.
     """
-    results = _objects(context, "result")
+    results = objects_in(context, "result")
     prompts = [
         found for drawn in results if (found := _prompt(drawn, results)) is not None
     ]
@@ -191,33 +191,25 @@ def _seen(task: Any) -> tuple[Sequence[Result], str, str | None]:
     A draft is up to 5 s behind. Of several drafts and annotations the one that was
     stored last is taken: the request does not say whose editor asks.
     """
-    stored = [("draft", one) for one in _objects(task, "drafts")]
-    stored += [("annotation", one) for one in _objects(task, "annotations")]
+    stored = [("draft", one) for one in objects_in(task, "drafts")]
+    stored += [("annotation", one) for one in objects_in(task, "annotations")]
     stored = [one for one in stored if not one[1].get("was_cancelled")]
     if stored:
         kind, newest = max(stored, key=lambda one: str(one[1].get("updated_at") or ""))
         user = newest.get("user") or newest.get("completed_by")
         name = str(user) if isinstance(user, str | int) and kind == "draft" else None
-        return _results(newest), _state(kind, newest), name
-    predictions = _objects(task, "predictions")
+        return objects_in(newest, "result"), _state(kind, newest), name
+    predictions = objects_in(task, "predictions")
     newest = max(predictions, key=_number_of, default={})
-    return _results(newest), _state("prediction", newest), None
+    return objects_in(newest, "result"), _state("prediction", newest), None
 
 
-def _objects(task: Any, name: str) -> list[Result]:
-    found = task.get(name) if isinstance(task, Mapping) else None
+def objects_in(holder: Any, name: str) -> list[Result]:
+    """The objects in a list of JSON that may be anything; none where it is no list."""
+    found = holder.get(name) if isinstance(holder, Mapping) else None
     return (
         [one for one in found if isinstance(one, Mapping)]
         if isinstance(found, list)
-        else []
-    )
-
-
-def _results(stored: Result) -> list[Result]:
-    results = stored.get("result")
-    return (
-        [one for one in results if isinstance(one, Mapping)]
-        if isinstance(results, list)
         else []
     )
 

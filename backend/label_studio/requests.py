@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from backend.errors import BadRequest
-from backend.label_studio.clicks import ClickRequest, parse_clicks
+from backend.label_studio.clicks import ClickRequest, objects_in, parse_clicks
 from backend.types import Task, TypedPrompt
 
 _LARGEST_ID: Final = 2**63 - 1
@@ -141,7 +141,7 @@ def _typed_prompt(context: Any) -> TypedPrompt | None:
 
     A text about a region comes with that region, under one id: it describes.
     """
-    regions = _regions(context)
+    regions = objects_in(context, "result")
     if not regions or any(region.get("type") != "textarea" for region in regions):
         return None
     value = regions[-1].get("value")
@@ -158,7 +158,7 @@ def _typed_prompt(context: Any) -> TypedPrompt | None:
 
 def _asked_with(context: Any) -> str:
     """Say in words what the newest region of the editor's question is."""
-    regions = _regions(context)
+    regions = objects_in(context, "result")
     if not regions:
         return "a question without regions"
     kind, from_name = (
@@ -166,13 +166,6 @@ def _asked_with(context: Any) -> str:
         _text(regions[-1].get("from_name")),
     )
     return f"{kind or 'a region'} of {from_name!r}"
-
-
-def _regions(context: Any) -> list[Mapping[str, Any]]:
-    found = context.get("result") if isinstance(context, Mapping) else None
-    return (
-        [r for r in found if isinstance(r, Mapping)] if isinstance(found, list) else []
-    )
 
 
 def _is_id(value: Any) -> TypeGuard[int]:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.masks import Guide
+from segmenter.masks import Guide, stretch
 from segmenter.types import ScoreMaps
 
 _Floats = NDArray[np.float32]
@@ -43,20 +43,12 @@ def label_level(
     if maps is None or label is None:
         return np.full(size_yx, _NO_LABEL, np.float32)
     present = np.flatnonzero(maps.presence >= np.float32(presence_threshold))
-    own = _stretched(guide.follow(maps.maps[label]))
+    own = stretch(guide.follow(maps.maps[label]))
     bar = np.full(size_yx, threshold, np.float32)
     for other in present:
         if other != label:
-            np.maximum(bar, _stretched(guide.follow(maps.maps[other])), out=bar)
+            np.maximum(bar, stretch(guide.follow(maps.maps[other])), out=bar)
     level = np.clip(own - bar, -1, 1)
     if label in present:
         return level
     return np.minimum(level * _ABSENT_FACTOR, _ABSENT_MOST) + np.float32(_ABSENT_OFFSET)
-
-
-def _stretched(scores: _Floats) -> _Floats:
-    """Min-max to [0, 1], as masks are cut; zeros for a constant map."""
-    low, high = float(scores.min()), float(scores.max())
-    if high - low < 1e-6:
-        return np.zeros_like(scores)
-    return (scores - np.float32(low)) / np.float32(high - low)

@@ -5,7 +5,13 @@ maps come from.
 """
 
 from segmenter.masks.boundaries import Guide
-from segmenter.masks.cutting import cut_masks, find_winners, iter_masks, merge_prompts
+from segmenter.masks.cutting import (
+    cut_masks,
+    find_winners,
+    iter_masks,
+    merge_prompts,
+    stretch,
+)
 from segmenter.masks.overlay import label_colour, paint_overlay
 
 __all__ = [
@@ -16,4 +22,5 @@ __all__ = [
     "label_colour",
     "merge_prompts",
     "paint_overlay",
+    "stretch",
 ]

@@ -184,10 +184,10 @@ def upsample(
     rows, columns = size_yx
     small = Image.fromarray(score_map.astype(np.float32))
     large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))
-    return _stretched(large)
+    return stretch(large)
 
 
-def _stretched(large: NDArray[np.float32]) -> NDArray[np.float32]:
+def stretch(large: NDArray[np.float32]) -> NDArray[np.float32]:
     """Min-max to [0, 1]; zeros for a constant map."""
     low, high = float(large.min()), float(large.max())
     if high - low < _LEAST_SPAN:
@@ -232,7 +232,7 @@ def _enlarger(score_maps: ScoreMaps, pixels: NDArray[np.uint8] | None) -> _Enlar
             f"{score_maps.size_yx}; pass the image that was scored."
         )
     guide = Guide(pixels)
-    return lambda score_map: _stretched(guide.follow(score_map))
+    return lambda score_map: stretch(guide.follow(score_map))
 
 
 def _cut(

@@ -80,6 +80,7 @@ DOORS = {
         "label_colour",
         "merge_prompts",
         "paint_overlay",
+        "stretch",
     ],
     "segmenter.modes": [
         "FastMode",
