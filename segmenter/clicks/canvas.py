@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 
 from segmenter.masks import Guide
 
+if TYPE_CHECKING:
+    from segmenter.clicks.evidence import Evidence
+
 _Floats = NDArray[np.float32]
 
 # Longest side of the working picture.
 _WORK_PX: Final = 512
-# Working pictures that are kept in memory, of 40 MB each at most (2.5 MB at 128 px).
+# Working pictures that are kept in memory, of 40 MB each at most (2.5 MB at 128 px),
+# and as much again of the clicks on them.
 _KEPT: Final = 2
 # Of neighbourhoods that edges are found in: less than for whole maps, because what is
 # clicked is smaller.
@@ -48,6 +52,8 @@ class Canvas:
         self.guide_of_maps: Final = Guide(pixels)
         # What one label's maps say of this picture, as the last one asked for it.
         self.levels: Final[dict[Hashable, _Floats]] = {}
+        # What clicks on this picture have told, as the last ones asked for it.
+        self.evidence: Final[dict[Hashable, Evidence]] = {}
         lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         self.lab: Final[_Floats] = np.asarray(lab, np.float32)
         rows, columns = np.mgrid[: self.size_yx[0], : self.size_yx[1]]

@@ -2,25 +2,22 @@
 
 Every click has a kernel, what it says of each pixel: 1 where it lies, 0 where it says
 nothing. Their weights are solved together, so that no click is paid for twice and the
-level is what was asked for where each one lies. Twice over: first along the graph of
-cells, then, for what that leaves, in place and colour. Axis letters: N clicks; Y, X
-working pixels.
+level is what was asked for where each one lies. Three times over: among thin things,
+then, for what that leaves, along the graph of cells, then in place and colour. Axis
+letters: N clicks; Y, X working pixels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.clicks.canvas import Canvas
 from segmenter.clicks.graph import CellGraph
-from segmenter.types import Click
+from segmenter.clicks.placing import NO_CLICKS, PlacedClicks, distance_to_edge, falloff
+from segmenter.clicks.thin import ThinThings
 
 _Floats = NDArray[np.float32]
-_Bools = NDArray[np.bool_]
 
 # Steps of the walk from the first click on an empty canvas, where a label's map helps
 # to find the object and where nothing does. Later ones go as far as what is wrong: a
@@ -46,111 +43,91 @@ _REACH_CELLS: Final = 4.0
 _REACH_LAB: Final = 10.0
 # A kernel that says little of the click's own place is trusted little: its weight is
 # r k / (k^2 + this) rather than r / k.
+_DOUBT_THIN: Final = 0.1
+_WORTH_THIN: Final = 0.8
 _DOUBT_GRAPH: Final = 0.3
 _DOUBT_COLOUR: Final = 0.02
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PlacedClicks:
-    """Clicks on a working picture.
+class Evidence:
+    """What the clicks on one object have told, oldest first."""
 
-    Attributes:
-        places_01: (y, x) of each, in [0, 1] of the image.
-        at: rows and columns of the working pixels that they lie in, int (N,) each.
-        signs: float32 (N,), 1 or -1.
-    """
+    def __init__(
+        self,
+        level: _Floats,
+        canvas: Canvas,
+        graph: CellGraph | None,
+        *,
+        cell_px: float,
+        has_label: bool,
+        has_start: bool,
+    ) -> None:
+        """Begin before the first click.
 
-    places_01: tuple[tuple[float, float], ...]
-    at: tuple[NDArray[np.intp], NDArray[np.intp]]
-    signs: _Floats
+        Args:
+            level: float32 (Y, X), as it is then.
+            canvas: the working picture.
+            graph: of the image's cells; None to go by place and colour alone.
+            cell_px: working pixels that a cell is wide.
+            has_label: whether the level comes from a label's map.
+            has_start: whether the person saw a mask before the first click.
+        """
+        self.result = level
+        self.clicks = NO_CLICKS
+        self.thin: Final = ThinThings(level, canvas, cell_px)
+        self._before: Final = level
+        self._canvas: Final = canvas
+        self._graph: Final = graph
+        self._cell_px: Final = cell_px
+        self._has_start: Final = has_start
+        self._first_steps: Final = _FIRST_STEPS if has_label else _FIRST_STEPS_NO_LABEL
+        self._along: Final[list[_Floats]] = []
+        self._nearby: Final[list[_Floats]] = []
+        self._fine: Final[dict[int, _Floats]] = {}
 
-    def __len__(self) -> int:
-        """How many."""
-        return len(self.signs)
+    @property
+    def nbytes(self) -> int:
+        """What is kept of the clicks."""
+        kernels = (*self._along, *self._nearby, *self._fine.values())
+        return sum(kernel.nbytes for kernel in kernels)
 
-    def hits(self, work_yx: tuple[int, int]) -> _Bools:
-        """The working pixels with a positive click: bool (Y, X)."""
-        hits = np.zeros(work_yx, np.bool_)
-        hits[self.at] = self.signs > 0
-        return hits
-
-    def first(self, count: int) -> "PlacedClicks":
-        """The oldest so many."""
-        return PlacedClicks(
-            places_01=self.places_01[:count],
-            at=(self.at[0][:count], self.at[1][:count]),
-            signs=self.signs[:count],
-        )
-
-
-def place_clicks(
-    clicks: Sequence[Click], size_yx: tuple[int, int], work_yx: tuple[int, int]
-) -> PlacedClicks:
-    """Find clicks on an image of one size on its working picture of another."""
-    places_01 = tuple((c.y / size_yx[0], c.x / size_yx[1]) for c in clicks)
-    rows, columns = (
-        np.array([int(place[i] * work_yx[i]) for place in places_01], np.intp).clip(
-            0, work_yx[i] - 1
-        )
-        for i in (0, 1)
-    )
-    return PlacedClicks(
-        places_01=places_01,
-        at=(rows, columns),
-        signs=np.array([1 if c.is_positive else -1 for c in clicks], np.float32),
-    )
-
-
-def add_clicks(
-    level: _Floats,
-    clicks: PlacedClicks,
-    canvas: Canvas,
-    graph: CellGraph | None,
-    *,
-    cell_px: float,
-    has_label: bool,
-    has_start: bool,
-) -> _Floats:
-    """The level after all clicks: float32 (Y, X).
-
-    Args:
-        level: float32 (Y, X), before the first one.
-        clicks: oldest first.
-        canvas: the working picture.
-        graph: of the image's cells; None to go by place and colour alone.
-        cell_px: working pixels that a cell is wide.
-        has_label: whether the level comes from a label's map.
-        has_start: whether the person saw a mask before the first click.
-    """
-    n_steps = _FIRST_STEPS if has_label else _FIRST_STEPS_NO_LABEL
-    along, nearby = [], []
-    result = level
-    for index in range(len(clicks)):
-        row, column = clicks.at[0][index], clicks.at[1][index]
-        squares = canvas.distances(row, column)
-        near = near_alike = np.ones_like(level)
-        if index or has_start:
-            edge_px = _distance_to_edge(result, row, column, clicks.signs[index])
-            edge_px = max(edge_px, _LEAST_EDGE_CELLS * cell_px)
-            n_steps = _steps_to(edge_px / cell_px)
-            reach_px = _REACH_OF_EDGE * edge_px
-            near = _falloff(squares, reach_px + _LEAST_REACH_CELLS * cell_px)
-            near_alike = _falloff(
-                squares, reach_px + _LEAST_REACH_ALIKE_CELLS * cell_px
+    def add(self, clicks: PlacedClicks) -> None:
+        """Take the newest of these clicks; the others are those taken before."""
+        index = len(clicks) - 1
+        place = int(clicks.at[0][index]), int(clicks.at[1][index])
+        squares = self._canvas.distances(*place)
+        near = near_alike = np.ones_like(self._before)
+        n_steps = self._first_steps
+        if index or self._has_start:
+            kernel = self.thin.hear(self.result, clicks)
+            if kernel is not None:
+                self._fine[index] = np.float32(_WORTH_THIN) * kernel
+            edge_px = distance_to_edge(self.result, *place, clicks.signs[index])
+            edge_px = max(edge_px, _LEAST_EDGE_CELLS * self._cell_px)
+            n_steps = _steps_to(edge_px / self._cell_px)
+            near, near_alike = (
+                falloff(squares, _REACH_OF_EDGE * edge_px + least * self._cell_px)
+                for least in (_LEAST_REACH_CELLS, _LEAST_REACH_ALIKE_CELLS)
             )
-        if graph is not None:
-            walk = graph.spread(*clicks.places_01[index], n_steps=n_steps)
-            along.append(canvas.guide.follow(walk).clip(0, 1) * near)
-        colours = canvas.differences(row, column) / np.float32(2 * _REACH_LAB**2)
-        nearby.append(
-            np.exp(-colours) * _falloff(squares, _REACH_CELLS * cell_px) * near_alike
-        )
-        known = clicks.first(index + 1)
-        result = level
-        if along:
-            result = _settled(result, known, np.stack(along), _DOUBT_GRAPH)
-        result = _settled(result, known, np.stack(nearby), _DOUBT_COLOUR)
-    return result
+        if self._graph is not None:
+            walk = self._graph.spread(*clicks.places_01[index], n_steps=n_steps)
+            self._along.append(self._canvas.guide.follow(walk).clip(0, 1) * near)
+        alike = _alike(self._canvas, *place)
+        within = falloff(squares, _REACH_CELLS * self._cell_px)
+        self._nearby.append(alike * within * near_alike)
+        self.clicks = clicks
+        self.result = self._solved(clicks)
+
+    def _solved(self, clicks: PlacedClicks) -> _Floats:
+        """The level after all clicks: float32 (Y, X)."""
+        result = self._before
+        if self._fine:
+            told = clicks.only(np.array([*self._fine]))
+            kernels = np.stack([*self._fine.values()])
+            result = settle(result, told, kernels, _DOUBT_THIN)
+        if self._along:
+            result = settle(result, clicks, np.stack(self._along), _DOUBT_GRAPH)
+        return settle(result, clicks, np.stack(self._nearby), _DOUBT_COLOUR)
 
 
 def doubt_beyond(
@@ -175,14 +152,19 @@ def hold_clicks(
     if not len(clicks):
         return level
     kernels = [
-        np.exp(-canvas.differences(row, column) / np.float32(2 * _REACH_LAB**2))
-        * _falloff(canvas.distances(row, column), cell_px)
+        _alike(canvas, row, column) * falloff(canvas.distances(row, column), cell_px)
         for row, column in zip(*clicks.at, strict=True)
     ]
-    return _settled(level, clicks, np.stack(kernels), _DOUBT_COLOUR, wanted=0.1)
+    return settle(level, clicks, np.stack(kernels), _DOUBT_COLOUR, wanted=0.1)
 
 
-def _settled(
+def _alike(canvas: Canvas, row: int, column: int) -> _Floats:
+    """How far each pixel has the colour of one of them: float32 (Y, X)."""
+    squares = canvas.differences(row, column)
+    return np.asarray(np.exp(squares / np.float32(-2 * _REACH_LAB**2)), np.float32)
+
+
+def settle(
     level: _Floats,
     clicks: PlacedClicks,
     kernels: _Floats,
@@ -193,38 +175,29 @@ def _settled(
     """Add kernels, (N, Y, X), so that the level at each click is as wanted.
 
     Tikhonov's solution, which stays small where kernels say little of the clicks'
-    places or contradict each other.
+    places or contradict each other. A click that would have to say the opposite of
+    what it is, so that the others fit, says nothing.
     """
     missing = clicks.signs * np.maximum(
         wanted - clicks.signs * level[clicks.at], np.float32(0)
     )
     gram = kernels[:, clicks.at[0], clicks.at[1]].T
-    weights = (1 + doubt) * np.linalg.solve(
-        gram.T @ gram + doubt * np.eye(len(clicks)), gram.T @ missing
-    )
+    weights = np.zeros(len(clicks))
+    used = np.arange(len(clicks))
+    while used.size:
+        own = gram[:, used]
+        solved = (1 + doubt) * np.linalg.solve(
+            own.T @ own + doubt * np.eye(len(used)), own.T @ missing
+        )
+        agrees = solved * clicks.signs[used] >= 0
+        if agrees.all():
+            weights[used] = solved
+            break
+        used = used[agrees]
     added = np.tensordot(weights.astype(np.float32), kernels, axes=1)
     return np.asarray(level + added, np.float32)
-
-
-def _falloff(squares: _Floats, reach_px: float) -> _Floats:
-    """A Gaussian of squared distances."""
-    return np.asarray(np.exp(squares / np.float32(-2 * reach_px**2)), np.float32)
 
 
 def _steps_to(edge_cells: float) -> int:
     """Steps of a walk that is to go so far."""
     return int(np.clip(round(_STEPS_BY_SQUARE * edge_cells**2), 1, _MOST_STEPS))
-
-
-def _distance_to_edge(level: _Floats, row: int, column: int, sign: float) -> float:
-    """Pixels from a click on what is wrong to where the mask ends or begins.
-
-    0 for a click on what is right already; large where there is no edge.
-    """
-    wrong = level * sign <= 0
-    if not wrong[row, column]:
-        return 0.0
-    if wrong.all():
-        return float(sum(level.shape))
-    distances = cv2.distanceTransform(wrong.astype(np.uint8), cv2.DIST_L2, 3)
-    return float(distances[row, column])

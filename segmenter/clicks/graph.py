@@ -17,6 +17,8 @@ _Floats = NDArray[np.float32]
 
 # Graphs that are kept, of 5 MB each at most.
 _KEPT: Final = 4
+# Walks of each that are kept, of 5 kB each.
+_WALKS_KEPT: Final = 64
 # Similarity falls by a factor of e for each such step of the cosine.
 _STEP: Final = 0.05
 # Cells that a step of the walk goes, on a grid of 32 x 32.
@@ -38,6 +40,8 @@ class CellGraph:
         for _ in range(_ROUNDS):
             scale = np.sqrt(scale / (alike @ scale))
         self._steps: Final[_Floats] = scale[:, None] * alike * scale
+        # All clicks are solved anew with each further one.
+        self._walks: Final[dict[tuple[float, float, int], _Floats]] = {}
 
     def spread(self, y_01: float, x_01: float, *, n_steps: int) -> _Floats:
         """Walk from one point: float32 (v, u), 1 at the point, less elsewhere.
@@ -47,9 +51,14 @@ class CellGraph:
             x_01: from its left.
             n_steps: of the walk; the more, the farther.
         """
-        seed = _bilinear_seed(y_01, x_01, self.grid_yx)
-        visits = self.walk(seed, n_steps)
-        return np.asarray(visits / (seed @ visits), np.float32).reshape(self.grid_yx)
+        key = (y_01, x_01, n_steps)
+        if key not in self._walks:
+            if len(self._walks) >= _WALKS_KEPT:
+                self._walks.clear()
+            seed = _bilinear_seed(y_01, x_01, self.grid_yx)
+            visits = self.walk(seed, n_steps)
+            self._walks[key] = (visits / (seed @ visits)).reshape(self.grid_yx)
+        return self._walks[key]
 
     def walk(self, start: _Floats, n_steps: int) -> _Floats:
         """Where walkers are after some steps; each step is a mean: float32 (n,)."""
@@ -68,6 +77,7 @@ def _graph_of(data: bytes, shape: tuple[int, ...]) -> CellGraph:
     return CellGraph(np.frombuffer(data, np.float16).reshape(shape))
 
 
+@lru_cache(maxsize=2)
 def _nearness(grid_yx: tuple[int, int]) -> _Floats:
     """A Gaussian of the distance between each two cells: float32 (n, n)."""
     rows, columns = (side.ravel() for side in np.mgrid[: grid_yx[0], : grid_yx[1]])

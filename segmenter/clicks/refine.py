@@ -19,15 +19,10 @@ from segmenter.clicks.boxes import add_box, inside_box
 from segmenter.clicks.canvas import Canvas, make_canvas
 from segmenter.clicks.checks import check_request
 from segmenter.clicks.enlarging import enlarge_level, enlarge_mask, shrink_mask
-from segmenter.clicks.evidence import (
-    PlacedClicks,
-    add_clicks,
-    doubt_beyond,
-    hold_clicks,
-    place_clicks,
-)
+from segmenter.clicks.evidence import Evidence, doubt_beyond, hold_clicks
 from segmenter.clicks.graph import CellGraph, make_graph
 from segmenter.clicks.parts import clicked_parts
+from segmenter.clicks.placing import PlacedClicks, place_clicks
 from segmenter.clicks.prior import label_level
 from segmenter.types import Box, Click, ScoreMaps
 
@@ -41,6 +36,10 @@ _CELLS: Final = 32
 _STEEPNESS_ALIKE: Final = 3.0
 _SHARE_ALIKE_01: Final = 0.5
 _STEEPNESS_EDGES: Final = 10.0
+# What clicks have told is kept for the next one, unless it is more than this.
+_MOST_EVIDENCE_BYTES: Final = 1 << 24
+# On an empty canvas there are two: of the label's map, and of the same with doubt.
+_EVIDENCE_KEPT: Final = 2
 # What moved less was not meant.
 _LEAST_MOVE: Final = 0.01
 # A label's map shows several objects if its part is so many times as large as what
@@ -183,17 +182,37 @@ class _Problem:
             level = add_box(
                 level, one, self.canvas, self.graph, has_start=self.has_start
             )
-        level = add_clicks(
-            level,
-            self.placed,
-            self.canvas,
-            self.graph,
-            cell_px=cell_px,
-            has_label=self.has_label,
-            has_start=self.has_start or bool(self.inside),
-        )
-        sharp = self._sharpened(level)
-        return level, hold_clicks(sharp, self.placed, self.canvas, cell_px)
+        evidence = self._evidence(level, cell_px)
+        sharp = self._sharpened(evidence.result)
+        sharp = evidence.thin.sharpen(sharp, evidence.result, self.placed)
+        return evidence.result, hold_clicks(sharp, self.placed, self.canvas, cell_px)
+
+    def _evidence(self, level: _Floats, cell_px: float) -> Evidence:
+        """Of all clicks; those that were there last time need not be taken anew."""
+        kept = self.canvas.evidence
+        begun = (level.tobytes(), self.graph, cell_px, self.has_label, self._has_seen)
+        evidence = kept.pop(begun, None)
+        if evidence is None or not self.placed.begins_with(evidence.clicks):
+            evidence = Evidence(
+                level,
+                self.canvas,
+                self.graph,
+                cell_px=cell_px,
+                has_label=self.has_label,
+                has_start=self._has_seen,
+            )
+        for count in range(len(evidence.clicks), len(self.placed)):
+            evidence.add(self.placed.first(count + 1))
+        if evidence.nbytes <= _MOST_EVIDENCE_BYTES:
+            while len(kept) >= _EVIDENCE_KEPT:
+                kept.pop(next(iter(kept)))
+            kept[begun] = evidence
+        return evidence
+
+    @property
+    def _has_seen(self) -> bool:
+        """Whether a mask or a box was there before the first click."""
+        return self.has_start or bool(self.inside)
 
     def _sharpened(self, level: _Floats) -> _Floats:
         """Pixels of one colour agree more, and edges lie on the picture's."""
