@@ -90,6 +90,12 @@ def evaluate_folder(
     as_published: Annotated[
         bool, typer.Option("--as-published", help="Paper mode to the letter.")
     ] = False,
+    work_saved: Annotated[
+        bool,
+        typer.Option(
+            "--work-saved", help="Also the strokes of a brush that the masks save."
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 4,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many images.")
@@ -125,7 +131,12 @@ def evaluate_folder(
             folder=voc,
             names=voc.names[:limit],
             classes=load_class_list(classes),
-            plan=Plan(labels=labels, absent=absent, batch_size=batch_size),
+            plan=Plan(
+                labels=labels,
+                absent=absent,
+                batch_size=batch_size,
+                work_saved=work_saved,
+            ),
             # None takes the mode's default.
             options=SegmenterOptions(mode=mode, images_per_pass=batch_size, **given),
             model=model,

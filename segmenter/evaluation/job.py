@@ -49,6 +49,8 @@ class Job:
         if not self.options.as_published:
             # As before there was a choice, so that records go on.
             del options["as_published"]
+        # As above: no word of what is not asked for.
+        extras = {"work saved": True} if self.plan.work_saved else {}
         return {
             "folder": str(self.folder.root.resolve()),
             "split": self.folder.split,
@@ -62,4 +64,5 @@ class Job:
             "device": self.device,
             "dtype": self.dtype,
             "options": {k: v for k, v in options.items() if k not in _NOT_OF_THE_RUN},
+            **extras,
         }

@@ -7,7 +7,7 @@ it was. Images that failed are tried again by the next run. One run writes at a 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ class ImageRecord:
         iou: `IouCounts.rows` at the options' threshold.
         sweep: `SweepCounts.rows`.
         boundaries: `BoundaryCounts.rows` at the options' threshold.
+        work: `WorkCounts.rows` at the options' threshold, None where not asked for.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ImageRecord:
     iou: Rows
     sweep: Rows
     boundaries: Rows
+    work: Rows | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,9 @@ def _lines(path: Path) -> Iterator[str]:
 def _read(line: str, path: Path, number: int) -> Record:
     found = _parse(line, path, number)
     kind = Failure if "reason" in found else ImageRecord
-    if found.keys() != {field.name for field in fields(kind)}:
+    names = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if not needed <= found.keys() <= names:
         raise OtherRun(f"{path}, line {number} is no image's record. {_REMEDY}")
     return kind(**found)
 

@@ -9,11 +9,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from segmenter.evaluation.brush import GOOD_IOU, MOST_STROKES
 from segmenter.evaluation.class_lists import ClassList
 from segmenter.evaluation.counts import IGNORED, THRESHOLDS
 from segmenter.evaluation.job import Job
 from segmenter.evaluation.published import PUBLISHED, SOURCE, objections
 from segmenter.evaluation.tally import Summary
+from segmenter.evaluation.work import WorkSaved
 
 ORACLE_NOTE: Final = "threshold chosen on this very split, as papers do"
 # More failures are in the JSON only.
@@ -34,6 +36,7 @@ def to_json(summary: Summary, job: Job) -> str:
         "oracle": {"threshold": threshold, "miou": miou, "note": ORACLE_NOTE},
         "boundary_f": summary.boundary_f,
         "presence": asdict(summary.presence),
+        "work": summary.work and _work(summary.work),
         "published": _published(summary, job),
         "classes": [
             {"name": name, "iou": iou, "boundary_f": boundary_f}
@@ -128,9 +131,43 @@ def _figures(summary: Summary, threshold: float) -> Table:
         ("presence F1", presence.f1, ""),
         ("presence exact", presence.exact, "images with every label judged rightly"),
     ]
+    if summary.work:
+        rows += _work_rows(summary.work)
     for name, value, note in rows:
         table.add_row(name, _percent(value), note)
     return table
+
+
+def _work_rows(work: WorkSaved) -> list[tuple[str, float | None, str]]:
+    """The figures of work saved: name, share, and what it is a share of."""
+    mended, blank = work.mended, work.from_blank
+    return [
+        ("accepted at IoU 0.90", work.accepted_090, f"of {work.regions} regions"),
+        ("accepted at IoU 0.95", work.accepted_095, ""),
+        ("images untouched", work.images_untouched, "every region accepted at 0.95"),
+        (
+            "work saved, strokes",
+            work.strokes_saved,
+            f"{mended.strokes} strokes of a simulated brush to IoU {GOOD_IOU:.2f}, "
+            f"{blank.strokes} from blank; {mended.given_up} and {blank.given_up} "
+            f"regions given up after {MOST_STROKES}",
+        ),
+        (
+            "work saved, length",
+            work.length_saved,
+            f"{mended.length_px} px of them, {blank.length_px} px from blank",
+        ),
+    ]
+
+
+def _work(work: WorkSaved) -> dict[str, Any]:
+    return {
+        **asdict(work),
+        "strokes_saved": work.strokes_saved,
+        "length_saved": work.length_saved,
+        "until_iou": GOOD_IOU,
+        "most_strokes": MOST_STROKES,
+    }
 
 
 def _comparison(summary: Summary, job: Job) -> Iterator[str]:

@@ -20,6 +20,7 @@ from segmenter.evaluation.errors import BadSample, EvaluationError
 from segmenter.evaluation.palettes import PaletteCheck
 from segmenter.evaluation.records import Failure, ImageRecord, Record
 from segmenter.evaluation.voc_folder import VocFolder
+from segmenter.evaluation.work import WorkCounts
 from segmenter.masks import find_winners, merge_prompts
 from segmenter.options import SegmenterOptions
 from segmenter.types import ScoreMaps
@@ -32,18 +33,20 @@ Labels = Literal["all", "present"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is asked of the segmenter.
+    """What is asked of the segmenter, and what is counted of its answers.
 
     Attributes:
         labels: "all" asks for every class in every image, so that the presence
             filter decides; "present" for those that the truth shows.
         absent: beside "present", so many more of which the image shows none.
         batch_size: images that the segmenter is given at once.
+        work_saved: whether to count what the masks save a person; it takes time.
     """
 
     labels: Labels = "all"
     absent: int = 0
     batch_size: int = 4
+    work_saved: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked.
@@ -109,7 +112,7 @@ def evaluate(
             except BadSample as e:
                 yield Failure(name=name, reason=str(e))
         if samples:
-            yield from _count_batch(samples, classes, segmenter)
+            yield from _count_batch(samples, classes, segmenter, plan)
 
 
 def _read(
@@ -184,13 +187,16 @@ def choose_labels(
 
 
 def _count_batch(
-    samples: Sequence[_Sample], classes: ClassList, segmenter: "Segmenter"
+    samples: Sequence[_Sample],
+    classes: ClassList,
+    segmenter: "Segmenter",
+    plan: Plan,
 ) -> Iterator[ImageRecord]:
     started = time.perf_counter()
     scored = _score(samples, classes, segmenter)
     seconds = (time.perf_counter() - started) / len(samples)
     for sample, maps in zip(samples, scored, strict=True):
-        yield _count(sample, maps, seconds, classes, segmenter.options)
+        yield _count(sample, maps, seconds, classes, segmenter.options, plan)
 
 
 def _score(
@@ -219,6 +225,7 @@ def _count(
     seconds: float,
     classes: ClassList,
     options: SegmenterOptions,
+    plan: Plan,
 ) -> ImageRecord:
     started = time.perf_counter()
     maps = merge_prompts(
@@ -240,6 +247,9 @@ def _count(
     iou.add(sample.truth, predicted)
     sweep.add(sample.truth, winners, scores)
     boundaries.add(sample.truth, predicted)
+    work = WorkCounts(len(classes))
+    if plan.work_saved:
+        work.add(sample.truth, predicted)
     return ImageRecord(
         name=sample.name,
         seconds=seconds,
@@ -249,6 +259,7 @@ def _count(
         iou=iou.rows(),
         sweep=sweep.rows(),
         boundaries=boundaries.rows(),
+        work=work.rows() if plan.work_saved else None,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from segmenter.evaluation.boundaries import BoundaryCounts
 from segmenter.evaluation.counts import THRESHOLDS, IouCounts, SweepCounts
 from segmenter.evaluation.records import Failure, ImageRecord, Record
+from segmenter.evaluation.work import WorkCounts, WorkSaved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Summary:
         boundary_f_of: each class's, None for one without a boundary.
         presence: of the filter.
         seconds_per_image: the median, None without an image.
+        work: what the masks save a person, None where no image was asked for it.
     """
 
     n_counted: int
@@ -56,6 +58,7 @@ class Summary:
     boundary_f_of: tuple[float | None, ...]
     presence: PresenceScores
     seconds_per_image: float | None
+    work: WorkSaved | None = None
 
     @property
     def oracle(self) -> tuple[float, float]:
@@ -78,6 +81,8 @@ class Tally:
         self._iou = IouCounts(n_classes)
         self._sweep = SweepCounts(n_classes)
         self._boundaries = BoundaryCounts(n_classes)
+        self._work = WorkCounts(n_classes)
+        self._is_work_counted = False
         self._seconds: list[float] = []
         self._failures: list[Failure] = []
         self._said = self._shown = self._rightly_said = self._exact = 0
@@ -90,6 +95,9 @@ class Tally:
         self._iou.add_rows(record.iou)
         self._sweep.add_rows(record.sweep)
         self._boundaries.add_rows(record.boundaries)
+        if record.work is not None:
+            self._work.add_rows(record.work)
+            self._is_work_counted = True
         self._seconds.append(record.seconds)
         self._add_presence(record)
 
@@ -118,6 +126,7 @@ class Tally:
             boundary_f_of=_known(self._boundaries.per_class().tolist()),
             presence=self._presence(),
             seconds_per_image=median(self._seconds) if self._seconds else None,
+            work=self._work.saved() if self._is_work_counted else None,
         )
 
     def _presence(self) -> PresenceScores:

@@ -115,6 +115,29 @@ def test_the_mode_and_its_options_reach_the_segmenter(
     assert options["presence"] == "off"
 
 
+def test_work_saved_is_counted_when_asked_and_is_a_run_of_its_own(
+    pocket_root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.json"
+    first = ("--labels", "present", "--limit", "2")
+    succeeds(run(pocket_root, out, *first))
+    assert report_of(out)["work"] is None
+    assert "work saved" not in report_of(out)["run"]
+
+    fails(run(pocket_root, out, *first, "--work-saved"), "work saved was null")
+    result = run(pocket_root, out, *first, "--work-saved", "--restart")
+
+    succeeds(result)
+    work = report_of(out)["work"]
+    assert report_of(out)["run"]["work saved"] is True
+    assert work["regions"] >= 2
+    assert 0 < work["mended"]["strokes"] < work["from_blank"]["strokes"]
+    assert f"{100 * work['strokes_saved']:.1f}" in result.stdout
+    again = run(pocket_root, out, *first, "--work-saved")
+    succeeds(again)
+    assert report_of(out)["work"] == work
+
+
 def test_a_run_killed_in_the_middle_goes_on_to_the_same_report(
     pocket_root: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,18 @@ def test_records_come_back_as_they_were_written(path: Path) -> None:
     assert list(records.counted()) == [FIRST, SECOND]
 
 
+def test_work_comes_back_and_lines_from_before_it_could_be_counted_are_read(
+    written: Path,
+) -> None:
+    third = replace(FIRST, name="3", work=[[2, 1, 1, 0, 0, 0, 0, 4, 20, 0]])
+    open_records(written, RUN).append(third)
+    text = written.read_text()
+    written.write_text(text.replace(',"work":null', ""))
+    assert written.read_text() != text
+
+    assert list(open_records(written, RUN).counted()) == [FIRST, SECOND, third]
+
+
 def test_the_first_line_says_which_run_it_is(written: Path) -> None:
     first, *others = written.read_text().splitlines()
 

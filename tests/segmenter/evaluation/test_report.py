@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from segmenter.evaluation.report import doubts, failure_lines, print_report, to_
 from segmenter.evaluation.run import Plan
 from segmenter.evaluation.tally import PresenceScores, Summary
 from segmenter.evaluation.voc_folder import VocFolder
+from segmenter.evaluation.work import BrushWork, WorkSaved
 
+WORK = WorkSaved(
+    regions=40,
+    accepted_090=0.75,
+    accepted_095=0.5,
+    images_untouched=0.25,
+    mended=BrushWork(strokes=150, length_px=300, given_up=1),
+    from_blank=BrushWork(strokes=100, length_px=1200, given_up=2),
+)
 FAILURES = tuple(Failure(name=f"image {i}", reason="[b]gone") for i in range(12))
 
 
@@ -133,6 +143,28 @@ def test_the_tables_show_classes_and_figures_in_percent() -> None:
     assert ["tvmonitor", "25.0", "37.5"] in lines
     assert ["mIoU", "50.0", "threshold", "0.4,", "background", "included"] in lines
     assert ["presence", "exact", "12.5"] in [line[:3] for line in lines]
+
+
+def test_work_saved_is_told_with_what_it_is_a_share_of() -> None:
+    found = replace(summary(), work=WORK)
+
+    text = printed(found, job())
+    work = json.loads(to_json(found, job()))["work"]
+
+    lines = [line.split() for line in text.splitlines()]
+    assert ["accepted", "at", "IoU", "0.95", "50.0"] in lines
+    assert ["accepted", "at", "IoU", "0.90", "75.0", "of", "40", "regions"] in lines
+    assert "-50.0  150 strokes of a simulated brush to IoU 0.95, 100 from blank" in text
+    assert "75.0  300 px of them, 1200 px from blank" in text
+    assert work["strokes_saved"] == -0.5
+    assert work["length_saved"] == 0.75
+    assert work["from_blank"] == {"strokes": 100, "length_px": 1200, "given_up": 2}
+    assert (work["until_iou"], work["most_strokes"]) == (0.95, 100)
+
+
+def test_work_that_was_not_counted_is_null_and_not_printed() -> None:
+    assert json.loads(to_json(summary(), job()))["work"] is None
+    assert "work saved" not in printed(summary(), job())
 
 
 def test_the_oracle_is_marked_as_chosen_on_the_split() -> None:

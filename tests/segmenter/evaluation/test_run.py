@@ -18,6 +18,7 @@ from segmenter.evaluation.errors import EvaluationError
 from segmenter.evaluation.records import Failure, ImageRecord, Record
 from segmenter.evaluation.run import Plan, choose_labels, evaluate
 from segmenter.evaluation.voc_folder import VocFolder, open_voc_folder
+from segmenter.evaluation.work import WorkCounts
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter
 
@@ -60,6 +61,27 @@ def test_what_is_counted_is_what_the_segmenter_cuts(
         np.testing.assert_allclose(record.presence, cut.presence, atol=1e-4)
         assert record.shown == np.unique(truth)[1:].tolist()
         assert record.seconds > 0
+
+
+def test_work_is_counted_of_the_same_masks_where_it_is_asked_for(
+    pocket_folder: VocFolder, pocket: Segmenter
+) -> None:
+    names = pocket_folder.names[:2]
+    asked = Plan(labels="present", absent=3, work_saved=True)
+
+    records = counted(records_of(pocket_folder, pocket, asked, names=names))
+    others = counted(
+        records_of(pocket_folder, pocket, replace(asked, work_saved=False), names=names)
+    )
+
+    for name, record, other in zip(names, records, others, strict=True):
+        labels = [POCKET.names[number] for number in record.asked]
+        (cut,) = pocket.segment([pocket_folder.read_image(name)], [labels])
+        work = WorkCounts(len(POCKET))
+        work.add(pocket_folder.read_truth(name), to_class_map(cut, WORDS))
+        assert record.work == work.rows()
+        assert {row[0] for row in work.rows()} >= set(record.shown)
+        assert replace(record, work=None, seconds=0) == replace(other, seconds=0)
 
 
 def test_other_options_are_obeyed(pocket_folder: VocFolder) -> None:

@@ -23,6 +23,7 @@ def record(
         iou=rows.get("iou", []),
         sweep=rows.get("sweep", []),
         boundaries=rows.get("boundaries", []),
+        work=rows.get("work"),
     )
 
 
@@ -107,6 +108,28 @@ def test_images_add_up() -> None:
     )
     assert summary.boundary_f == summary.boundary_f_of[1]
     assert summary.seconds_per_image == 2
+
+
+def test_work_is_added_up_and_unknown_where_it_was_not_counted() -> None:
+    work = (
+        tally_of(
+            record(work=[[1, 1, 1, 0, 2, 30, 0, 8, 90, 0]]),
+            record(
+                "b",
+                work=[[1, 1, 1, 1, 0, 0, 0, 4, 40, 1], [3, 1, 0, 0, 1, 0, 0, 0, 0, 0]],
+            ),
+            record("c", work=[]),
+        )
+        .summary()
+        .work
+    )
+
+    assert tally_of(record()).summary().work is None
+    assert work is not None
+    assert (work.regions, work.accepted_090, work.accepted_095) == (3, 2 / 3, 1 / 3)
+    assert work.images_untouched == pytest.approx(1 / 3)
+    assert work.strokes_saved == pytest.approx(1 - 3 / 12)
+    assert work.length_saved == pytest.approx(1 - 30 / 130)
 
 
 def test_failures_are_listed_and_count_for_nothing_else() -> None:
