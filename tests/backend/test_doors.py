@@ -75,6 +75,14 @@ DOORS: Final = {
         "known_formats",
         "whole_folder",
     ],
+    "feedback": [
+        "Correction",
+        "FeedbackStore",
+        "RegionOutcome",
+        "TaughtHeads",
+        "WaitingEvent",
+        "open_feedback_store",
+    ],
     "http": [
         "EXCERPT_BYTES",
         "HostRule",
