@@ -87,7 +87,7 @@ class Event:
         """The same for a store."""
         # Not `asdict`, which copies every number of every run.
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields["result"] = [_packed(result) for result in self.result]
+        fields["result"] = list(map(_packed, self.result))
         return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
     @classmethod
@@ -101,7 +101,7 @@ class Event:
             fields = json.loads(data)
             if fields["kind"] not in _ACTIONS.values():
                 raise ValueError(f"an event {fields['kind']!r:.20}")
-            fields["result"] = tuple(map(_unpacked, fields["result"]))
+            fields["result"] = unpack_results(fields["result"])
             fields["deleted"] = tuple(fields["deleted"])
             return cls(**fields)
         except _ODD as error:
@@ -190,6 +190,23 @@ def annotated_event(
         is_skipped=annotation.get("was_cancelled") is True,
         **_of_project(project),
     )
+
+
+def pack_results(results: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Regions for JSON, less all that is no region's."""
+    return list(map(_packed, _regions(results)))
+
+
+def unpack_results(packed: Any) -> tuple[Mapping[str, Any], ...]:
+    """Read what `pack_results` gave.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    try:
+        return tuple(map(_unpacked, packed))
+    except _ODD as error:
+        raise ValueError(f"no regions ({error})") from error
 
 
 def _of_project(project: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,8 +87,13 @@ class Records(Protocol):
     ) -> bool:
         """Keep an event, once by its id; False where there is no room."""
 
-    def take_event(self, queue: str, lease_s: float) -> tuple[str, bytes, int] | None:
-        """The event that is due longest, not to be taken again for `lease_s`."""
+    def take_event(
+        self, queue: str, lease_s: float, overdue_s: float
+    ) -> tuple[str, bytes, int] | None:
+        """The event that is due longest, for `overdue_s` at least.
+
+        It is not to be taken again for `lease_s`.
+        """
 
     def end_event(self, queue: str, event_id: str) -> None:
         """Remove an event."""
@@ -219,9 +224,14 @@ class FeedbackStore:
             queue, event_id, body, most=MOST_EVENTS, most_bytes=MOST_EVENTS_BYTES
         )
 
-    def take_event(self, queue: str) -> WaitingEvent | None:
-        """An event to work on now; taken again later by others if it is not ended."""
-        found = self._records.take_event(queue, _EVENT_LEASE_S)
+    def take_event(self, queue: str, overdue_s: float = 0.0) -> WaitingEvent | None:
+        """An event to work on now; taken again later by others if it is not ended.
+
+        Args:
+            queue: of one model.
+            overdue_s: how long it must have been due.
+        """
+        found = self._records.take_event(queue, _EVENT_LEASE_S, overdue_s)
         if found is None:
             return None
         event_id, body, attempts = found
