@@ -161,17 +161,17 @@ class FeedbackStore:
         return list(self.iter_corrections(project))
 
     def iter_corrections(self, project: str) -> Iterator[Correction]:
-        """The same, some at a time."""
+        """The same, some at a time. Tasks that were skipped after all are left out."""
         ids = self._records.annotations(project)
         for start in range(0, len(ids), _READ_AT_ONCE):
             some = ids[start : start + _READ_AT_ONCE]
             for value in self._records.get_many(project, some):
                 found = _read(value, project)
-                if found is not None:
+                if found is not None and not found.is_skipped:
                     yield found
 
     def n_corrections(self, project: str) -> int:
-        """How many are kept."""
+        """How many are kept, those of tasks that were skipped among them."""
         return len(self._records.annotations(project))
 
     def heads(self, project: str) -> TaughtHeads | None:
