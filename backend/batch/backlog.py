@@ -172,13 +172,15 @@ class Backlog:
             project_id = _project_id(request.project)
             # Workers read tasks and images as the environment says.
             if access.from_environment and project_id and self._has_workers():
-                version = self.predictor.model_version(request.label_config)
+                version = self.predictor.model_version(
+                    request.label_config, request.project
+                )
                 ids = [task.id for task in tasks if task.id is not None]
                 self._enqueue(project_id, ids, version, stores=False)
                 return
             outcomes = self.predictor.predict_in_background(
                 tasks,
-                request.label_config,
+                self.predictor.plan(request.label_config, request.project),
                 access,
                 limit_s=_PRECOMPUTE_LIMIT_S,
                 stop=self._stop,
@@ -205,7 +207,9 @@ class Backlog:
             retry_for_s=self.work.retry_for_s,
             stop=self._stop,
         )
-        version = self.predictor.model_version(tasks.info().label_config)
+        version = self.predictor.model_version(
+            tasks.info().label_config, str(project_id)
+        )
         if self._has_workers():
             self._enqueue(project_id, ids, version, stores=True)
             return

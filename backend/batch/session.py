@@ -17,7 +17,6 @@ from backend.batch.run_records import Progress, RunRecords
 from backend.batch.worker import WorkerContext, work_until_stopped
 from backend.engine import Engine, build_engine
 from backend.errors import LabelStudioRefusal, SettingsError
-from backend.label_config import read_label_config
 from backend.label_studio import LabelStudioClient, ProjectInfo, ProjectTasks
 from backend.settings import Settings
 
@@ -63,7 +62,7 @@ class Session:
             client=client,
             tasks=ProjectTasks(client, project_id, retry_for_s=_RETRY_FOR_S, stop=stop),
             info=info,
-            version=_version_of(engine, info),
+            version=_version_of(engine, info, project_id),
             stop=stop,
         )
 
@@ -73,7 +72,7 @@ class Session:
         Raises:
             BadLabelConfig, LabelStudioError: why none can be told.
         """
-        return _version_of(self.engine, self.tasks.info())
+        return _version_of(self.engine, self.tasks.info(), self.tasks.project_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +96,13 @@ class RunOutcome:
     scope: str = ""
 
 
-def _version_of(engine: Engine, info: ProjectInfo) -> str:
+def _version_of(engine: Engine, info: ProjectInfo, project_id: int) -> str:
     """The version of the predictions that an engine makes for a project.
 
     Raises:
         BadLabelConfig: if it makes none.
     """
-    config = read_label_config(info.label_config, engine.predictor.defaults)
-    return engine.predictor.version_of(config.fingerprint)
+    return engine.predictor.plan(info.label_config, str(project_id)).version
 
 
 def project_info(tasks: ProjectTasks) -> ProjectInfo:

@@ -27,7 +27,12 @@ from backend.doctor.running import find_running
 from backend.doctor.sample import check_prediction, check_sample
 from backend.doctor.score import check_score
 from backend.doctor.workers import check_workers
-from backend.engine import build_engine, control_defaults, image_fetcher
+from backend.engine import (
+    build_engine,
+    control_defaults,
+    image_fetcher,
+    settings_feedback,
+)
 from backend.errors import SettingsError
 from backend.images import ImageFetcher
 from backend.inference import Predictor
@@ -180,8 +185,10 @@ def _open_annotator(
     Raises:
         WeightsNotFound: if the model's files cannot be read.
     """
+    # What was learned is part of the version that the server answers.
     engine = build_engine(
-        settings.model_copy(update={"redis_url": None, "cache_dir": folder})
+        settings.model_copy(update={"redis_url": None, "cache_dir": folder}),
+        feedback=settings_feedback(settings),
     )
     opened.callback(engine.cache.close)
     return replace(engine.predictor, fetcher=fetcher)
@@ -192,14 +199,19 @@ def _expected_version(
 ) -> str | None:
     """What a backend with these settings answers for the project's label config.
 
-    None where it would not start, of which other findings tell.
+    And for what was learned of its labels. None where it would not start, of which
+    other findings tell.
     """
-    return None if project is None else _version_of(build, project.label_config)
+    if project is None:
+        return None
+    return _version_of(build, project.label_config, str(project.id))
 
 
-def _version_of(build: Callable[[], Predictor], label_config: str) -> str | None:
+def _version_of(
+    build: Callable[[], Predictor], label_config: str, project: str | None = None
+) -> str | None:
     try:
-        return build().model_version(label_config)
+        return build().model_version(label_config, project)
     except SegmenterError:
         return None
 

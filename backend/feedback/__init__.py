@@ -5,13 +5,22 @@ webhooks. Refuses to know HTTP servers, command lines, and who a person is.
 """
 
 from backend.feedback.store import FeedbackStore, WaitingEvent, open_feedback_store
+from backend.feedback.summary import LabelSummary, ProjectSummary, summarise
+from backend.feedback.taught import TaughtProjects, project_number
+from backend.feedback.teaching import Teacher
 from backend.feedback.types import Correction, RegionOutcome, TaughtHeads
 
 __all__ = [
     "Correction",
     "FeedbackStore",
+    "LabelSummary",
+    "ProjectSummary",
     "RegionOutcome",
     "TaughtHeads",
+    "TaughtProjects",
+    "Teacher",
     "WaitingEvent",
     "open_feedback_store",
+    "project_number",
+    "summarise",
 ]

@@ -33,6 +33,7 @@ _EVENT_LEASE_S: Final = 300.0
 _READ_AT_ONCE: Final = 16
 _HEADS: Final = "heads"
 _FROZEN: Final = "frozen"
+_CHANGES: Final = "changes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +189,19 @@ class FeedbackStore:
             return None
 
     def put_heads(self, project: str, heads: TaughtHeads) -> None:
-        """Let these count from now on."""
+        """Let these count from now on; changes are counted anew."""
         self._records.set_fact(project, _HEADS, heads.to_bytes())
+        self._records.set_fact(project, _CHANGES, None)
+
+    def count_change(self, project: str) -> int:
+        """Count a change of corrections; how many there are since heads were put.
+
+        Two that are counted at the same moment may be counted as one.
+        """
+        value = self._records.get_fact(project, _CHANGES) or b"0"
+        n_changes = (int(value) if value.isdigit() else 0) + 1
+        self._records.set_fact(project, _CHANGES, str(n_changes).encode())
+        return n_changes
 
     def is_frozen(self, project: str) -> bool:
         """Whether what counts is to stay as it is."""

@@ -57,8 +57,9 @@ class Correction:
             and takes the place of what was submitted before.
         is_pending: whether some could not, for now, since the image or the model was
             away.
-        model: fingerprint of the weights that read the images; examples of different
-            ones cannot be learned from together.
+        model: name of the weights and options that read the images, see
+            `Scorer.maps_name`; examples of different ones cannot be learned from
+            together.
         image_digests: of the images of `examples`.
         lead_time_s: that the person took, where Label Studio says so.
         had_predictions: whether the annotation began with regions of ours.
@@ -132,16 +133,19 @@ class TaughtHeads:
     """What was fitted to a project's corrections.
 
     Attributes:
-        version: 1 for the first, then 2, and so on.
+        version: 1 for the first that says more than words, then 2, and so on; 0
+            before.
         data: `segmenter.Heads.to_bytes()`.
         n_corrections: that it was fitted to.
         made_at: in UTC, such as "2026-11-28T21:54:00+00:00".
+        model: of the corrections that it was fitted to; see there.
     """
 
     version: int
     data: bytes
     n_corrections: int
     made_at: str
+    model: str = ""
 
     def to_bytes(self) -> bytes:
         """The same for a store."""
@@ -163,6 +167,7 @@ class TaughtHeads:
                 data=body,
                 n_corrections=int(fields["n_corrections"]),
                 made_at=str(fields["made_at"]),
+                model=str(fields["model"]),
             )
         except _ODD as error:
             raise ValueError(f"not what was taught ({error})") from error

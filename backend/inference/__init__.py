@@ -7,6 +7,7 @@ Refuses to know HTTP, the environment and how its parts are made.
 from backend.inference.lazy_segmenter import LazySegmenter
 from backend.inference.metrics import Metrics
 from backend.inference.pipeline import TaskOutcome
+from backend.inference.plan import Plan, Taught, nothing_taught
 from backend.inference.predictor import Answer, Predictor
 from backend.inference.prefetch import Job, Prefetcher
 from backend.inference.scorer import Scorer, Segmenter
@@ -19,11 +20,14 @@ __all__ = [
     "Job",
     "LazySegmenter",
     "Metrics",
+    "Plan",
     "Predictor",
     "Prefetcher",
     "Scorer",
     "Segmenter",
     "TaskOutcome",
+    "Taught",
     "model_version",
+    "nothing_taught",
     "weights_fingerprint",
 ]

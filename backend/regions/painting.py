@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.regions.components import Part, clean, parts
+from backend.regions.control_maps import maps_of_labels
 from backend.regions.control_tags import control_tags
 from backend.regions.results import region_id, write_region
 from backend.types import Control, Label
-from segmenter import LabelMask, ScoreMaps, iter_masks, merge_prompts
+from segmenter import Heads, LabelMask, ScoreMaps, iter_masks
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +54,16 @@ class _Found:
     number: int | None
 
 
-def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, Any]]:
+def paint(
+    control: Control, maps: ScoreMaps, canvas: Canvas, heads: Heads | None = None
+) -> list[dict[str, Any]]:
     """Cut one control's regions out of an image's score maps.
 
     Args:
         control: with at least one label.
         maps: whose labels are prompts, all of the control's among them.
         canvas: names the regions.
+        heads: what was learned of the labels; see `maps_of_labels`.
 
     Returns:
         Regions in the order of the labels, the largest of each first. Two results
@@ -67,12 +71,7 @@ def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, A
     """
     cut, labels = control.cut, control.labels
     presence_thresholds = [label.presence_threshold_01 for label in labels]
-    own = merge_prompts(
-        maps,
-        [(label.name, label.prompts) for label in labels],
-        presence_threshold=cut.presence_threshold_01,
-        label_presence_thresholds=presence_thresholds,
-    )
+    own = maps_of_labels(control, maps, heads)
     found = [
         region
         for mask in iter_masks(
