@@ -165,11 +165,14 @@ class RedisRecords:
         with self._faults():
             return bool(self._eval(_ADD_EVENT, _event_keys(queue), *given))
 
-    def take_event(self, queue: str, lease_s: float) -> tuple[str, bytes, int] | None:
+    def take_event(
+        self, queue: str, lease_s: float, overdue_s: float
+    ) -> tuple[str, bytes, int] | None:
         """See `Records`."""
         now = time.time()
         with self._faults():
-            found = self._eval(_TAKE_EVENT, _event_keys(queue), now, now + lease_s)
+            times = (now - overdue_s, now + lease_s)
+            found = self._eval(_TAKE_EVENT, _event_keys(queue), *times)
             if found is None:
                 return None
             event_id, body, attempts = found

@@ -162,15 +162,17 @@ class SqliteRecords:
             db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             return True
 
-    def take_event(self, queue: str, lease_s: float) -> tuple[str, bytes, int] | None:
+    def take_event(
+        self, queue: str, lease_s: float, overdue_s: float
+    ) -> tuple[str, bytes, int] | None:
         """See `Records`."""
         now = time.time()
         # Most often there is none, and nobody need be kept from writing.
         with self._reading() as db:
-            if db.execute(_TAKE, (queue, now)).fetchone() is None:
+            if db.execute(_TAKE, (queue, now - overdue_s)).fetchone() is None:
                 return None
         with self._writing() as db:
-            row = db.execute(_TAKE, (queue, now)).fetchone()
+            row = db.execute(_TAKE, (queue, now - overdue_s)).fetchone()
             if row is None:
                 return None
             event_id, body, attempts = row
@@ -208,15 +210,21 @@ class SqliteRecords:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction, rolled back if the block raises."""
-        with self._reading() as db:
+        with self._open(self._file) as db:
             db.execute("BEGIN IMMEDIATE")
             with db:
                 yield db
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        """What there is; nobody has to be able to write a file that is not there."""
+        with self._open(self._file if self._file.exists() else None) as db:
+            yield db
+
+    @contextmanager
+    def _open(self, file: Path | None) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(self._connected()) as db:
+            with closing(_connected(file)) as db:
                 yield db
         # SQLite quotes a damaged schema in its messages, which need not be UTF-8.
         except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
@@ -226,15 +234,22 @@ class SqliteRecords:
                 f"it."
             ) from error
 
-    def _connected(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            _set_up(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
+
+def _connected(file: Path | None) -> sqlite3.Connection:
+    """The file, or an empty one in memory."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(
+        ":memory:" if file is None else file,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+    )
+    try:
+        _set_up(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _is_busy(error: BaseException) -> bool:

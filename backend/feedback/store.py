@@ -88,8 +88,13 @@ class Records(Protocol):
     ) -> bool:
         """Keep an event, once by its id; False where there is no room."""
 
-    def take_event(self, queue: str, lease_s: float) -> tuple[str, bytes, int] | None:
-        """The event that is due longest, not to be taken again for `lease_s`."""
+    def take_event(
+        self, queue: str, lease_s: float, overdue_s: float
+    ) -> tuple[str, bytes, int] | None:
+        """The event that is due longest, for `overdue_s` at least.
+
+        It is not to be taken again for `lease_s`.
+        """
 
     def end_event(self, queue: str, event_id: str) -> None:
         """Remove an event."""
@@ -161,17 +166,17 @@ class FeedbackStore:
         return list(self.iter_corrections(project))
 
     def iter_corrections(self, project: str) -> Iterator[Correction]:
-        """The same, some at a time."""
+        """The same, some at a time. Tasks that were skipped after all are left out."""
         ids = self._records.annotations(project)
         for start in range(0, len(ids), _READ_AT_ONCE):
             some = ids[start : start + _READ_AT_ONCE]
             for value in self._records.get_many(project, some):
                 found = _read(value, project)
-                if found is not None:
+                if found is not None and not found.is_skipped:
                     yield found
 
     def n_corrections(self, project: str) -> int:
-        """How many are kept."""
+        """How many are kept, those of tasks that were skipped among them."""
         return len(self._records.annotations(project))
 
     def heads(self, project: str) -> TaughtHeads | None:
@@ -231,9 +236,14 @@ class FeedbackStore:
             queue, event_id, body, most=MOST_EVENTS, most_bytes=MOST_EVENTS_BYTES
         )
 
-    def take_event(self, queue: str) -> WaitingEvent | None:
-        """An event to work on now; taken again later by others if it is not ended."""
-        found = self._records.take_event(queue, _EVENT_LEASE_S)
+    def take_event(self, queue: str, overdue_s: float = 0.0) -> WaitingEvent | None:
+        """An event to work on now; taken again later by others if it is not ended.
+
+        Args:
+            queue: of one model.
+            overdue_s: how long it must have been due.
+        """
+        found = self._records.take_event(queue, _EVENT_LEASE_S, overdue_s)
         if found is None:
             return None
         event_id, body, attempts = found

@@ -53,6 +53,8 @@ class Correction:
         outcomes: of its regions, as they were submitted, and then the deleted ones.
         examples: `segmenter.Example.to_bytes()`, one for each image of the task (and
             mode of its controls), as far as they could be made.
+        is_skipped: whether the person skipped the task after all: it teaches nothing,
+            and takes the place of what was submitted before.
         is_pending: whether some could not, for now, since the image or the model was
             away.
         model: name of the weights and options that read the images, see
@@ -69,6 +71,7 @@ class Correction:
     updated_at: str
     outcomes: tuple[RegionOutcome, ...] = ()
     examples: tuple[bytes, ...] = ()
+    is_skipped: bool = False
     is_pending: bool = False
     model: str = ""
     image_digests: tuple[str, ...] = ()
@@ -114,6 +117,7 @@ class Correction:
                     body[end - size : end]
                     for size, end in zip(sizes, ends, strict=True)
                 ),
+                is_skipped=bool(fields.pop("is_skipped")),
                 is_pending=bool(fields.pop("is_pending")),
                 model=str(fields.pop("model")),
                 image_digests=tuple(map(str, fields.pop("image_digests"))),
