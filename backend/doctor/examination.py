@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
@@ -185,11 +186,15 @@ def _open_annotator(
     Raises:
         WeightsNotFound: if the model's files cannot be read.
     """
-    # What was learned is part of the version that the server answers.
-    engine = build_engine(
-        settings.model_copy(update={"redis_url": None, "cache_dir": folder}),
-        feedback=settings_feedback(settings),
-    )
+    changes: dict[str, Any] = {"redis_url": None, "cache_dir": folder}
+    feedback = None
+    try:
+        # What was learned is part of the version that the server answers.
+        feedback = settings_feedback(settings)
+        opened.callback(feedback.close)
+    except SettingsError:  # of which another finding tells
+        changes["learning"] = False
+    engine = build_engine(settings.model_copy(update=changes), feedback=feedback)
     opened.callback(engine.cache.close)
     return replace(engine.predictor, fetcher=fetcher)
 
