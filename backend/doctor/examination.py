@@ -21,6 +21,7 @@ from backend.doctor.connection import check_connection
 from backend.doctor.findings import Check, Finding, T, problem, scrub, skipped
 from backend.doctor.label_studio import check_address, check_token
 from backend.doctor.labels import check_label_config
+from backend.doctor.learning import check_learning
 from backend.doctor.machine import check_listening, check_settings
 from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
@@ -112,6 +113,7 @@ def _all_checks(
         yield from _guard(
             "clicks", check_clicks(project, config, rows, no_project=no_project)
         )
+        yield from _guard("learning", check_learning(settings, project))
         has_weights = yield from _guard("weights", check_weights(settings))
         has_device = yield from _guard("device", check_device(settings))
         running = None
