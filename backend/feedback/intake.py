@@ -89,7 +89,9 @@ class Intake:
         if not self._unstored and self._breaker.allows() and self._stored(name, body):
             return
         if len(self._unstored) >= _MOST_UNSTORED:
-            logger.warning("%s is lost: too much waits for the store. %s", name, _REMEDY)
+            logger.warning(
+                "%s is lost: too much waits for the store. %s", name, _REMEDY
+            )
             return
         self._unstored.append((name, body))
 

@@ -123,9 +123,7 @@ class Learner:
         """The correction, and what is missing of it now."""
         access = self.access_of(event)
         answered, missing = self._answered(event, access)
-        reading = read_annotation(
-            event.result, controls, answered, name=_named(event)
-        )
+        reading = read_annotation(event.result, controls, answered, name=_named(event))
         try:
             maker = ExampleMaker(predictor=self.predictor)
             examples = maker.make(event.task, controls, reading.drawings, access)

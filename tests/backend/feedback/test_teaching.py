@@ -14,8 +14,8 @@ from backend.feedback import (
     TaughtHeads,
     TaughtProjects,
     Teacher,
+    teaching,
 )
-from backend.feedback import teaching
 from segmenter import Heads, blank_labels, make_example
 from tests.fakes import ColourSegmenter, MemoryCache, striped
 
