@@ -171,7 +171,7 @@ class Backlog:
         try:
             project_id = _project_id(request.project)
             # Workers read tasks and images as the environment says.
-            if access.from_environment and project_id and self._has_workers():
+            if access.from_environment and project_id and self.has_workers():
                 version = self.predictor.model_version(
                     request.label_config, request.project
                 )
@@ -210,7 +210,7 @@ class Backlog:
         version = self.predictor.model_version(
             tasks.info().label_config, str(project_id)
         )
-        if self._has_workers():
+        if self.has_workers():
             self._enqueue(project_id, ids, version, stores=True)
             return
         run = LocalRun(
@@ -235,7 +235,8 @@ class Backlog:
                 next(iter(run.failures.values())),
             )
 
-    def _has_workers(self) -> bool:
+    def has_workers(self) -> bool:
+        """Whether there are workers who do what is queued."""
         if self.queue is None:
             return False
         try:

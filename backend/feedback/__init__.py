@@ -4,6 +4,7 @@ Annotations become corrections, which are kept in Redis or in a file, and work b
 webhooks. Refuses to know HTTP servers, command lines, and who a person is.
 """
 
+from backend.feedback.loop import FeedbackLoop
 from backend.feedback.store import FeedbackStore, WaitingEvent, open_feedback_store
 from backend.feedback.summary import LabelSummary, ProjectSummary, summarise
 from backend.feedback.taught import TaughtProjects, project_number
@@ -12,6 +13,7 @@ from backend.feedback.types import Correction, RegionOutcome, TaughtHeads
 
 __all__ = [
     "Correction",
+    "FeedbackLoop",
     "FeedbackStore",
     "LabelSummary",
     "ProjectSummary",

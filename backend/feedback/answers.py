@@ -7,6 +7,7 @@ the annotation still teaches, and only what became of each region is less known.
 
 import json
 import logging
+import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +38,14 @@ class AnswerLog:
         """Keep them in `cache`."""
         self._slots = Slots(cache, "answered", _PLACES)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answer-log")
-        self._waiting = 0
+        self._room = threading.Semaphore(_MOST_WAITING)
 
     def note(self, asked: PredictRequest, answers: Sequence[Answer]) -> None:
         """Keep what a request for predictions was answered with, a little later."""
         project = (asked.project or "").partition(".")[0]
-        if asked.is_interactive or not project or self._waiting >= _MOST_WAITING:
+        if asked.is_interactive or not project:
+            return
+        if not self._room.acquire(blocking=False):
             return
 
         def keep() -> None:
@@ -50,16 +53,16 @@ class AnswerLog:
                 for task, answer in zip(asked.tasks, answers, strict=True):
                     if task.id is not None and isinstance(answer, dict):
                         self.put(project, task.id, answer["result"])
+            # The border of the thread.
             except Exception:
                 logger.exception("Answers cannot be kept.")
             finally:
-                self._waiting -= 1
+                self._room.release()
 
-        self._waiting += 1
         try:
             self._thread.submit(keep)
         except RuntimeError:  # while the interpreter ends
-            self._waiting -= 1
+            self._room.release()
 
     def put(self, project: str, task_id: int, results: Results) -> None:
         """Keep the regions of one task in place of those that were kept before."""
@@ -78,7 +81,7 @@ class AnswerLog:
             text = reader.decompress(packed, _MOST_UNPACKED_BYTES)
             return unpack_results(json.loads(text))
         # Anybody who can reach an unprotected Redis can write there.
-        except (ValueError, zlib.error) as error:
+        except (ValueError, RecursionError, zlib.error) as error:
             logger.warning("Unreadable answers in the cache, left out: %s", error)
             return None
 

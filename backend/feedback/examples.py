@@ -89,6 +89,8 @@ class ExampleMaker:
             except DeadlineExceeded:
                 missing = "the model is not ready, or not free"
             else:
+                if maps.layers is None:
+                    continue  # a model that nothing can be learned with
                 packed = _example(maps, _drawing(drawings, job), task.id)
                 made.append((job.number, digest, packed))
         made.sort()

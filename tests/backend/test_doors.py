@@ -78,6 +78,7 @@ DOORS: Final = {
     ],
     "feedback": [
         "Correction",
+        "FeedbackLoop",
         "FeedbackStore",
         "LabelSummary",
         "ProjectSummary",
@@ -110,9 +111,11 @@ DOORS: Final = {
     "inference": [
         "EXAMPLE",
         "Answer",
+        "DeadlineExceeded",
         "Job",
         "LazySegmenter",
         "Metrics",
+        "PendingTask",
         "Plan",
         "Predictor",
         "Prefetcher",
@@ -120,8 +123,10 @@ DOORS: Final = {
         "Segmenter",
         "TaskOutcome",
         "Taught",
+        "jobs_of",
         "model_version",
         "nothing_taught",
+        "query_of",
         "weights_fingerprint",
     ],
     "label_config": [
