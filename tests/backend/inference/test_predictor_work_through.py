@@ -107,15 +107,11 @@ def test_work_through_stops_when_it_is_closed(
     assert list(working) == []
 
 
-def test_work_through_refuses_a_label_config_with_nothing_to_segment(
+def test_a_plan_refuses_a_label_config_with_nothing_to_segment(
     predictor: Predictor,
 ) -> None:
-    working = predictor.predict_in_background(
-        tasks_of("x"), "<View/>", NOWHERE, limit_s=60
-    )
-
     with pytest.raises(BadLabelConfig):
-        next(working)
+        predictor.plan("<View/>")
 
 
 def test_predict_puts_off_what_it_has_no_time_for(clock: Clock) -> None:
