@@ -182,7 +182,7 @@ class Importer:
             if row is None:
                 gone.append(annotation)
             elif row.get("was_cancelled"):
-                task = {"id": row.get("task"), "data": {}}
+                task: Row = {"id": row.get("task"), "data": {}}
                 told = annotated_event(row, task, project={"id": int(project)})
                 self.learner.work_on(told)
         if gone:
