@@ -175,6 +175,10 @@ class FeedbackStore:
                 if found is not None and not found.is_skipped:
                     yield found
 
+    def annotations(self, project: str) -> list[int]:
+        """Annotations that are kept, those of tasks that were skipped among them."""
+        return self._records.annotations(project)
+
     def n_corrections(self, project: str) -> int:
         """How many are kept, those of tasks that were skipped among them."""
         return len(self._records.annotations(project))

@@ -3,6 +3,7 @@
 import typer
 
 from backend.cli.feedback.changes import freeze, reset
+from backend.cli.feedback.imports import import_
 from backend.cli.feedback.reports import export, show
 
 command = typer.Typer(
@@ -10,3 +11,4 @@ command = typer.Typer(
 )
 for function in (show, freeze, reset, export):
     command.command()(function)
+command.command(name="import")(import_)
