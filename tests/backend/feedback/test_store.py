@@ -210,7 +210,7 @@ def test_an_event_is_taken_once_until_it_is_ended(store: FeedbackStore) -> None:
 def test_an_event_of_a_process_that_died_is_taken_again(
     store: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_EVENT_LEASE_S", 0.05)
+    monkeypatch.setattr(limits, "EVENT_LEASE_S", 0.05)
     store.add_event("model", "a", b"body")
     assert store.take_event("model") is not None
     time.sleep(0.1)
@@ -261,7 +261,7 @@ def test_everything_survives_the_kill_of_its_process(
     process = multiprocessing.get_context("fork").Process(
         target=_write_and_die, args=(lambda: open_feedback_store(url, tmp_path),)
     )
-    monkeypatch.setattr(limits, "_EVENT_LEASE_S", 0.0)
+    monkeypatch.setattr(limits, "EVENT_LEASE_S", 0.0)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
