@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # Of one task: an example takes up to 128 kB, and a correction 1 MB.
 _MOST_IMAGES: Final = 6
-# Less than an event may be under way.
+# For a model that is loading, or busy; then it is tried again later.
 _BUDGET_S: Final = 240.0
 # A file that was read for whoever annotated, and is still kept, is the same.
 _FILE_MAX_AGE_S: Final = 6 * 3600.0

@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from backend.circuit_breaker import CircuitBreaker
 from backend.errors import FeedbackUnavailable
 from backend.feedback.events import Event, UnusableEvent, parse_event
-from backend.feedback.store import FeedbackStore, WaitingEvent
+from backend.feedback.store import EVENT_LEASE_S, FeedbackStore, WaitingEvent
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +194,8 @@ class EventWorker:
                 self._arrived.wait(pause_s)
 
     def _work_on_one(self, waiting: WaitingEvent) -> None:
-        missing = self._outcome(waiting)
+        with self._keeping(waiting):
+            missing = self._outcome(waiting)
         if missing is None:
             self._store.end_event(self._queue, waiting)
         elif waiting.attempts >= _MOST_ATTEMPTS:
@@ -206,6 +208,25 @@ class EventWorker:
             pause_s = pause_after_s(waiting.attempts)
             logger.info("%s: again in %.0f s: %s", waiting.id, pause_s, missing)
             self._store.postpone_event(self._queue, waiting, pause_s)
+
+    @contextmanager
+    def _keeping(self, waiting: WaitingEvent) -> Iterator[None]:
+        """Keep an event from others while the block lasts, however long."""
+        is_done = threading.Event()
+
+        def keep() -> None:
+            while not is_done.wait(EVENT_LEASE_S / 3):
+                with suppress(FeedbackUnavailable):
+                    self._store.keep_event(self._queue, waiting)
+
+        keeper = threading.Thread(target=keep, name="keep-event", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            # What is kept must not come after what is postponed.
+            keeper.join()
 
     def _outcome(self, waiting: WaitingEvent) -> str | None:
         """What to try again for, None if nothing is left to do."""

@@ -84,7 +84,12 @@ redis.call('decrby', KEYS[4], n_bytes)
 
 
 class RedisRecords:
-    """`store.Records` on a Redis server; connects when used."""
+    """`store.Records` on a Redis server; connects when used.
+
+    An access list needs to allow, beside what the cache needs,
+    `+eval +expire +decrby +hget +hset +hdel +hmget +hincrby +hstrlen +sadd +srem
+    +smembers +zadd +zrem +zcard +zrange +zrangebyscore +zremrangebyrank +zscore`.
+    """
 
     def __init__(self, url: str) -> None:
         """Read the URL.

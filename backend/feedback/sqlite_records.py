@@ -1,11 +1,13 @@
 """Corrections, heads and events in one SQLite file; see `store.Records`.
 
-For installations without Redis. Several processes may share the folder. Every call has
-a connection of its own, so that threads and forks need not know of each other, and a
-long read holds nobody up.
+For installations without Redis. Several processes may share the folder. Every read has
+a connection of its own, so that a long one holds nobody up. All writes share one, which
+stays open: with the last of its connections SQLite puts its log into the file, and that
+takes a disk twenty times as long as a write.
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -77,12 +79,14 @@ class SqliteRecords:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "feedback.sqlite3"
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
 
     def put(
         self, project: str, annotation: int, rank: int, value: bytes, *, most: int
     ) -> bool:
         """See `Records`."""
-        with self._writing() as db:
+        with self._transaction() as db:
             select = "SELECT 1 FROM forgotten WHERE project = ? AND annotation = ?"
             if db.execute(select, (project, annotation)).fetchone():
                 return False
@@ -94,7 +98,7 @@ class SqliteRecords:
     def forget(self, project: str, annotations: Sequence[int]) -> None:
         """See `Records`."""
         pairs = [(project, annotation) for annotation in annotations]
-        with self._writing() as db:
+        with self._transaction() as db:
             where = "WHERE project = ? AND annotation = ?"
             db.executemany(f"DELETE FROM corrections {where}", pairs)
             db.executemany(
@@ -125,7 +129,7 @@ class SqliteRecords:
 
     def set_fact(self, project: str, name: str, value: bytes | None) -> None:
         """See `Records`."""
-        with self._writing() as db:
+        with self._transaction() as db:
             if value is None:
                 where = "WHERE project = ? AND name = ?"
                 db.execute(f"DELETE FROM facts {where}", (project, name))
@@ -140,7 +144,7 @@ class SqliteRecords:
 
     def reset(self, project: str) -> None:
         """See `Records`."""
-        with self._writing() as db:
+        with self._transaction() as db:
             db.execute("DELETE FROM corrections WHERE project = ?", (project,))
             db.execute("DELETE FROM facts WHERE project = ?", (project,))
 
@@ -149,7 +153,7 @@ class SqliteRecords:
     ) -> bool:
         """See `Records`."""
         now = time.time()
-        with self._writing() as db:
+        with self._transaction() as db:
             db.execute("DELETE FROM events WHERE added_s < ?", (now - _EVENTS_KEPT_S,))
             select = "SELECT 1 FROM events WHERE queue = ? AND id = ?"
             if db.execute(select, (queue, event_id)).fetchone():
@@ -171,7 +175,7 @@ class SqliteRecords:
         with self._reading() as db:
             if db.execute(_TAKE, (queue, now - overdue_s)).fetchone() is None:
                 return None
-        with self._writing() as db:
+        with self._transaction() as db:
             row = db.execute(_TAKE, (queue, now - overdue_s)).fetchone()
             if row is None:
                 return None
@@ -184,14 +188,14 @@ class SqliteRecords:
 
     def end_event(self, queue: str, event_id: str) -> None:
         """See `Records`."""
-        with self._writing() as db:
+        with self._transaction() as db:
             delete = "DELETE FROM events WHERE queue = ? AND id = ?"
             db.execute(delete, (queue, event_id))
 
     def postpone_event(self, queue: str, event_id: str, delay_s: float) -> None:
         """See `Records`."""
         update = "UPDATE events SET due_s = ? WHERE queue = ? AND id = ?"
-        with self._writing() as db:
+        with self._transaction() as db:
             db.execute(update, (time.time() + delay_s, queue, event_id))
 
     def n_events(self, queue: str) -> int:
@@ -205,27 +209,42 @@ class SqliteRecords:
         return f"The file {self._file}"
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """See `Records`. Later calls open it again."""
+        with self._writing:
+            self._disconnect()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, rolled back if the block raises."""
-        with self._open(self._file) as db:
-            db.execute("BEGIN IMMEDIATE")
-            with db:
-                yield db
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Writes, all of them or, if the block raises, none."""
+        with self._writing, self._faults():
+            try:
+                if self._writer is not None and not self._file.exists():
+                    self._disconnect()  # somebody deleted it to start afresh
+                self._writer = self._writer or _connected(self._file)
+                self._writer.execute("BEGIN IMMEDIATE")
+                with self._writer as db:
+                    yield db
+            except BaseException:
+                # Opened anew at the next try.
+                self._disconnect()
+                raise
+
+    def _disconnect(self) -> None:
+        db, self._writer = self._writer, None
+        if db is not None:
+            db.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """What there is; nobody has to be able to write a file that is not there."""
-        with self._open(self._file if self._file.exists() else None) as db:
+        file = self._file if self._file.exists() else None
+        with self._faults(), closing(_connected(file)) as db:
             yield db
 
     @contextmanager
-    def _open(self, file: Path | None) -> Iterator[sqlite3.Connection]:
+    def _faults(self) -> Iterator[None]:
         try:
-            with closing(_connected(file)) as db:
-                yield db
+            yield
         # SQLite quotes a damaged schema in its messages, which need not be UTF-8.
         except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
             raise FeedbackUnavailable(
@@ -243,6 +262,7 @@ def _connected(file: Path | None) -> sqlite3.Connection:
         ":memory:" if file is None else file,
         timeout=_BUSY_TIMEOUT_S,
         isolation_level=None,
+        check_same_thread=False,
     )
     try:
         _set_up(db)

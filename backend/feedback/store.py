@@ -28,8 +28,8 @@ MOST_PROJECTS: Final = 1000
 MOST_EVENTS: Final = 2000
 MOST_EVENT_BYTES: Final = 4 << 20
 MOST_EVENTS_BYTES: Final = 256 << 20
-# An event that is under way for longer is taken for one of a process that died.
-_EVENT_LEASE_S: Final = 300.0
+# An event that nobody has kept for longer is taken for one of a process that died.
+EVENT_LEASE_S: Final = 30.0
 _READ_AT_ONCE: Final = 16
 _HEADS: Final = "heads"
 _FROZEN: Final = "frozen"
@@ -241,17 +241,21 @@ class FeedbackStore:
         )
 
     def take_event(self, queue: str, overdue_s: float = 0.0) -> WaitingEvent | None:
-        """An event to work on now; taken again later by others if it is not ended.
+        """An event to work on now; others take it if it is neither ended nor kept.
 
         Args:
             queue: of one model.
             overdue_s: how long it must have been due.
         """
-        found = self._records.take_event(queue, _EVENT_LEASE_S, overdue_s)
+        found = self._records.take_event(queue, EVENT_LEASE_S, overdue_s)
         if found is None:
             return None
         event_id, body, attempts = found
         return WaitingEvent(id=event_id, body=body, attempts=attempts)
+
+    def keep_event(self, queue: str, event: WaitingEvent) -> None:
+        """Tell that an event is still worked on."""
+        self._records.postpone_event(queue, event.id, EVENT_LEASE_S)
 
     def end_event(self, queue: str, event: WaitingEvent) -> None:
         """Note that nothing of an event is left to do."""

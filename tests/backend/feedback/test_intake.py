@@ -257,7 +257,7 @@ def test_what_never_works_is_given_up_with_the_remedy(
 def test_an_event_that_ends_each_process_is_given_up(
     memory: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.feedback.store._EVENT_LEASE_S", 0.0)
+    monkeypatch.setattr("backend.feedback.store.EVENT_LEASE_S", 0.0)
     Intake(memory, "model").accept(sent())
     for _ in range(12):
         assert memory.take_event("model") is not None  # and is killed
@@ -267,6 +267,26 @@ def test_an_event_that_ends_each_process_is_given_up(
 
     assert EventWorker(memory, "model", not_again).work_off() == 1
     assert memory.n_events("model") == 0
+
+
+def test_an_event_is_kept_from_others_for_as_long_as_it_takes(
+    store: FeedbackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("store", "intake"):
+        monkeypatch.setattr(f"backend.feedback.{name}.EVENT_LEASE_S", 0.15)
+    Intake(store, "model").accept(sent())
+    taken_by_others = []
+
+    def slow(event: Event) -> None:
+        until = time.monotonic() + 0.6
+        while time.monotonic() < until:
+            taken_by_others.append(store.take_event("model"))
+            time.sleep(0.02)
+
+    EventWorker(store, "model", slow).work_off()
+
+    assert set(taken_by_others) == {None}
+    assert store.n_events("model") == 0
 
 
 def test_bytes_that_are_no_event_are_left_out(

@@ -22,7 +22,14 @@ from backend.feedback import (
 )
 from backend.feedback import store as limits
 from tests.redis_server import RedisServer, running_redis
+from tests.redis_topologies import running_cluster
 
+# As in `redis_records.RedisRecords`.
+ACCESS = (
+    "+eval +get +set +del +expire +decrby +hget +hset +hdel +hmget +hincrby +hstrlen "
+    "+sadd +srem +smembers +zadd +zrem +zcard +zrange +zrangebyscore +zremrangebyrank "
+    "+zscore"
+)
 HEADS = TaughtHeads(version=1, data=b"heads\n\x00", n_corrections=3, made_at="now")
 
 
@@ -210,7 +217,7 @@ def test_an_event_is_taken_once_until_it_is_ended(store: FeedbackStore) -> None:
 def test_an_event_of_a_process_that_died_is_taken_again(
     store: FeedbackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_EVENT_LEASE_S", 0.05)
+    monkeypatch.setattr(limits, "EVENT_LEASE_S", 0.05)
     store.add_event("model", "a", b"body")
     assert store.take_event("model") is not None
     time.sleep(0.1)
@@ -261,7 +268,7 @@ def test_everything_survives_the_kill_of_its_process(
     process = multiprocessing.get_context("fork").Process(
         target=_write_and_die, args=(lambda: open_feedback_store(url, tmp_path),)
     )
-    monkeypatch.setattr(limits, "_EVENT_LEASE_S", 0.0)
+    monkeypatch.setattr(limits, "EVENT_LEASE_S", 0.0)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -348,3 +355,77 @@ def test_values_have_no_time_to_live_in_redis(redis_server: RedisServer) -> None
         keys = list(client.scan_iter("*"))
         assert len(keys) == 4
         assert {client.ttl(key) for key in keys} == {-1}
+
+
+def test_a_file_that_somebody_deleted_begins_anew(tmp_path: Path) -> None:
+    with contextlib.closing(open_feedback_store(None, tmp_path)) as store:
+        store.put(correction())
+        for file in (tmp_path / "feedback").iterdir():
+            file.unlink()
+        assert store.corrections("7") == []
+        store.put(correction(2))
+
+        assert [one.annotation for one in store.corrections("7")] == [2]
+
+
+def test_reading_makes_no_file(tmp_path: Path) -> None:
+    store = open_feedback_store(None, tmp_path)
+
+    assert store.projects() == []
+    assert store.take_event("model") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_store_opens_again(store: FeedbackStore) -> None:
+    store.put(correction())
+    store.close()
+    store.put(correction(2))
+
+    assert len(store.corrections("7")) == 2
+    store.close()
+
+
+def test_a_cluster_keeps_what_belongs_together_on_one_node() -> None:
+    with running_cluster() as servers:
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        store = open_feedback_store(f"redis+cluster://{hosts}", Path("unused"))
+        with contextlib.closing(store):
+            for project in ("7", "8", "9", "10"):
+                store.put(correction(1, project=project))
+                store.put(correction(2, project=project))
+                store.forget(project, [1])
+                store.put_heads(project, HEADS)
+                store.add_event(f"model {project}", "a", b"body")
+
+            assert store.projects() == ["10", "7", "8", "9"]
+            for project in ("7", "8", "9", "10"):
+                assert [c.annotation for c in store.corrections(project)] == [2]
+                event = store.take_event(f"model {project}")
+                assert event is not None
+                store.end_event(f"model {project}", event)
+                store.reset(project)
+            assert store.projects() == []
+
+
+def test_an_access_list_needs_only_what_is_documented() -> None:
+    with running_redis() as server:
+        with server.client() as client:
+            rule = f"ACL SETUSER feedback on >pw ~diffsegmenter:* {ACCESS}"
+            client.execute_command(*rule.split())
+        url = f"redis://feedback:pw@127.0.0.1:{server.port}"
+        with contextlib.closing(open_feedback_store(url, Path("unused"))) as store:
+            store.put(correction())
+            store.put(correction(2))
+            store.forget("7", [2])
+            store.put_heads("7", HEADS)
+            store.freeze("7", True)
+            store.freeze("7", False)
+            assert (store.n_corrections("7"), len(store.corrections("7"))) == (1, 1)
+            store.add_event("model", "a", b"body")
+            assert store.n_events("model") == 1
+            event = store.take_event("model")
+            assert event is not None
+            store.keep_event("model", event)
+            store.end_event("model", event)
+            store.reset("7")
+            assert store.projects() == []
