@@ -201,8 +201,11 @@ def test_build_app_loads_nothing_when_told_so(tmp_path: Path, model: Path) -> No
     app = build_app(settings_for(tmp_path, model), preload=False)
     health = app.test_client().get("/health")
 
-    # That of the backlog waits for work.
-    assert {t.name for t in set(threading.enumerate()) - before} <= {"backlog"}
+    # Those of the backlog and of corrections wait for work.
+    assert {t.name for t in set(threading.enumerate()) - before} <= {
+        "backlog",
+        "feedback",
+    }
     assert health.json["status"] == "UP"
     assert health.json["model"] == "loading"
 
