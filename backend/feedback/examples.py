@@ -11,6 +11,7 @@ from typing import Final
 
 from backend.errors import BackendError
 from backend.feedback.corrections import Drawing, Place
+from backend.feedback.store import MOST_EXAMPLE_BYTES
 from backend.inference import (
     DeadlineExceeded,
     Job,
@@ -25,7 +26,7 @@ from segmenter import ScoreMaps, SegmenterError, make_example
 
 logger = logging.getLogger(__name__)
 
-# Of one task: an example takes up to 128 kB, and a correction 1 MB.
+# Of one task: an example takes 100 to 200 kB.
 _MOST_IMAGES: Final = 6
 # For a model that is loading, or busy; then it is tried again later.
 _BUDGET_S: Final = 240.0
@@ -97,6 +98,9 @@ class ExampleMaker:
                     )
                     continue
                 packed = _example(maps, _drawing(drawings, job), task.id)
+                n_bytes = len(packed) + sum(len(one) for _, _, one in made)
+                if n_bytes > MOST_EXAMPLE_BYTES:
+                    break
                 made.append((job.number, digest, packed))
         made.sort()
         return Examples(

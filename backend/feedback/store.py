@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 # examples of 128 kB, a project takes up to 128 MB.
 MOST_CORRECTIONS: Final = 1000
 MOST_CORRECTION_BYTES: Final = 1 << 20
+# Of them; the others are for what became of a thousand regions.
+MOST_EXAMPLE_BYTES: Final = 768 << 10
 # Anybody who reaches the webhook can name projects.
 MOST_PROJECTS: Final = 1000
 # Events that wait, of one model. What comes when there is no room is found again by

@@ -366,6 +366,25 @@ def test_of_many_pages_those_that_were_drawn_on_teach(memory: FeedbackStore) -> 
     assert covers[-1]
 
 
+def test_of_pages_as_many_teach_as_there_is_room_for(
+    memory: FeedbackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(memory)
+    bench.learn(sent())
+    (size,) = (len(one) for one in bench.corrections[0].examples)
+    memory.reset("7")
+    monkeypatch.setattr("backend.feedback.examples.MOST_EXAMPLE_BYTES", 2.5 * size)
+    config = RED_AND_BLUE.replace("value=", "valueList=", 1)
+    pages = [picture(*["red"] * n, "blue", size_yx=SIZE_YX) for n in range(1, 5)]
+
+    bench.learn(sent(region(RED, item_index=3), config=config, data={"image": pages}))
+
+    covers = [
+        Example.from_bytes(one).covers[0].any() for one in bench.corrections[0].examples
+    ]
+    assert covers == [False, True]
+
+
 def test_a_label_that_cannot_be_read_is_not_taken_for_absent(
     memory: FeedbackStore,
 ) -> None:
