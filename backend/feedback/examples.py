@@ -100,6 +100,11 @@ class ExampleMaker:
                 packed = _example(maps, _drawing(drawings, job), task.id)
                 n_bytes = len(packed) + sum(len(one) for _, _, one in made)
                 if n_bytes > MOST_EXAMPLE_BYTES:
+                    logger.info(
+                        "Task %s gives %d examples; there is no room for another of "
+                        "%d bytes.",
+                        *(task.id, len(made), len(packed)),
+                    )
                     break
                 made.append((job.number, digest, packed))
         made.sort()

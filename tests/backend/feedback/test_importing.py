@@ -1,5 +1,6 @@
 """Annotations in a stand-in's Label Studio in, corrections in a real store out."""
 
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backend.errors import LabelStudioRefusal
 from backend.feedback import FeedbackStore, Importer, open_feedback_store
@@ -24,6 +27,7 @@ from tests.fakes import RED_AND_BLUE, picture
 from tests.label_studio_stand_in import TOKEN, LabelStudioStandIn, Prediction
 
 SIZE_YX = (8, 12)
+LABELS = ("red", "blue")
 RED = np.zeros(SIZE_YX, bool)
 RED[:, :6] = True
 
@@ -54,17 +58,18 @@ class Project:
             task_id, result, **{**submitted, "task": task_id, "project": self.number}
         )
 
-    def webhook(self, annotation_id: int, action: str = "ANNOTATION_CREATED") -> None:
-        row = self.studio.annotations[annotation_id]
-        self.tell(
-            payload(
-                row,
-                config=RED_AND_BLUE,
-                data=self.studio.tasks[row["task"]]["data"],
-                action=action,
-                task_id=row["task"],
-                project_id=self.number,
-            )
+    def webhook(self, annotation_id: int) -> None:
+        self.tell(self.payload_of(annotation_id))
+
+    def payload_of(self, annotation_id: int) -> dict[str, Any]:
+        """What its webhook tells now."""
+        row = dict(self.studio.annotations[annotation_id])
+        return payload(
+            row,
+            config=RED_AND_BLUE,
+            data=self.studio.tasks[row["task"]]["data"],
+            task_id=row["task"],
+            project_id=self.number,
         )
 
     def tell(self, sent: dict[str, Any]) -> None:
@@ -264,3 +269,58 @@ def test_an_import_that_is_stopped_goes_on_where_it_was(in_a_file: Project) -> N
     assert not in_a_file.import_all().is_stopped
     assert in_a_file.ids() == ids
     assert in_a_file.bench.segmenter.calls == 3
+
+
+@given(data=st.data())
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_whatever_webhooks_came_or_were_lost_an_import_ends_in_one_state(
+    data: st.DataObject, studio: LabelStudioStandIn
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        access = LabelStudioAccess(url=studio.url, token=TOKEN, from_environment=True)
+        store = open_feedback_store(None, Path(folder))
+        project = Project(studio, Bench(store, access=access))
+        tasks = [project.add_task(*colours) for colours in (["red"], ["blue", "red"])]
+        told: list[Callable[[], None]] = []
+        ids: list[int] = []
+        for minute in range(data.draw(st.integers(1, 6))):
+            what = data.draw(st.sampled_from(["create", "update", "skip", "delete"]))
+            one = data.draw(st.sampled_from(ids)) if ids else None
+            row = None if one is None else studio.annotations.get(one)
+            if what == "create" or one is None or row is None:
+                task = data.draw(st.sampled_from(tasks))
+                ids.append(project.annotate(task, minute=minute))
+                sent = project.payload_of(ids[-1])
+            elif what == "delete":
+                del studio.annotations[one]
+                sent = deleted(one, project_id=project.number)
+            else:
+                studio.annotations[one] = row | {
+                    "updated_at": f"2026-11-28T21:{minute:02d}:30.500000Z",
+                    "was_cancelled": what == "skip",
+                    "result": [region(RED, data.draw(st.sampled_from(LABELS)))],
+                }
+                sent = project.payload_of(one)
+            told += [lambda sent=sent: project.tell(sent)] * data.draw(
+                st.integers(0, 2)
+            )
+        for tell in data.draw(st.permutations(told)):
+            tell()
+
+        project.import_all()
+        after_webhooks = project.state()
+        store.reset(project.name)
+        project.import_all()
+
+        assert after_webhooks == project.state()
+        assert project.ids() == sorted(
+            one
+            for one in ids
+            if one in studio.annotations
+            and not studio.annotations[one]["was_cancelled"]
+        )
+        store.close()
