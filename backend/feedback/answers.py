@@ -50,7 +50,9 @@ class AnswerLog:
 
         def keep() -> None:
             try:
-                for task, answer in zip(asked.tasks, answers, strict=True):
+                # Of more tasks there is no room for the first.
+                latest = list(zip(asked.tasks, answers, strict=True))[-_PLACES:]
+                for task, answer in latest:
                     if task.id is not None and isinstance(answer, dict):
                         self.put(project, task.id, answer["result"])
             # The border of the thread.

@@ -90,7 +90,12 @@ class ExampleMaker:
                 missing = "the model is not ready, or not free"
             else:
                 if maps.layers is None:
-                    continue  # a model that nothing can be learned with
+                    logger.warning(
+                        "Task %s: its image gives no example, since the model tells "
+                        "nothing of it but score maps.",
+                        task.id,
+                    )
+                    continue
                 packed = _example(maps, _drawing(drawings, job), task.id)
                 made.append((job.number, digest, packed))
         made.sort()

@@ -53,4 +53,6 @@ class Background:
         self.backlog.join(_STOP_WAITS_S)
         if self.feedback is not None:
             self.feedback.finish(_STOP_WAITS_S / 2)
+        if self.engine.feedback is not None:
+            self.engine.feedback.close()
         self.engine.cache.close()

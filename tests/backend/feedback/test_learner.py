@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from backend.feedback.learner import Learner
 from backend.images import ImageFetcher
 from backend.inference import DeadlineExceeded
 from backend.types import LabelStudioAccess
-from segmenter import Example, WeightsNotFound
+from segmenter import Example, ScoreMaps, WeightsNotFound
 from tests.backend.feedback.annotations import (
     PERSON,
     annotation,
@@ -429,6 +429,22 @@ def test_a_task_without_an_image_still_tells_what_became_of_regions(
     assert bench.learn(sent(data={"text": "no image"})) is None
     assert bench.kinds == [("red", "drawn")]
     assert bench.corrections[0].examples == ()
+    assert "gives no example" in caplog.text
+
+
+def test_a_model_that_tells_nothing_but_maps_teaches_nothing(
+    memory: FeedbackStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bare(ColourSegmenter):
+        def score(self, *args: Any, **options: Any) -> list[ScoreMaps]:
+            return [
+                replace(maps, layers=None) for maps in super().score(*args, **options)
+            ]
+
+    bench = Bench(memory, segmenter=Bare())
+
+    assert bench.learn(sent()) is None
+    assert bench.kinds == [("red", "drawn")]
     assert "gives no example" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """Webhooks of a real backend with the pocket model, over HTTP, killed in between."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from segmenter import Example
 from segmenter.pocket.scenes import Scene, render_scene
 from tests.backend.feedback.annotations import annotation, deleted, payload, region
 from tests.e2e.backend_process import ServedBackend, running_backend
+from tests.e2e.processes import running
 from tests.fakes import brush_config, data_uri, encoded
-from tests.redis_server import running_redis
+from tests.label_studio_stand_in import TOKEN, running_stand_in
+from tests.redis_server import RedisServer, running_redis
 
 _PATIENCE_S = 90.0
 CONFIG = brush_config(
@@ -141,3 +144,45 @@ def test_an_event_that_was_accepted_outlasts_the_kill_of_the_backend(
 
         with serve(urls, tmp_path, "again"):
             wait_for(store, 1, 2)
+
+
+def test_workers_do_it_where_there_are_any(tmp_path: Path) -> None:
+    scene = render_scene(700_124, size_yx=(96, 128))
+    with (
+        running_redis() as redis,
+        running_stand_in() as studio,
+        contextlib.closing(opened(redis.url, tmp_path)) as store,
+        httpx.Client() as client,
+    ):
+        environment = {
+            "MODEL": "pocket",
+            "CACHE_DIR": str(tmp_path / "worker-cache"),
+            "REDIS_URL": redis.url,
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": TOKEN,
+        }
+        worker_log = tmp_path / "worker.log"
+        with (
+            running(
+                [sys.executable, "-m", "tests.sleeping_worker"],
+                environment=environment,
+                log_path=worker_log,
+                is_ready=lambda: (
+                    "Ready for jobs" in worker_log.read_text()
+                    and bool(list(redis_keys(redis, "rq:worker:*")))
+                ),
+                timeout_s=_PATIENCE_S,
+            ),
+            serve(redis.url, tmp_path, "serve") as backend,
+        ):
+            for number in range(1, 6):
+                post(backend, sent(scene, number), client)
+            wait_for(store, 1, 2, 3, 4, 5)
+
+        assert worker_log.read_text().count("regions, 1 examples") == 5
+        assert "1 examples" not in backend.log
+
+
+def redis_keys(redis: RedisServer, pattern: str) -> list[bytes]:
+    with redis.client() as client:
+        return list(client.scan_iter(pattern))
