@@ -151,7 +151,7 @@ class _Reader:
 
     def deleted(self, region: SeenRegion) -> RegionOutcome:
         """What was answered and is not there any more."""
-        mask = region.mask()
+        mask = _decoded(region)
         return RegionOutcome(
             label=region.labels[0],
             kind="deleted",

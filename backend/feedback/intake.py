@@ -44,7 +44,7 @@ class Intake:
 
     def __init__(self, store: FeedbackStore, queue: str) -> None:
         self._store = store
-        self._queue = queue
+        self.queue = queue
         # Events that the store could not take, with their ids.
         self._unstored: deque[tuple[str, bytes]] = deque()
         self._storing = threading.Lock()
@@ -99,7 +99,7 @@ class Intake:
     def _stored(self, name: str, body: bytes) -> bool:
         """Whether nothing is left to be done to keep it."""
         try:
-            is_kept = self._store.add_event(self._queue, name, body)
+            is_kept = self._store.add_event(self.queue, name, body)
         except FeedbackUnavailable as error:
             self._breaker.record_failure(str(error))
             return False

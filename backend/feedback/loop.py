@@ -1,5 +1,6 @@
 """What a process needs to learn behind its requests, put together."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,10 +62,10 @@ class FeedbackLoop:
             note_change=teacher.note_change,
             teach=teacher.teach,
         )
-        intake = Intake(store, predictor.queue_name)
+        intake = Intake(store, _queue_of(predictor))
         worker = EventWorker(
             store,
-            predictor.queue_name,
+            intake.queue,
             learner.work_on,
             intake=intake,
             has_others=has_others,
@@ -93,3 +94,14 @@ class FeedbackLoop:
         self.worker.join(timeout_s)
         with suppress(FeedbackUnavailable):
             self.intake.store_left()
+
+
+def _queue_of(predictor: Predictor) -> str:
+    """The same for all who read of images what the others do.
+
+    Unlike the queue of jobs it outlasts other thresholds: nothing learned depends on
+    them, and what waits would never be found again.
+    """
+    scorer = predictor.scorer
+    names = sorted(scorer.maps_name(mode) for mode in scorer.options)
+    return hashlib.sha256(":".join(names).encode()).hexdigest()[:8]

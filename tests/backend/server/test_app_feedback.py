@@ -10,9 +10,16 @@ from flask.testing import FlaskClient
 
 from backend.feedback import FeedbackLoop, FeedbackStore, Teacher, open_feedback_store
 from backend.inference import Predictor
-from backend.types import LabelStudioAccess
+from backend.types import CutOptions, LabelStudioAccess
 from tests.backend.feedback.annotations import annotation, deleted, payload, region
-from tests.fakes import RED_AND_BLUE, MemoryCache, picture
+from tests.fakes import (
+    RED_AND_BLUE,
+    ColourSegmenter,
+    MemoryCache,
+    defaults_of,
+    make_predictor,
+    picture,
+)
 from tests.serving import client_of, predict_body
 
 SIZE_YX = (8, 12)
@@ -70,7 +77,7 @@ def test_webhook_takes_what_teaches_and_asks_for_no_password(
     answer = learning.post("/webhook", json=body)
 
     assert (answer.status_code, answer.json) == (200, {"status": "accepted"})
-    assert store.n_events(loop.learner.predictor.queue_name) == 1
+    assert store.n_events(loop.intake.queue) == 1
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_webhook_ignores_what_teaches_nothing(
     answer = learning.post("/webhook", json=body)
 
     assert (answer.status_code, answer.json) == (200, {"status": "ignored"})
-    assert store.n_events(loop.learner.predictor.queue_name) == 0
+    assert store.n_events(loop.intake.queue) == 0
 
 
 def test_webhook_takes_nothing_from_who_does_not_know_the_secret(
@@ -103,11 +110,11 @@ def test_webhook_takes_nothing_from_who_does_not_know_the_secret(
     page = {"Origin": "https://example.org"}
     answer = client.post("/webhook?secret=hush", json=sent(), headers=page)
     assert answer.status_code == 403
-    assert store.n_events(loop.learner.predictor.queue_name) == 0
+    assert store.n_events(loop.intake.queue) == 0
 
     assert client.post("/webhook?secret=hush", json=sent()).status_code == 200
     assert client.post("/hush/webhook", json=deleted(9)).status_code == 200
-    assert store.n_events(loop.learner.predictor.queue_name) == 2
+    assert store.n_events(loop.intake.queue) == 2
 
 
 def test_what_was_predicted_tells_what_became_of_it(
@@ -136,3 +143,20 @@ def test_what_was_predicted_tells_what_became_of_it(
         ("red", "accepted"),
         ("blue", "deleted"),
     ]
+
+
+def test_events_that_wait_outlast_other_thresholds_but_not_another_model(
+    loop: FeedbackLoop, store: FeedbackStore, cache: MemoryCache
+) -> None:
+    def queue(**parts: Any) -> str:
+        return FeedbackLoop.build(
+            store=store,
+            teacher=Teacher(store=store, leases=cache, models=(), learn_after=0),
+            predictor=make_predictor(ColourSegmenter(), **parts),
+            cache=cache,
+            access_of=lambda event: LabelStudioAccess(url=None),
+        ).intake.queue
+
+    lower = defaults_of(CutOptions(threshold_01=0.1))
+    assert queue(defaults=lower) == loop.intake.queue
+    assert queue(weights_fingerprint="other colours") != loop.intake.queue
