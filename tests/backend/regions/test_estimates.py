@@ -1,5 +1,6 @@
 """What masks are scored with."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -77,3 +78,26 @@ def test_a_region_that_is_less_surely_in_the_picture_scores_less() -> None:
     red, blue = paint(control(RED, BLUE), maps, CANVAS)
 
     assert 0 < blue["score"] < red["score"] <= 1
+
+
+def test_large_pictures_are_judged_by_some_of_their_pixels() -> None:
+    size_yx = (3000, 4001)
+    maps = replace(maps_of(red=LEFT, blue=RIGHT), size_yx=size_yx)
+    estimates = Estimates(maps, "exclusive")
+    half = np.zeros(size_yx, np.bool_)
+    half[:, :2000] = True
+    speck = np.zeros(size_yx, np.bool_)
+    speck[2998, 3998] = True
+    ones = np.ones(size_yx, np.float32)
+
+    tracemalloc.start()
+    estimates.add(0, half, ones)
+    estimates.add(1, speck, ones)
+    red, blue = estimates.ious_01()
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 0 < red <= 1
+    assert 0 < blue <= 1
+    # The scores inside of the mask, and little more.
+    assert peak_bytes < 6 * half.size
