@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.feedback.opened import OUTPUT, ProjectOption, opened_store
+from backend.cli.feedback.opened import ProjectOption, opened_store, say
 
 
 def freeze(
@@ -18,7 +18,7 @@ def freeze(
     with opened_store() as store:
         store.freeze(str(project), not off)
         state = "learns again" if off else "is frozen: nothing more is learned"
-        OUTPUT.print(f"Project {project} {state}.")
+        say(f"Project {project} {state}.")
 
 
 def reset(
@@ -39,4 +39,4 @@ def reset(
                 abort=True,
             )
         store.reset(str(project))
-        OUTPUT.print(f"Forgot {n_corrections} corrected tasks of project {project}.")
+        say(f"Forgot {n_corrections} corrected tasks of project {project}.")

@@ -20,6 +20,11 @@ ProjectOption = Annotated[
 ]
 
 
+def say(line: str, console: Console = OUTPUT, style: str | None = None) -> None:
+    """Print a line as it is, and let the terminal break it."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def opened_store() -> Iterator[FeedbackStore]:
     """The store of the environment's settings; a refusal ends the command."""

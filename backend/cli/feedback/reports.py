@@ -9,7 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.feedback.opened import ERRORS, OUTPUT, ProjectOption, opened_store
+from backend.cli.feedback.opened import (
+    ERRORS,
+    OUTPUT,
+    ProjectOption,
+    opened_store,
+    say,
+)
 from backend.feedback import (
     Correction,
     FeedbackStore,
@@ -49,7 +55,7 @@ def export(
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        ERRORS.print(f"{out} cannot be written: {error}.", style="red", markup=False)
+        say(f"{out} cannot be written: {error}.", ERRORS, style="red")
         raise typer.Exit(1) from None
 
 
@@ -83,7 +89,7 @@ def _print_project(
     is_frozen: bool,
 ) -> None:
     if not summary.n_corrections and taught is None:
-        _say(
+        say(
             f"Nothing is kept of project {project}. Connect the backend's webhook, or "
             f"run `diffsegmenter feedback import --project {project}`; "
             f"docs/feedback.md says more."
@@ -99,14 +105,14 @@ def _print_project(
     else:
         line += f"; version {taught.version} of {taught.made_at} counts"
         line += f" (learned from {taught.n_corrections})"
-    _say(line + ("; frozen." if is_frozen else "."))
+    say(line + ("; frozen." if is_frozen else "."))
     regions = summary.regions
-    _say(
+    say(
         f"Of {regions.n_answered} predicted regions {_percent(regions.accepted_01)} "
         f"were accepted untouched, {_percent(regions.iou_90_01)} at IoU 0.90 and "
         f"{_percent(regions.iou_95_01)} at 0.95; {regions.n_drawn} were drawn by hand."
     )
-    _say(
+    say(
         f"Time for a task (median): {_seconds(summary.lead_time_with_s)} with "
         f"predictions, {_seconds(summary.lead_time_without_s)} without."
     )
@@ -137,10 +143,6 @@ def _table(summary: ProjectSummary) -> Table:
             f"{label.expected_gain:+.2f}",
         )
     return table
-
-
-def _say(line: str) -> None:
-    OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _percent(share_01: float | None) -> str:
