@@ -31,7 +31,7 @@ MOST_EVENTS: Final = 2000
 MOST_EVENT_BYTES: Final = 4 << 20
 MOST_EVENTS_BYTES: Final = 256 << 20
 # An event that nobody has kept for longer is taken for one of a process that died.
-EVENT_LEASE_S: Final = 30.0
+EVENT_LEASE_S: Final = 15.0
 _READ_AT_ONCE: Final = 16
 _HEADS: Final = "heads"
 _FROZEN: Final = "frozen"

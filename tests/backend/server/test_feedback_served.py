@@ -116,8 +116,7 @@ def test_webhooks_are_answered_at_once_and_learned_from_behind(
         )
 
     # A browser of Label Studio waits for it. The machine may be busy: not each one.
-    print(f"median {median(seconds):.4f} s, longest {max(seconds):.4f} s")  # noqa: T201
-    assert median(seconds) < 0.05
+    assert median(seconds) < 0.05, sorted(seconds)
     example = Example.from_bytes(found[0].examples[0])
     assert example.labels == ("cat", "dog", "zork")
     assert [bool(cover.any()) for cover in example.covers] == [True, False, True]
