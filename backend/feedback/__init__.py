@@ -12,7 +12,7 @@ from backend.feedback.store import FeedbackStore, WaitingEvent, open_feedback_st
 from backend.feedback.summary import LabelSummary, ProjectSummary, summarise
 from backend.feedback.taught import TaughtProjects, project_number
 from backend.feedback.teaching import Teacher
-from backend.feedback.types import Correction, RegionOutcome, TaughtHeads
+from backend.feedback.types import Correction, RegionOutcome, TaughtHeads, read_heads
 
 __all__ = [
     "AnswerLog",
@@ -31,5 +31,6 @@ __all__ = [
     "WaitingEvent",
     "open_feedback_store",
     "project_number",
+    "read_heads",
     "summarise",
 ]

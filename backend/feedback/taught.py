@@ -14,8 +14,8 @@ from typing import Final
 from backend.errors import FeedbackUnavailable
 from backend.feedback.store import FeedbackStore
 from backend.feedback.teaching import has_gained
+from backend.feedback.types import read_heads
 from backend.inference import Taught
-from segmenter import Heads
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +66,10 @@ class TaughtProjects:
 
     def _read(self, name: str) -> Taught | None:
         found = self._store.heads(name)
-        if found is None:
+        heads = read_heads(found, name)
+        if found is None or heads is None or not has_gained(heads):
             return None
-        try:
-            heads = Heads.from_bytes(found.data)
-        except ValueError as error:
-            logger.warning("Project %s: unreadable heads, left out: %s", name, error)
-            return None
-        return Taught(heads=heads, maps_name=found.model) if has_gained(heads) else None
+        return Taught(heads=heads, maps_name=found.model)
 
     def _note_away(self, reason: str, now: float) -> None:
         with self._lock:

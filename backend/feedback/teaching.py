@@ -16,7 +16,7 @@ from typing import Final
 
 from backend.cache import LEASE_TTL_S, Cache, hold_leases, poll_intervals_s
 from backend.feedback.store import FeedbackStore
-from backend.feedback.types import TaughtHeads
+from backend.feedback.types import TaughtHeads, read_heads
 from segmenter import Example, Heads, fit_heads
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,8 @@ class Teacher:
         version = 0 if before is None else before.version
         is_new = before is None or (before.model, before.data) != (model, data)
         # Words alone before and after are no news.
-        if is_new and (has_gained(heads) or _counted(before)):
+        known = read_heads(before, project)
+        if is_new and (has_gained(heads) or (known is not None and has_gained(known))):
             version += 1
         return TaughtHeads(
             version=version,
@@ -126,10 +127,6 @@ class Teacher:
 def has_gained(heads: Heads) -> bool:
     """Whether examples say more than words of any label."""
     return any(label.weight_01 > 0 for label in heads.labels)
-
-
-def _counted(taught: TaughtHeads | None) -> bool:
-    return taught is not None and has_gained(Heads.from_bytes(taught.data))
 
 
 def _read(packed: bytes, project: str, annotation: int) -> Example | None:

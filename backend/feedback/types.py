@@ -5,10 +5,15 @@ corrected there is nothing here, and no field where it could be.
 """
 
 import json
+import logging
 import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self, get_args
+
+from segmenter import Heads
+
+logger = logging.getLogger(__name__)
 
 OutcomeKind = Literal["accepted", "corrected", "deleted", "drawn", "relabelled"]
 
@@ -171,6 +176,15 @@ class TaughtHeads:
             )
         except _ODD as error:
             raise ValueError(f"not what was taught ({error})") from error
+
+
+def read_heads(taught: TaughtHeads | None, project: str) -> Heads | None:
+    """What was fitted; None where nothing was, or it cannot be read."""
+    try:
+        return None if taught is None else Heads.from_bytes(taught.data)
+    except ValueError as error:
+        logger.warning("Project %s: unreadable heads, left out: %s", project, error)
+        return None
 
 
 def moment_us(text: str) -> int:

@@ -93,6 +93,7 @@ DOORS: Final = {
         "WaitingEvent",
         "open_feedback_store",
         "project_number",
+        "read_heads",
         "summarise",
     ],
     "http": [

@@ -21,9 +21,9 @@ from backend.feedback import (
     FeedbackStore,
     ProjectSummary,
     TaughtHeads,
+    read_heads,
     summarise,
 )
-from segmenter import Heads
 
 
 def show(project: ProjectOption) -> None:
@@ -32,7 +32,7 @@ def show(project: ProjectOption) -> None:
         name = str(project)
         taught = store.heads(name)
         is_frozen = store.is_frozen(name)
-        summary = summarise(store.corrections(name), _heads(taught))
+        summary = summarise(store.corrections(name), read_heads(taught, name))
     _print_project(project, summary, taught, is_frozen=is_frozen)
     if summary.labels:
         OUTPUT.print(_table(summary))
@@ -59,10 +59,6 @@ def export(
         raise typer.Exit(1) from None
 
 
-def _heads(taught: TaughtHeads | None) -> Heads | None:
-    return None if taught is None else Heads.from_bytes(taught.data)
-
-
 def _record(store: FeedbackStore, project: str) -> dict[str, Any]:
     corrections, taught = store.corrections(project), store.heads(project)
     return {
@@ -70,7 +66,7 @@ def _record(store: FeedbackStore, project: str) -> dict[str, Any]:
         "version": taught.version if taught else 0,
         "made_at": taught.made_at if taught else None,
         "is_frozen": store.is_frozen(project),
-        "summary": asdict(summarise(corrections, _heads(taught))),
+        "summary": asdict(summarise(corrections, read_heads(taught, project))),
         "corrections": [_entry(one) for one in corrections],
     }
 

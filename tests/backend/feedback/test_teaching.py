@@ -231,6 +231,25 @@ def test_a_damaged_example_costs_that_one_alone(
     assert "annotation 8 is left out" in caplog.text
 
 
+def test_heads_that_cannot_be_read_are_left_out_and_made_anew(
+    store: FeedbackStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(store)
+    store.put_heads(
+        "7",
+        TaughtHeads(
+            version=4, data=b"of another form", n_corrections=1, made_at="", model=MODEL
+        ),
+    )
+
+    assert TaughtProjects(store)("7") is None
+    assert "unreadable heads" in caplog.text
+    taught = teacher_of(store).teach("7")
+    assert taught is not None
+    assert taught.version == 5
+    assert TaughtProjects(store)("7") is not None
+
+
 class _AwayStore:
     """A store whose heads can be had, or not."""
 
