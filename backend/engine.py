@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from backend.cache import Cache, FeatureStore, Slots, open_cache
+from backend.cache import MAX_LAYER_BYTES, Cache, FeatureStore, Slots, open_cache
+from backend.feedback import (
+    FeedbackStore,
+    TaughtProjects,
+    Teacher,
+    open_feedback_store,
+)
 from backend.images import ImageFetcher
 from backend.inference import (
     LazySegmenter,
@@ -20,6 +26,7 @@ from backend.inference import (
     Scorer,
     Segmenter,
     model_version,
+    nothing_taught,
     weights_fingerprint,
 )
 from backend.settings import Settings
@@ -86,6 +93,18 @@ def settings_cache(settings: Settings) -> Cache:
     )
 
 
+def settings_feedback(settings: Settings) -> FeedbackStore:
+    """Where corrections are kept by the settings; nothing is reached for yet.
+
+    Raises:
+        SettingsError: if REDIS_URL cannot be read.
+    """
+    redis_url = settings.redis_url
+    return open_feedback_store(
+        redis_url.get_secret_value() if redis_url else None, settings.cache_dir
+    )
+
+
 def _load(settings: Settings, options: SegmenterOptions) -> Segmenter:
     try:
         return load_segmenter(
@@ -119,22 +138,30 @@ class Engine:
         segmenter: the model, loaded at the first request.
         cache: score maps between requests.
         metrics: counters of all three.
+        feedback: what people corrected; None where nothing is to be learned.
+        teacher: learns of it; None as well.
     """
 
     predictor: Predictor
     segmenter: LazySegmenter
     cache: Cache
     metrics: Metrics
+    feedback: FeedbackStore | None = None
+    teacher: Teacher | None = None
 
 
 def build_engine(
-    settings: Settings, *, load: Callable[[], Segmenter] | None = None
+    settings: Settings,
+    *,
+    load: Callable[[], Segmenter] | None = None,
+    feedback: FeedbackStore | None = None,
 ) -> Engine:
     """Put together what answers predict requests; nothing is loaded yet.
 
     Args:
         settings: of the operator.
         load: gives another model than the settings name.
+        feedback: another store than the settings name.
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
@@ -145,19 +172,22 @@ def build_engine(
     cache = settings_cache(settings)
     metrics = Metrics(lambda: cache.stats)
     on_demand = LazySegmenter(load or (lambda: _load(settings, options[settings.mode])))
+    scorer = Scorer(
+        cache=cache,
+        metrics=metrics,
+        weights_fingerprint=weights_fingerprint(source, settings.dtype),
+        options=options,
+        features=FeatureStore(
+            Slots(cache, "features", settings.click_cache_images),
+            max_bytes=settings.click_memory_bytes // 2,
+        ),
+        layers=_layers(settings, cache),
+    )
+    store = (feedback or settings_feedback(settings)) if settings.learning else None
     predictor = Predictor(
         segmenter=on_demand.get,
         fetcher=image_fetcher(settings),
-        scorer=Scorer(
-            cache=cache,
-            metrics=metrics,
-            weights_fingerprint=weights_fingerprint(source, settings.dtype),
-            options=options,
-            features=FeatureStore(
-                Slots(cache, "features", settings.click_cache_images),
-                max_bytes=settings.click_memory_bytes // 2,
-            ),
-        ),
+        scorer=scorer,
         metrics=metrics,
         version_of=partial(
             model_version, source, options, settings.mode, dtype=settings.dtype
@@ -166,9 +196,34 @@ def build_engine(
         budget_s=settings.predict_budget_s,
         max_concurrent=threading.Semaphore(settings.threads),
         max_pending=threading.Semaphore(settings.threads + MAX_PENDING_REQUESTS),
+        taught=nothing_taught if store is None else TaughtProjects(store),
     )
+    teacher = None
+    if store is not None:
+        teacher = Teacher(
+            store=store,
+            leases=cache,
+            models=frozenset(map(scorer.maps_name, MODES)),
+            learn_after=settings.learn_after,
+        )
     return Engine(
-        predictor=predictor, segmenter=on_demand, cache=cache, metrics=metrics
+        predictor=predictor,
+        segmenter=on_demand,
+        cache=cache,
+        metrics=metrics,
+        feedback=store,
+        teacher=teacher,
+    )
+
+
+def _layers(settings: Settings, cache: Cache) -> FeatureStore | None:
+    """Where what heads read of images is kept; nowhere if nothing is learned."""
+    if not settings.learning:
+        return None
+    return FeatureStore(
+        Slots(cache, "layers", settings.learn_cache_images),
+        max_bytes=settings.learn_memory_bytes,
+        largest_bytes=MAX_LAYER_BYTES,
     )
 
 

@@ -23,6 +23,7 @@ BackendError
 ├── LabelStudioError   Label Studio's API does not do what is asked
 │   ├── LabelStudioUnavailable     no answer, or one that passes: worth another try
 │   └── LabelStudioRefusal  it will not, however often it is asked
+├── FeedbackUnavailable  where corrections are kept cannot be used now
 ├── BadMask            an RLE stream or mask that cannot be (de)coded
 └── UnreadableScores   cached bytes that are no score maps (`score_codec.py`)
 """
@@ -144,6 +145,10 @@ class LabelStudioRefusal(LabelStudioError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class FeedbackUnavailable(BackendError):
+    """What projects have learned cannot be read or written, for now."""
 
 
 class BadMask(BackendError):

@@ -34,8 +34,8 @@ class Label:
 
     Attributes:
         name: what a region must answer with (the alias when there is one).
-        prompts: the texts that drive the segmenter, at least one; what any of them
-            finds is the label's.
+        prompts: the texts that drive the segmenter; what any of them finds is the
+            label's. None for a label that is learned from corrections alone.
         threshold_01: score threshold of this label alone, None for the control's.
         presence_threshold_01: how sure it must be that the label is in the picture,
             None for the control's.

@@ -22,6 +22,16 @@ from segmenter.errors import (
     WebPageInstead,
     WeightsNotFound,
 )
+from segmenter.heads import (
+    Example,
+    Heads,
+    LabelHead,
+    apply_heads,
+    blank_labels,
+    estimate_ious,
+    fit_heads,
+    make_example,
+)
 from segmenter.masks import cut_masks, iter_masks, merge_prompts
 from segmenter.options import MODES, Mode, SegmenterOptions
 from segmenter.pictures import (
@@ -55,6 +65,9 @@ __all__ = [
     "Box",
     "Click",
     "Devices",
+    "Example",
+    "Heads",
+    "LabelHead",
     "LabelMask",
     "Mode",
     "ModelSource",
@@ -74,13 +87,18 @@ __all__ = [
     "WebPageInstead",
     "WeightsLocation",
     "WeightsNotFound",
+    "apply_heads",
+    "blank_labels",
     "cut_masks",
     "decode_image",
+    "estimate_ious",
     "find_devices",
     "find_terms",
     "find_weights",
+    "fit_heads",
     "iter_masks",
     "load_segmenter",
+    "make_example",
     "merge_prompts",
     "refine_mask",
 ]

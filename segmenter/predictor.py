@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from segmenter.backbones import Backbone, load_backbone
 from segmenter.errors import BadImage, UnusableDevice
 from segmenter.masks import cut_masks
-from segmenter.modes import FastMode, Passes, Request, paper_maps, size_yx
+from segmenter.modes import (
+    FastMode,
+    Passes,
+    Request,
+    paper_maps,
+    size_yx,
+    wordless_layers,
+)
 from segmenter.options import SegmenterOptions
 from segmenter.presence import (
     AuxiliaryModels,
@@ -217,6 +224,7 @@ class Segmenter:
                 presence=presence,
                 size_yx=size_yx(image),
                 features=reading.features,
+                layers=reading.layers,
             )
 
     def _score_paper(self, pair: _Pair, prepared: _Prepared) -> ScoreMaps:
@@ -227,7 +235,9 @@ class Segmenter:
         prompts = self._auxiliary.prompts(
             image, [labels[i] for i in kept], prepared.options
         )
-        maps, features = paper_maps(prepared.passes, image, prompts)
+        maps, features, layers = paper_maps(prepared.passes, image, prompts)
+        if not kept.size:
+            layers = wordless_layers(prepared.passes, image)
         full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
         full[kept] = maps
         return ScoreMaps(
@@ -236,6 +246,7 @@ class Segmenter:
             presence=presence,
             size_yx=size_yx(image),
             features=features,
+            layers=layers,
         )
 
 
@@ -250,13 +261,14 @@ def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
 
 
 def _no_maps(image: NDArray[np.uint8], prepared: _Prepared) -> ScoreMaps:
-    """Of an image in which nothing is looked for."""
+    """Of an image in which no word is looked for, though what it shows may be."""
     layout = prepared.passes.map_layout(prepared.passes.lay_out(size_yx(image)))
     return ScoreMaps(
         labels=(),
         maps=np.zeros((0, *layout.canvas_yx), np.float16),
         presence=np.zeros(0, np.float32),
         size_yx=size_yx(image),
+        layers=wordless_layers(prepared.passes, image),
     )
 
 

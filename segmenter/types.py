@@ -3,7 +3,7 @@
 Axis letters:
 
     L  labels     h, w  latent grid     Y, X  image pixels
-    D  numbers a cell     v, u  grid of the features
+    D, E  numbers a cell     v, u  grid of the features and layers
 """
 
 import enum
@@ -26,6 +26,9 @@ class ScoreMaps:
         features: float16 (D, v, u), what the same pass knew of every cell of a bounded
             grid, for clicks; at most 0.25 MB; None where none was read. No mask that
             labels alone make depends on it: whoever keeps maps may drop it.
+        layers: float16 (E, v, u), the same in a projection that is one for all images
+            of the same weights, for what is learnt from corrections; at most 0.5 MB;
+            None where none was read. May be dropped as `features` may.
     """
 
     labels: tuple[str, ...]
@@ -33,6 +36,7 @@ class ScoreMaps:
     presence: NDArray[np.float32]
     size_yx: tuple[int, int]
     features: NDArray[np.float16] | None = None
+    layers: NDArray[np.float16] | None = None
 
     @property
     def peaks(self) -> NDArray[np.float32]:

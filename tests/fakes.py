@@ -89,12 +89,16 @@ class ColourSegmenter:
         self.before(pixels)
         return ScoreMaps(
             labels=labels,
-            maps=np.stack([colour_map(pixels, label) for label in labels]),
+            maps=np.array(
+                [colour_map(pixels, label) for label in labels], np.float16
+            ).reshape(-1, *pixels.shape[:2]),
             presence=np.array(
                 [self.presence.get(label, 1.0) for label in labels], np.float32
             ),
             size_yx=(pixels.shape[0], pixels.shape[1]),
             features=self.features,
+            # By which a head tells colours apart, those without a name as well.
+            layers=(pixels.transpose(2, 0, 1) / 255).astype(np.float16),
         )
 
 
@@ -179,6 +183,7 @@ def make_predictor(segmenter: ColourSegmenter, /, **parts: Any) -> Predictor:
         weights_fingerprint=parts.pop("weights_fingerprint", "colours"),
         options=parts.pop("options", OPTIONS),
         features=parts.pop("features", None),
+        layers=parts.pop("layers", None),
         clock=clock,
     )
     defaults: dict[str, Any] = {

@@ -314,6 +314,20 @@ class LabelStudioStandIn:
                 if int(number) not in self.tasks:
                     return 404, {"detail": "Not found."}
                 return 200, self.annotations_of(int(number))
+            case ["GET", "api", "annotations", number]:
+                row = self.annotations.get(int(number))
+                return (404, {"detail": "Not found."}) if row is None else (200, row)
+            case ["GET", "api", "predictions", number]:
+                found = self.predictions.get(int(number))
+                if found is None:
+                    return 404, {"detail": "No Prediction matches the given query."}
+                return 200, {
+                    "id": int(number),
+                    "task": found.task_id,
+                    "model_version": found.model_version,
+                    "result": list(found.result),
+                    "score": found.score,
+                }
             case ["GET", "api", "predictions"]:
                 return 200, self._predictions(int(seen.query["task"]))
             case ["DELETE", "api", "predictions", number]:

@@ -171,14 +171,16 @@ class Backlog:
         try:
             project_id = _project_id(request.project)
             # Workers read tasks and images as the environment says.
-            if access.from_environment and project_id and self._has_workers():
-                version = self.predictor.model_version(request.label_config)
+            if access.from_environment and project_id and self.has_workers():
+                version = self.predictor.model_version(
+                    request.label_config, request.project
+                )
                 ids = [task.id for task in tasks if task.id is not None]
                 self._enqueue(project_id, ids, version, stores=False)
                 return
             outcomes = self.predictor.predict_in_background(
                 tasks,
-                request.label_config,
+                self.predictor.plan(request.label_config, request.project),
                 access,
                 limit_s=_PRECOMPUTE_LIMIT_S,
                 stop=self._stop,
@@ -205,8 +207,10 @@ class Backlog:
             retry_for_s=self.work.retry_for_s,
             stop=self._stop,
         )
-        version = self.predictor.model_version(tasks.info().label_config)
-        if self._has_workers():
+        version = self.predictor.model_version(
+            tasks.info().label_config, str(project_id)
+        )
+        if self.has_workers():
             self._enqueue(project_id, ids, version, stores=True)
             return
         run = LocalRun(
@@ -231,7 +235,8 @@ class Backlog:
                 next(iter(run.failures.values())),
             )
 
-    def _has_workers(self) -> bool:
+    def has_workers(self) -> bool:
+        """Whether there are workers who do what is queued."""
         if self.queue is None:
             return False
         try:

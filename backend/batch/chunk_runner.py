@@ -30,8 +30,7 @@ from backend.errors import (
     LabelStudioRefusal,
     LabelStudioUnavailable,
 )
-from backend.inference import Predictor, TaskOutcome
-from backend.label_config import read_label_config
+from backend.inference import Plan, Predictor, TaskOutcome
 from backend.label_studio import LabelStudioClient, ProjectTasks
 from backend.types import Task
 from segmenter import SegmenterError
@@ -97,7 +96,7 @@ class ChunkRunner:
             return work.unfinished({})
         try:
             work.run()
-        except _LabelConfigChanged as change:
+        except _ProjectChanged as change:
             return Unfinished(not_started=list(work.open), newer_version=change.version)
         except LabelStudioUnavailable as away:
             if not self.stop.is_set():
@@ -107,8 +106,8 @@ class ChunkRunner:
         return work.unfinished({})
 
 
-class _LabelConfigChanged(Exception):
-    """The project's label config gives another version than the chunk's."""
+class _ProjectChanged(Exception):
+    """The project gives another version than the chunk's: it was changed, or taught."""
 
     def __init__(self, version: str) -> None:
         super().__init__(version)
@@ -144,13 +143,13 @@ class _Work:
 
         Raises:
             LabelStudioError, BadLabelConfig: if the rest of the chunk cannot be done.
-            _LabelConfigChanged: if it is to be done for another version.
+            _ProjectChanged: if it is to be done for another version.
         """
-        label_config = self._label_config()
+        plan = self._plan()
         wanted = self._still_to_do()
         outcomes = self._parts.predictor.predict_in_background(
             wanted,
-            label_config,
+            plan,
             self._parts.client.access,
             limit_s=_NO_LIMIT_S,
         )
@@ -161,15 +160,13 @@ class _Work:
                 for outcome in self._until_stopped(outcomes):
                     self._sort(wanted[outcome.index], outcome)
 
-    def _label_config(self) -> str:
-        """The project's, as long as it gives the chunk's version."""
+    def _plan(self) -> Plan:
+        """How the project is predicted, as long as that gives the chunk's version."""
         label_config = self._tasks.info().label_config
-        predictor = self._parts.predictor
-        config = read_label_config(label_config, predictor.defaults)
-        version = predictor.version_of(config.fingerprint)
-        if version != self._chunk.version:
-            raise _LabelConfigChanged(version)
-        return label_config
+        plan = self._parts.predictor.plan(label_config, str(self._chunk.project_id))
+        if plan.version != self._chunk.version:
+            raise _ProjectChanged(plan.version)
+        return plan
 
     def unfinished(self, again: Mapping[int, str]) -> Unfinished:
         """What is still open, with `again` as the reason of what has none."""
@@ -301,7 +298,7 @@ class _Work:
             if refusal.status not in _CONTENT_STATUSES:
                 raise
             # Regions with labels that are not in the label config any more?
-            self._label_config()
+            self._plan()
             if len(rows) == 1:
                 (task_id,) = rows
                 if self._exists(task_id):

@@ -63,8 +63,9 @@ def print_summary(
     print_failures(ERRORS, outcome.failures)
     if progress.newer_version:
         _warn(
-            f"The project's label config was changed in the middle of the run, which "
-            f"ended it; run this command again, for {progress.newer_version}."
+            f"The project's label config was changed, or its labels taught, in the "
+            f"middle of the run, which ended it; run this command again, for "
+            f"{progress.newer_version}."
         )
     elif not progress.is_canceled and progress.missing:
         _warn(f"{counted(progress.missing, 'task')} lost; run this command again.")

@@ -30,8 +30,8 @@ _LOOK_S: Final = 0.5
 _MAINTENANCE_S: Final = 5.0
 _SHOW_S: Final = 1.0
 NEWER: Final = (
-    "The project's label config was changed in the middle of the run; listing again, "
-    "for %s."
+    "The project's label config was changed, or its labels taught, in the middle of "
+    "the run; listing again, for %s."
 )
 
 

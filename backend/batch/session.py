@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -17,7 +17,7 @@ from backend.batch.run_records import Progress, RunRecords
 from backend.batch.worker import WorkerContext, work_until_stopped
 from backend.engine import Engine, build_engine
 from backend.errors import LabelStudioRefusal, SettingsError
-from backend.label_config import read_label_config
+from backend.feedback import FeedbackLoop
 from backend.label_studio import LabelStudioClient, ProjectInfo, ProjectTasks
 from backend.settings import Settings
 
@@ -27,6 +27,8 @@ OUTPUT: Final = Console()
 ERRORS: Final = Console(stderr=True)
 
 _RETRY_FOR_S: Final = 180.0
+# For the image at hand; an event that is left is taken up by others.
+_FEEDBACK_ENDS_S: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +65,7 @@ class Session:
             client=client,
             tasks=ProjectTasks(client, project_id, retry_for_s=_RETRY_FOR_S, stop=stop),
             info=info,
-            version=_version_of(engine, info),
+            version=_version_of(engine, info, project_id),
             stop=stop,
         )
 
@@ -73,7 +75,7 @@ class Session:
         Raises:
             BadLabelConfig, LabelStudioError: why none can be told.
         """
-        return _version_of(self.engine, self.tasks.info())
+        return _version_of(self.engine, self.tasks.info(), self.tasks.project_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +99,13 @@ class RunOutcome:
     scope: str = ""
 
 
-def _version_of(engine: Engine, info: ProjectInfo) -> str:
+def _version_of(engine: Engine, info: ProjectInfo, project_id: int) -> str:
     """The version of the predictions that an engine makes for a project.
 
     Raises:
         BadLabelConfig: if it makes none.
     """
-    config = read_label_config(info.label_config, engine.predictor.defaults)
-    return engine.predictor.version_of(config.fingerprint)
+    return engine.predictor.plan(info.label_config, str(project_id)).version
 
 
 def project_info(tasks: ProjectTasks) -> ProjectInfo:
@@ -191,4 +192,25 @@ def run_worker(settings: Settings, engine: Engine, *, burst: bool = False) -> No
             records=RunRecords(connection),
         )
         logger.info("Ready for jobs of %s.", context.queue.name)
-        work_until_stopped(context, burst=burst)
+        with _learning(engine, client):
+            work_until_stopped(context, burst=burst)
+
+
+@contextmanager
+def _learning(engine: Engine, client: LabelStudioClient) -> Iterator[None]:
+    """Learn from corrections, beside the jobs, while the block lasts."""
+    if engine.feedback is None or engine.teacher is None:
+        yield
+        return
+    loop = FeedbackLoop.build(
+        store=engine.feedback,
+        teacher=engine.teacher,
+        predictor=engine.predictor,
+        cache=engine.cache,
+        access_of=lambda event: client.access,
+    )
+    loop.start()
+    try:
+        yield
+    finally:
+        loop.finish(_FEEDBACK_ENDS_S)

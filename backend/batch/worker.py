@@ -126,8 +126,8 @@ class WorkerContext:
         """Have the rest done for the label config that the project has now."""
         left = chunk.part(unfinished.not_started, attempts=chunk.attempts + 1)
         logger.warning(
-            "Project %s: the label config was changed; %d tasks are left to a run for "
-            "%s.",
+            "Project %s: the label config was changed, or its labels taught; %d tasks "
+            "are left to a run for %s.",
             chunk.project_id,
             len(left.task_ids),
             version,

@@ -7,7 +7,7 @@ never an exception. Refuses to know images, tasks and models.
 from backend.cache.cache import Cache, open_cache, score_key
 from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.cache.fault_guard import CacheStats
-from backend.cache.features import FeatureStore
+from backend.cache.features import MAX_LAYER_BYTES, FeatureStore
 from backend.cache.leases import (
     LEASE_TTL_S,
     LeasedElsewhere,
@@ -28,6 +28,7 @@ __all__ = [
     "CONNECT_TIMEOUT_S",
     "KEY_PREFIX",
     "LEASE_TTL_S",
+    "MAX_LAYER_BYTES",
     "READ_TIMEOUT_S",
     "SIZE_LIMIT_BYTES",
     "Cache",

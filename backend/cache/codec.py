@@ -104,7 +104,7 @@ def encode_score_maps(
         )
     if problem := _implausible(labels, grid, size):
         raise ValueError(problem)
-    if not (maps.min() >= 0 and maps.max() <= 1):
+    if maps.size and not (maps.min() >= 0 and maps.max() <= 1):
         raise ValueError(f"maps must lie in [0, 1], got {maps.min()} to {maps.max()}.")
     if not np.isfinite(presence).all():
         raise ValueError(f"presence must be finite, got {presence}.")
@@ -140,7 +140,7 @@ def decode_score_maps(data: bytes) -> CachedScores:
     raw = _inflate(packed, presence_bytes + 2 * len(labels) * h * w)
     presence = np.frombuffer(raw, "<f4", count=len(labels)).astype(np.float32)
     levels = _restore(raw[presence_bytes:], (len(labels), h, w))
-    if levels.max() > LEVELS or not np.isfinite(presence).all():
+    if levels.max(initial=0) > LEVELS or not np.isfinite(presence).all():
         raise UnreadableScores("Cached scores are out of range.")
     return CachedScores(
         maps=(levels.astype(np.float32) / LEVELS).astype(np.float16),
@@ -211,8 +211,8 @@ def _implausible(
     labels: Sequence[Any], grid: tuple[Any, Any], size: tuple[Any, Any]
 ) -> str | None:
     """Why nobody would store such a value, or None when one would."""
-    if not 1 <= len(labels) <= MAX_LABELS:
-        return f"Scores of {len(labels)} labels; 1 to {MAX_LABELS} can be stored."
+    if len(labels) > MAX_LABELS:
+        return f"Scores of {len(labels)} labels; at most {MAX_LABELS} can be stored."
     if not all(type(label) is str for label in labels):
         return "Scores hold a label that is not text."
     if not all(type(side) is int and 1 <= side <= MAX_GRID for side in grid):

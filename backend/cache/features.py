@@ -1,8 +1,9 @@
-"""What a pass knew of an image beside its score maps in, the same out for clicks.
+"""What a pass knew of an image beside its score maps in, the same out.
 
-Kept in memory, bounded in bytes, and in slots of the cache, bounded in number, as the
-float16 that it came as. Only what somebody may click on is put here: whole projects
-would fill any store, at up to 0.25 MB an image.
+For clicks, and for what was learned of labels. Kept in memory, bounded in bytes, and in
+slots of the cache, bounded in number, as the float16 that it came as. Only what
+somebody may click on, or what heads are asked for, is put here: whole projects would
+fill any store, at up to 0.25 MB an image for clicks and 0.5 MB for heads.
 """
 
 import struct
@@ -19,6 +20,7 @@ from backend.cache.slots import Slots
 Features = NDArray[np.float16]
 
 MAX_BYTES: Final = 1 << 18
+MAX_LAYER_BYTES: Final = 1 << 19
 _MAGIC: Final = b"DSF1"
 _HEAD: Final = struct.Struct("<4sI3H")
 # What an entry takes in memory beside its numbers; those without any count as well.
@@ -33,11 +35,15 @@ class FeatureStore:
     Args:
         slots: those of all processes.
         max_bytes: in memory.
+        largest_bytes: of one image; of those with more, none are kept.
     """
 
-    def __init__(self, slots: Slots, *, max_bytes: int) -> None:
+    def __init__(
+        self, slots: Slots, *, max_bytes: int, largest_bytes: int = MAX_BYTES
+    ) -> None:
         self._slots = slots
         self._max_bytes = max_bytes
+        self._largest_bytes = largest_bytes
         self._held: OrderedDict[str, Features] = OrderedDict()
         self._held_bytes = 0
         self._lock = threading.Lock()
@@ -49,7 +55,7 @@ class FeatureStore:
                 self._held.move_to_end(key)
                 return self._held[key]
         packed = self._slots.get(key)
-        found = None if packed is None else decode_features(packed)
+        found = None if packed is None else decode_features(packed, self._largest_bytes)
         if found is not None:
             self._hold(key, found)
         return found
@@ -57,7 +63,8 @@ class FeatureStore:
     def put(self, key: str, features: Features | None) -> None:
         """Keep the features of one image, or that there are none."""
         kept = NO_FEATURES if features is None else features
-        if kept.ndim != 3 or kept.nbytes > MAX_BYTES or not np.isfinite(kept).all():
+        is_small = kept.ndim == 3 and kept.nbytes <= self._largest_bytes
+        if not is_small or not np.isfinite(kept).all():
             kept = NO_FEATURES
         self._hold(key, kept)
         self._slots.put(key, encode_features(kept))
@@ -79,14 +86,14 @@ def _cost(features: Features) -> int:
 
 
 def encode_features(features: Features) -> bytes:
-    """Pack float16 (D, v, u) of at most `MAX_BYTES`."""
+    """Pack float16 (D, v, u)."""
     body = features.astype("<f2").tobytes()
     return _HEAD.pack(_MAGIC, zlib.crc32(body), *features.shape) + body
 
 
-def decode_features(packed: bytes) -> Features | None:
+def decode_features(packed: bytes, largest_bytes: int = MAX_BYTES) -> Features | None:
     """What `encode_features` packed; None for anything else."""
-    if not _HEAD.size <= len(packed) <= _HEAD.size + MAX_BYTES:
+    if not _HEAD.size <= len(packed) <= _HEAD.size + largest_bytes:
         return None
     magic, checksum, depth, rows, columns = _HEAD.unpack_from(packed)
     body = packed[_HEAD.size :]

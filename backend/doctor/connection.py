@@ -295,7 +295,8 @@ def _find_webhook(
             "WEBHOOK_SECRET is set, and the project's webhook lacks it: its events are "
             "refused",
             f"Under {_CONNECT} enter the backend's address with the secret as its "
-            f"path, http://<backend>/<secret>; predictions do not need it.",
+            f"path, http://<backend>/<secret>; labels learn from corrections through "
+            f"it, and predictions do not need it.",
         )
     elif active:
         yield ok("webhook", "Label Studio sends the project's events to the backend")
@@ -305,7 +306,8 @@ def _find_webhook(
             "the project's events are not sent to the backend"
             + (" (the webhook is off)" if found else " (there is no webhook)"),
             f"Under Settings > Webhooks add {shorten(min(targets))} or switch it on; "
-            f"predictions do not need it.",
+            f"labels learn from corrections through it, and predictions do not need "
+            f"it.",
         )
 
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
@@ -20,6 +21,7 @@ from backend.doctor.connection import check_connection
 from backend.doctor.findings import Check, Finding, T, problem, scrub, skipped
 from backend.doctor.label_studio import check_address, check_token
 from backend.doctor.labels import check_label_config
+from backend.doctor.learning import check_learning
 from backend.doctor.machine import check_listening, check_settings
 from backend.doctor.model import check_device, check_loading, check_weights
 from backend.doctor.project import Project, find_project, why_no_project
@@ -27,7 +29,12 @@ from backend.doctor.running import find_running
 from backend.doctor.sample import check_prediction, check_sample
 from backend.doctor.score import check_score
 from backend.doctor.workers import check_workers
-from backend.engine import build_engine, control_defaults, image_fetcher
+from backend.engine import (
+    build_engine,
+    control_defaults,
+    image_fetcher,
+    settings_feedback,
+)
 from backend.errors import SettingsError
 from backend.images import ImageFetcher
 from backend.inference import Predictor
@@ -106,6 +113,7 @@ def _all_checks(
         yield from _guard(
             "clicks", check_clicks(project, config, rows, no_project=no_project)
         )
+        yield from _guard("learning", check_learning(settings, project))
         has_weights = yield from _guard("weights", check_weights(settings))
         has_device = yield from _guard("device", check_device(settings))
         running = None
@@ -180,9 +188,15 @@ def _open_annotator(
     Raises:
         WeightsNotFound: if the model's files cannot be read.
     """
-    engine = build_engine(
-        settings.model_copy(update={"redis_url": None, "cache_dir": folder})
-    )
+    changes: dict[str, Any] = {"redis_url": None, "cache_dir": folder}
+    feedback = None
+    try:
+        # What was learned is part of the version that the server answers.
+        feedback = settings_feedback(settings)
+        opened.callback(feedback.close)
+    except SettingsError:  # of which another finding tells
+        changes["learning"] = False
+    engine = build_engine(settings.model_copy(update=changes), feedback=feedback)
     opened.callback(engine.cache.close)
     return replace(engine.predictor, fetcher=fetcher)
 
@@ -192,14 +206,19 @@ def _expected_version(
 ) -> str | None:
     """What a backend with these settings answers for the project's label config.
 
-    None where it would not start, of which other findings tell.
+    And for what was learned of its labels. None where it would not start, of which
+    other findings tell.
     """
-    return None if project is None else _version_of(build, project.label_config)
+    if project is None:
+        return None
+    return _version_of(build, project.label_config, str(project.id))
 
 
-def _version_of(build: Callable[[], Predictor], label_config: str) -> str | None:
+def _version_of(
+    build: Callable[[], Predictor], label_config: str, project: str | None = None
+) -> str | None:
     try:
-        return build().model_version(label_config)
+        return build().model_version(label_config, project)
     except SegmenterError:
         return None
 

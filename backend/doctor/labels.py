@@ -131,6 +131,8 @@ def _threshold_lines(control: Control, root: ElementTree.Element) -> list[str]:
 def _describe_label(label: Label, shown: str | None, threshold_01: float) -> str:
     name = f"{shown} (answered as {label.name!r})" if shown else repr(label.name)
     prompts = " and ".join(repr(prompt) for prompt in label.prompts)
+    if not prompts:
+        prompts = "what its corrected masks show alone"
     own = threshold_01 if label.threshold_01 is None else label.threshold_01
     return f"{name} is looked for as {prompts}, threshold {own:g}"
 

@@ -8,7 +8,7 @@ object's own id, and nothing else is answered.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
@@ -18,15 +18,16 @@ from backend.errors import BackendError
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.clicked_object import ClickedObject, Mask, NoAnswer
 from backend.inference.pipeline import Fetcher, query_of
+from backend.inference.plan import Plan
 from backend.inference.prefetch import Job, PendingTask, jobs_of, without_traceback
 from backend.inference.recent_answers import RecentAnswers, on_canvas
 from backend.inference.scorer import Scorer, Segmenter
 from backend.inference.validation import valid_prediction
-from backend.label_config import ClickTarget, LabelConfig
+from backend.label_config import ClickTarget
 from backend.label_studio import ClickRequest
-from backend.regions import redraw, seen_regions
+from backend.regions import maps_of_labels, redraw, seen_regions
 from backend.types import FetchedImage, LabelStudioAccess, Task, Turn
-from segmenter import ScoreMaps, SegmenterError, merge_prompts
+from segmenter import ScoreMaps, SegmenterError
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +42,14 @@ class Question:
     Attributes:
         task: whose picture it is.
         clicks: what was shown.
-        config: of the project.
-        version: of the answer.
+        plan: how the project is predicted.
         project: Label Studio's name for it, None when absent.
         access: how to reach Label Studio's images.
     """
 
     task: Task
     clicks: ClickRequest
-    config: LabelConfig
-    version: str
+    plan: Plan
     project: str | None
     access: LabelStudioAccess
 
@@ -70,7 +69,7 @@ class ClickAnswerer:
     fetcher: Fetcher
     scorer: Scorer
     recent: RecentAnswers
-    read_features: Callable[[Task, LabelConfig, LabelStudioAccess], None]
+    read_features: Callable[[Task, Plan, LabelStudioAccess], None]
 
     def answer(
         self, asked: Question, segmenter: Callable[[], Segmenter], deadline: float
@@ -120,7 +119,10 @@ class ClickAnswerer:
         finally:
             image.release()
         answer, _ = valid_prediction(
-            drawn, asked.config, model_version=asked.version, task_id=asked.task.id
+            drawn,
+            asked.plan.config,
+            model_version=asked.plan.version,
+            task_id=asked.task.id,
         )
         if answer is None:
             raise NoAnswer("Label Studio would refuse the region")
@@ -144,25 +146,20 @@ class ClickAnswerer:
         deadline: float,
     ) -> ScoreMaps:
         """The control's labels in the image, with no pass where one was made."""
-        query = query_of(job, target.control.mode, image, for_clicks=True)
+        mode = target.control.mode
+        heads = asked.plan.heads.get(mode)
+        query = query_of(
+            job, mode, image, for_clicks=True, needs_layers=heads is not None
+        )
         maps: ScoreMaps | Exception | None = self.scorer.cached(query)
         if isinstance(maps, ScoreMaps) and self.scorer.lacks_features(query):
             # This click does without; the next need not.
-            self.read_features(asked.task, asked.config, asked.access)
+            self.read_features(asked.task, asked.plan, asked.access)
         if maps is None:
             (maps,) = self.scorer.score([query], segmenter(), deadline, is_urgent=True)
         if isinstance(maps, Exception):
             raise maps
-        control = target.control
-        own = merge_prompts(
-            maps,
-            [(label.name, label.prompts) for label in control.labels],
-            presence_threshold=control.cut.presence_threshold_01,
-            label_presence_thresholds=[
-                label.presence_threshold_01 for label in control.labels
-            ],
-        )
-        return replace(own, features=maps.features)
+        return maps_of_labels(target.control, maps, heads)
 
     def _draw(
         self,
@@ -213,7 +210,7 @@ class ClickAnswerer:
 
 def _target(asked: Question) -> ClickTarget:
     clicks = asked.clicks
-    target = asked.config.click_target(
+    target = asked.plan.config.click_target(
         asked.task.data,
         from_name=clicks.from_name,
         to_name=clicks.to_name,
@@ -226,7 +223,7 @@ def _target(asked: Question) -> ClickTarget:
 
 def _job(asked: Question, target: ClickTarget) -> Job:
     pending = PendingTask(index=0, task=asked.task)
-    for job in jobs_of(pending, asked.config.for_task(asked.task.data)):
+    for job in jobs_of(pending, asked.plan.config.for_task(asked.task.data)):
         is_page = (job.item_index or 0) == asked.clicks.item_index
         if is_page and target.control in job.controls:
             return job

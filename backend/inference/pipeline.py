@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.failure_log import FailureLog
 from backend.inference.metrics import Metrics
+from backend.inference.plan import Plan
 from backend.inference.prefetch import (
     FetchResult,
     Job,
@@ -23,7 +24,6 @@ from backend.inference.prefetch import (
 )
 from backend.inference.scorer import Query, Scorer, Segmenter
 from backend.inference.validation import valid_prediction
-from backend.label_config import LabelConfig
 from backend.regions import Canvas, paint
 from backend.types import (
     Control,
@@ -33,7 +33,7 @@ from backend.types import (
     Turn,
     TypedPrompt,
 )
-from segmenter import Mode, ScoreMaps
+from segmenter import Heads, Mode, ScoreMaps
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,7 @@ class Run:
     """What all tasks of one request share.
 
     Attributes:
-        config: of the project.
-        version: of the predictions.
+        plan: how the project is predicted.
         access: how to reach Label Studio's images.
         segmenter: loaded.
         deadline: on the pipeline's clock; nothing is begun after it.
@@ -88,8 +87,7 @@ class Run:
         failures: sums up alike failures in the log.
     """
 
-    config: LabelConfig
-    version: str
+    plan: Plan
     access: LabelStudioAccess
     segmenter: Segmenter
     deadline: float
@@ -102,7 +100,11 @@ class Run:
 
     def controls_of(self, task: Task) -> tuple[Control, ...]:
         """What is to be drawn on the task's images."""
-        return self.config.for_task(task.data, self.typed)
+        return self.plan.config.for_task(task.data, self.typed)
+
+    def heads_of(self, mode: Mode) -> Heads | None:
+        """What was learned of labels that are read so; nothing of what was typed."""
+        return None if self.typed else self.plan.heads.get(mode)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,9 +171,13 @@ class Pipeline:
                 job.task.failures.append(result.image)
             elif not job.task.failures:
                 queries |= {
-                    # Whoever has opened this one task may click next.
                     (job, mode): query_of(
-                        job, mode, result.image, for_clicks=run.is_urgent
+                        job,
+                        mode,
+                        result.image,
+                        # Whoever has opened this one task may click next.
+                        for_clicks=run.is_urgent,
+                        needs_layers=run.heads_of(mode) is not None,
                     )
                     for mode in job.prompts
                 }
@@ -226,7 +232,7 @@ class Pipeline:
                 if self.clock() >= run.deadline + self.grace_s:
                     task.failures.append(DeadlineExceeded())
                     return
-                regions += paint(control, maps, canvas)
+                regions += paint(control, maps, canvas, run.heads_of(mode))
         # The border to what draws: a fault there costs this task and not its batch.
         except Exception as error:
             task.failures.append(without_traceback(error, task.task.id))
@@ -256,13 +262,23 @@ class Pipeline:
             region for number in sorted(task.regions) for region in task.regions[number]
         ]
         answer, n_invalid = valid_prediction(
-            regions, run.config, model_version=run.version, task_id=task.task.id
+            regions,
+            run.plan.config,
+            model_version=run.plan.version,
+            task_id=task.task.id,
         )
         self.metrics.invalid_regions.inc(n_invalid)
         return answer
 
 
-def query_of(job: Job, mode: Mode, image: FetchedImage, *, for_clicks: bool) -> Query:
+def query_of(
+    job: Job,
+    mode: Mode,
+    image: FetchedImage,
+    *,
+    for_clicks: bool = False,
+    needs_layers: bool = False,
+) -> Query:
     """What is asked of an image; the same for a task and for clicks on it."""
     return Query(
         image=image,
@@ -270,6 +286,7 @@ def query_of(job: Job, mode: Mode, image: FetchedImage, *, for_clicks: bool) -> 
         mode=mode,
         presence_threshold_01=job.presence_threshold_01(mode),
         for_clicks=for_clicks,
+        needs_layers=needs_layers,
     )
 
 

@@ -21,6 +21,7 @@ from backend.inference.clicked_object import NoAnswer
 from backend.inference.clicks import ClickAnswerer, Question
 from backend.inference.metrics import Metrics
 from backend.inference.pipeline import Fetcher, Pipeline, Run, TaskOutcome
+from backend.inference.plan import Plan, Taught, nothing_taught
 from backend.inference.reading_ahead import Background, ReadingAhead
 from backend.inference.recent_answers import RecentAnswers
 from backend.inference.scorer import Scorer, Segmenter
@@ -33,6 +34,7 @@ from backend.types import (
     Task,
     TypedPrompt,
 )
+from segmenter import Heads, Mode
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ class Predictor:
         fetcher: reads task images.
         scorer: makes score maps.
         metrics: counters.
-        version_of: the model version of a label config's fingerprint, "" for none.
+        version_of: the model version of a fingerprint of all that a project changes:
+            its label config and what was learned of its labels; "" for neither.
         defaults: what holds for a control of a label config that does not say.
         budget_s: seconds after which the rest of a request's tasks is left.
         clock: monotonic seconds.
@@ -71,6 +74,7 @@ class Predictor:
             has threads left for `/health`. More of them get empty answers at once,
             and their tasks go to `on_timeout`.
         background: reads what somebody is likely to click on.
+        taught: what was learned of a project's labels, None for nothing.
     """
 
     segmenter: Callable[[float], Segmenter]
@@ -91,18 +95,42 @@ class Predictor:
         default_factory=lambda: threading.Semaphore(128)
     )
     background: Background = field(default_factory=Background)
+    taught: Callable[[str | None], Taught | None] = nothing_taught
 
-    def model_version(self, label_config: str) -> str:
-        """The version of all predictions under this label config.
+    def plan(self, label_config: str, project: str | None = None) -> Plan:
+        """How a project is predicted now.
+
+        Args:
+            label_config: labeling XML.
+            project: Label Studio's name or number of it; None for any, of whose labels
+                nothing was learned.
+
+        Raises:
+            BadLabelConfig: if the config has nothing to segment.
+        """
+        config = read_label_config(label_config, self.defaults)
+        taught = self.taught(project)
+        heads: dict[Mode, Heads] = {}
+        if taught is not None:
+            for mode in {control.mode for control in config.controls}:
+                if self.scorer.maps_name(mode) == taught.maps_name:
+                    heads[mode] = taught.heads
+        told = config.fingerprint
+        if heads and taught is not None:
+            told += f":{taught.heads.fingerprint}"
+        return Plan(config=config, version=self.version_of(told), heads=heads)
+
+    def model_version(self, label_config: str, project: str | None = None) -> str:
+        """The version of all predictions of a project.
 
         A changed label, prompt or threshold changes it, so that Label Studio asks
-        anew. A config that cannot be predicted has the version of none.
+        anew, and so does what is learned. A config that cannot be predicted has the
+        version of none.
         """
         try:
-            config = read_label_config(label_config, self.defaults)
+            return self.plan(label_config, project).version
         except BadLabelConfig:
             return self.version_of("")
-        return self.version_of(config.fingerprint)
 
     def setup_version(self, label_config: str, project: str | None) -> str:
         """The same, for `/setup`; says why a project cannot be predicted yet.
@@ -111,11 +139,10 @@ class Predictor:
         being connected at all.
         """
         try:
-            config = read_label_config(label_config, self.defaults)
+            return self.plan(label_config, project).version
         except BadLabelConfig as error:
             logger.warning("Project %s cannot be predicted yet: %s", project, error)
             return self.version_of("")
-        return self.version_of(config.fingerprint)
 
     @property
     def queue_name(self) -> str:
@@ -147,19 +174,17 @@ class Predictor:
             # Label Studio asks of one task; others were not clicked on.
             return [first, *([] for _ in request.tasks[1:])]
         deadline = self.clock() + self.budget_s
-        config = read_label_config(request.label_config, self.defaults)
-        if request.typed and (why := _why_not(request.typed, config)):
+        plan = self.plan(request.label_config, request.project)
+        if request.typed and (why := _why_not(request.typed, plan.config)):
             return self._without_regions(request, why)
-        for note in (*config.notes, *config.inputs):
+        for note in (*plan.config.notes, *plan.config.inputs):
             logger.info("Project %s: %s", request.project, note)
         answers: list[Answer | None] = [None] * len(request.tasks)
-        version = self.version_of(config.fingerprint)
         with self._admission() as has_slot:
             segmenter = self._segmenter_until(deadline) if has_slot else None
             if segmenter is not None:
                 run = Run(
-                    config=config,
-                    version=version,
+                    plan=plan,
                     access=access,
                     segmenter=segmenter,
                     deadline=deadline,
@@ -181,7 +206,7 @@ class Predictor:
             if request.typed is None:
                 self.on_timeout(left, request, access)
         if request.is_interactive:
-            empty = prediction([], model_version=version, score=0)
+            empty = prediction([], model_version=plan.version, score=0)
             return [answer or empty for answer in answers]
         return [answer or [] for answer in answers]
 
@@ -196,7 +221,7 @@ class Predictor:
         if request.clicks is None and not request.is_prewarm:
             raise NoAnswer("only clicks, boxes and typed texts are understood")
         try:
-            config = read_label_config(request.label_config, self.defaults)
+            plan = self.plan(request.label_config, request.project)
         except BadLabelConfig as error:
             raise NoAnswer(str(error).partition(". One that works")[0]) from None
         ahead = ReadingAhead(
@@ -207,12 +232,12 @@ class Predictor:
             background=self.background,
         )
         if request.is_prewarm or request.clicks is None:
-            ahead.read(request.tasks[0], config, access)
+            ahead.read(request.tasks[0], plan, access)
             raise NoAnswer("the task's pictures are read ahead")
         if not self.max_pending.acquire(blocking=False):
             raise NoAnswer("too many requests wait already")
         try:
-            return self._click(request, request.clicks, config, access, ahead)
+            return self._click(request, request.clicks, plan, access, ahead)
         finally:
             self.max_pending.release()
 
@@ -220,7 +245,7 @@ class Predictor:
         self,
         request: PredictRequest,
         clicks: ClickRequest,
-        config: LabelConfig,
+        plan: Plan,
         access: LabelStudioAccess,
         ahead: ReadingAhead,
     ) -> Answer:
@@ -234,8 +259,7 @@ class Predictor:
         asked = Question(
             task=request.tasks[0],
             clicks=clicks,
-            config=config,
-            version=self.version_of(config.fingerprint),
+            plan=plan,
             project=request.project,
             access=access,
         )
@@ -250,7 +274,7 @@ class Predictor:
             request.project,
             why,
         )
-        version = self.model_version(request.label_config)
+        version = self.model_version(request.label_config, request.project)
         return [prediction([], model_version=version, score=0) for _ in request.tasks]
 
     def _segmenter_until(self, deadline: float) -> Segmenter | None:
@@ -283,7 +307,7 @@ class Predictor:
     def predict_in_background(
         self,
         tasks: Sequence[Task],
-        label_config: str,
+        plan: Plan,
         access: LabelStudioAccess,
         *,
         limit_s: float,
@@ -293,7 +317,7 @@ class Predictor:
 
         Args:
             tasks: any number; as many are under way as make a good batch.
-            label_config: labeling XML.
+            plan: how their project is predicted.
             access: how to reach Label Studio's images.
             limit_s: after which nothing new is begun.
             stop: after which neither, once it is set.
@@ -303,17 +327,14 @@ class Predictor:
             time was left for. Closing the iterator stops the work.
 
         Raises:
-            BadLabelConfig: if the config has nothing to segment.
             WeightsNotFound: if the model cannot be loaded.
         """
-        config = read_label_config(label_config, self.defaults)
         deadline = self.clock() + limit_s
         segmenter = self._segmenter_until(deadline)
         if segmenter is None:
             return
         run = Run(
-            config=config,
-            version=self.version_of(config.fingerprint),
+            plan=plan,
             access=access,
             segmenter=segmenter,
             deadline=deadline,

@@ -15,9 +15,9 @@ from backend.errors import BackendError
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.clicks import FILE_MAX_AGE_S
 from backend.inference.pipeline import Fetcher, query_of
+from backend.inference.plan import Plan
 from backend.inference.prefetch import Job, PendingTask, jobs_of, without_traceback
 from backend.inference.scorer import Scorer, Segmenter
-from backend.label_config import LabelConfig
 from backend.types import LabelStudioAccess, Task, Turn
 from segmenter import SegmenterError
 
@@ -75,27 +75,27 @@ class ReadingAhead:
     budget_s: float
     background: Background = field(default_factory=Background)
 
-    def read(self, task: Task, config: LabelConfig, access: LabelStudioAccess) -> None:
+    def read(self, task: Task, plan: Plan, access: LabelStudioAccess) -> None:
         """Have a task's pictures read, if they are not; returns at once."""
         self.background.submit(
-            (access.url, task.id), lambda: self._read_all(task, config, access)
+            (access.url, task.id), lambda: self._read_all(task, plan, access)
         )
 
-    def _read_all(
-        self, task: Task, config: LabelConfig, access: LabelStudioAccess
-    ) -> None:
+    def _read_all(self, task: Task, plan: Plan, access: LabelStudioAccess) -> None:
         deadline = self.scorer.clock() + self.budget_s
         try:
-            jobs = jobs_of(PendingTask(index=0, task=task), config.for_task(task.data))
-            for job in jobs:
-                self._read_one(job, access, deadline)
+            controls = plan.config.for_task(task.data)
+            for job in jobs_of(PendingTask(index=0, task=task), controls):
+                self._read_one(job, plan, access, deadline)
         except (BackendError, SegmenterError, DeadlineExceeded) as error:
             logger.info("Task %s was not read ahead: %s", task.id, error)
         # The border of the thread.
         except Exception as error:
             without_traceback(error, task.id)
 
-    def _read_one(self, job: Job, access: LabelStudioAccess, deadline: float) -> None:
+    def _read_one(
+        self, job: Job, plan: Plan, access: LabelStudioAccess, deadline: float
+    ) -> None:
         image = self.fetcher.fetch(
             job.address,
             access=access,
@@ -105,7 +105,9 @@ class ReadingAhead:
         )
         try:
             for mode in job.prompts:
-                query = query_of(job, mode, image, for_clicks=True)
+                query = query_of(
+                    job, mode, image, for_clicks=True, needs_layers=mode in plan.heads
+                )
                 is_known = self.scorer.cached(query) is not None
                 if is_known and not self.scorer.lacks_features(query):
                     continue

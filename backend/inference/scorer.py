@@ -62,6 +62,8 @@ class Query:
             for the options'. Paper mode makes no maps of labels below the options'.
         for_clicks: somebody may click on the image: what its pass knew beside the maps
             is kept, and given with maps that were kept.
+        needs_layers: the maps are of use only with what heads read of the image; maps
+            that were kept without that are as good as none.
         is_read_anew: whether a pass is wanted whatever is kept.
     """
 
@@ -70,6 +72,7 @@ class Query:
     mode: Mode
     presence_threshold_01: float | None = None
     for_clicks: bool = False
+    needs_layers: bool = False
     is_read_anew: bool = False
 
 
@@ -83,6 +86,8 @@ class Scorer:
         weights_fingerprint: of the model.
         options: of each mode.
         features: what passes knew of images beside score maps; None keeps none.
+        layers: what heads read of images, kept of those that somebody looks at or that
+            heads are asked for; None keeps none.
         clock: monotonic seconds.
         lease_ttl_s: how long others wait for a process that died while it computed.
     """
@@ -92,6 +97,7 @@ class Scorer:
     weights_fingerprint: str
     options: Mapping[Mode, SegmenterOptions]
     features: FeatureStore | None = None
+    layers: FeatureStore | None = None
     clock: Callable[[], float] = time.monotonic
     lease_ttl_s: float = LEASE_TTL_S
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
@@ -126,13 +132,13 @@ class Scorer:
         for key, query, packed in zip(
             keys, queries, self.cache.get_many(keys), strict=True
         ):
-            maps = _unpack(packed, query)
+            maps = self._complete(packed, key, query)
             if maps is not None and not query.is_read_anew:
-                known[key] = self._with_features(maps, key, query)
+                known[key] = maps
         items = {
             key: WorkItem(
                 work=query,
-                key=key,
+                key=(key, query.needs_layers),
                 kind=self._options(query),
                 deadline=deadline,
                 is_urgent=is_urgent,
@@ -153,19 +159,34 @@ class Scorer:
     def cached(self, query: Query) -> ScoreMaps | None:
         """Score maps that need no model, None where it takes one."""
         key = self._key(query)
-        maps = _unpack(self.cache.get(key), query)
-        return None if maps is None else self._with_features(maps, key, query)
+        return self._complete(self.cache.get(key), key, query)
 
     def lacks_features(self, query: Query) -> bool:
         """Whether a pass might tell more of the image than is kept."""
         return self.features is not None and self.features.get(self._key(query)) is None
 
-    def _with_features(self, maps: ScoreMaps, key: str, query: Query) -> ScoreMaps:
-        if self.features is None or not query.for_clicks:
-            return maps
-        features = self.features.get(key)
-        has_any = features is not None and features.size > 0
-        return replace(maps, features=features if has_any else None)
+    def maps_name(self, mode: Mode) -> str:
+        """Names what makes maps and layers of a mode; others are not to be mixed."""
+        fingerprint = self.options[mode].maps_fingerprint()
+        return f"{self.weights_fingerprint}:{fingerprint}"
+
+    def _complete(
+        self, packed: bytes | None, key: str, query: Query
+    ) -> ScoreMaps | None:
+        """Kept maps with all that the query needs; None where that takes a pass."""
+        maps = _unpack(packed, query)
+        if maps is None:
+            return None
+        if query.needs_layers:
+            layers = None if self.layers is None else self.layers.get(key)
+            if layers is None:
+                return None
+            maps = replace(maps, layers=layers if layers.size else None)
+        if self.features is not None and query.for_clicks:
+            features = self.features.get(key)
+            has_any = features is not None and features.size > 0
+            maps = replace(maps, features=features if has_any else None)
+        return maps
 
     def _answer(
         self, request: "_Request", keys: Sequence[str], segmenter: Segmenter
@@ -202,9 +223,9 @@ class Scorer:
         """Take what another process has stored, or its place if it gave up."""
         item = request.items[key]
         state = self.cache.peek(key)
-        maps = _unpack(state.value, item.work)
+        maps = self._complete(state.value, key, item.work)
         if maps is not None:
-            request.known[key] = self._with_features(maps, key, item.work)
+            request.known[key] = maps
         elif not state.is_leased:
             self._batches.withdraw([item])
             request.items[key] = replace(item)
@@ -237,13 +258,18 @@ class Scorer:
         What it says is stored even if nobody waits any longer.
         """
         keys = [self._key(query) for query in batch]
-        with hold_leases(self.cache, keys, ttl_s=self.lease_ttl_s) as states:
+        wanted: dict[str, Query] = {}
+        for key, query in zip(keys, batch, strict=True):
+            # Of two that want the same, the one that wants more speaks for both.
+            if key not in wanted or query.needs_layers:
+                wanted[key] = query
+        with hold_leases(self.cache, list(wanted), ttl_s=self.lease_ttl_s) as states:
             answers: dict[str, ScoreMaps | Exception] = {}
             missing: dict[str, Query] = {}
-            for key, query, state in zip(keys, batch, states, strict=True):
-                maps = _unpack(state.value, query)
+            for (key, query), state in zip(wanted.items(), states, strict=True):
+                maps = self._complete(state.value, key, query)
                 if maps is not None and not query.is_read_anew:
-                    answers[key] = self._with_features(maps, key, query)
+                    answers[key] = maps
                 elif state.is_leased:
                     answers[key] = LeasedElsewhere()
                 else:
@@ -291,8 +317,14 @@ class Scorer:
         self.cache.put(key, packed)
         if self.features is not None and query.for_clicks:
             self.features.put(key, maps.features)
-        features = maps.features if query.for_clicks else None
-        return replace(_unpack(packed, query) or maps, features=features)
+        # Who opens a task is likely to correct it.
+        if self.layers is not None and (query.for_clicks or query.needs_layers):
+            self.layers.put(key, maps.layers)
+        return replace(
+            _unpack(packed, query) or maps,
+            features=maps.features if query.for_clicks else None,
+            layers=maps.layers if query.needs_layers else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from segmenter import Mode, ModelSource, SegmenterOptions
 
-# Raise it when the same score maps are cut or encoded in another way.
-_CUT_REVISION = 3
+# Raise it when the same score maps are cut, encoded or scored in another way.
+_CUT_REVISION = 4
 
 
 def model_version(

@@ -78,7 +78,7 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
     """Read one label: what it answers with, its prompts and its threshold.
 
     `model_prompt` is one text; else each of the comma-separated `predicted_values`
-    is one; else the value is.
+    is one; else the value is. `model_prompt=""` alone asks for none of them.
 
     Args:
         name: what regions answer with.
@@ -86,7 +86,8 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
         where: the label, for messages.
 
     Returns:
-        None if no prompt has a readable character.
+        None if no prompt has a readable character. Without prompts if the label is
+        to be learned from corrections alone.
 
     Raises:
         BadLabelConfig: if its threshold is no number between 0 and 1.
@@ -99,6 +100,9 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
         readable = [text.strip() for text in texts if _is_readable(text)]
         if readable:
             break
+        if is_wordless(attributes):
+            readable = []
+            break
     else:
         return None
     prompts = tuple(dict.fromkeys(readable))
@@ -108,6 +112,13 @@ def read_label(name: str, attributes: Mapping[str, Any], where: str) -> Label | 
         threshold_01=_read(_THRESHOLD, attributes, where),
         presence_threshold_01=_read(_PRESENCE_THRESHOLD, attributes, where),
     )
+
+
+def is_wordless(attributes: Mapping[str, Any]) -> bool:
+    """Say whether a label is one that no words describe (`model_prompt=""`)."""
+    given = attributes.get("model_prompt")
+    others = _several(attributes.get("predicted_values"))
+    return given == "" and not any(_is_readable(text) for text in others)
 
 
 def read_mode(attributes: Mapping[str, Any], default: Mode, where: str) -> Mode:
@@ -295,7 +306,8 @@ LABEL_ATTRIBUTES: Final = (
     Attribute(
         names=("model_prompt",),
         expects="a text",
-        help="The one text to look for instead of the value.",
+        help='The one text to look for instead of the value. `""` looks for no text: '
+        "the label is [learned from corrections](feedback.md) alone.",
     ),
     Attribute(
         names=("predicted_values",),

@@ -351,7 +351,7 @@ class ControlReader:
         first: dict[frozenset[str], str] = {}
         for label in labels:
             prompts = frozenset(label.prompts)
-            if prompts in first:
+            if prompts and prompts in first:
                 self._note(
                     tag,
                     f"looks for {label.name!r} with the same words as for "

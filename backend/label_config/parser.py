@@ -214,7 +214,9 @@ def _too_many(controls: Iterable[Control]) -> str | None:
     prompts: dict[tuple[str, Mode], set[str]] = {}
     for control in controls:
         found = prompts.setdefault((control.image.name, control.mode), set())
-        found.update(prompt for label in control.labels for prompt in label.prompts)
+        for label in control.labels:
+            # One without words costs a map as well.
+            found.update(label.prompts or [f"without words: {label.name}"])
     for (image, _), found in prompts.items():
         if len(found) > MAX_PROMPTS:
             return (

@@ -48,7 +48,8 @@ def _labels_for(phrases: Sequence[str], labels: Sequence[Label]) -> tuple[Label,
     rivals = [
         replace(label, is_drawn=False)
         for label in labels
-        if label.name not in drawn and not asked & set(label.prompts)
+        # One without words is no rival: no text says what it looks like.
+        if label.prompts and label.name not in drawn and not asked & set(label.prompts)
     ]
     return (*drawn.values(), *rivals)
 
@@ -58,7 +59,7 @@ def _label_for(phrase: str, labels: Sequence[Label]) -> tuple[Label, Sequence[st
     by_name = {_folded(label.name): label for label in reversed(labels)}
     same = by_name.get(_folded(phrase))
     if same is not None:
-        return same, same.prompts
+        return same, same.prompts or (phrase,)
     # "brown cat_cats": Grounding SAM's way to name the label.
     text, _, name = phrase.rpartition("_")
     named = by_name.get(_folded(name))

@@ -203,6 +203,14 @@ class ProjectTasks:
             raise self._unexpected(rows)
         return {int(row["id"]): str(row.get("model_version") or "") for row in rows}
 
+    def prediction(self, prediction_id: int) -> Row | None:
+        """One prediction with its regions; None if it is not there any more."""
+        return self._one(f"/api/predictions/{prediction_id}/")
+
+    def annotation(self, annotation_id: int) -> Row | None:
+        """One annotation, skipped or not; None if it is not there any more."""
+        return self._one(f"/api/annotations/{annotation_id}/")
+
     def annotations_of(self, task_id: int) -> list[Row]:
         """What people have submitted for one task, skipped ones left out, by id.
 
@@ -264,6 +272,17 @@ class ProjectTasks:
         """
         path = f"/api/projects/{self.project_id}"
         self._calls.write("PATCH", path, {"model_version": version})
+
+    def _one(self, path: str) -> Row | None:
+        try:
+            row = self._calls.read(path)
+        except LabelStudioRefusal as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        if not isinstance(row, dict):
+            raise self._unexpected(row)
+        return row
 
     def _page(self, *filters: Row) -> Page:
         body = self._first_page(

@@ -4,6 +4,7 @@ Pure. Refuses to know where maps come from, and what becomes of regions.
 """
 
 from backend.regions.components import Part, parts
+from backend.regions.control_maps import maps_of_labels
 from backend.regions.control_tags import ControlTag, control_tags
 from backend.regions.drawings import DrawnRegion, drawn_regions
 from backend.regions.painting import Canvas, paint
@@ -20,6 +21,7 @@ __all__ = [
     "SeenRegion",
     "control_tags",
     "drawn_regions",
+    "maps_of_labels",
     "new_region_id",
     "outline",
     "paint",

@@ -68,6 +68,13 @@ class ControlTag:
         return f"{self.shape}labels"
 
     @property
+    def kinds_read(self) -> tuple[str, ...]:
+        """Types of the results whose masks can be read; none where it has no way."""
+        if self.decode is None:
+            return ()
+        return (self.labels_type, self.shape, *self.tools)
+
+    @property
     def draws_masks(self) -> bool:
         """Whether a region may be of any form, and of several parts."""
         return not self.one_region_per_part

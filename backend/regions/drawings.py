@@ -118,12 +118,7 @@ def drawn_regions(
 
 def _readers() -> Mapping[str, ControlTag]:
     """Tags by the types of the results that they can read."""
-    return {
-        kind: tag
-        for tag in control_tags().values()
-        if tag.decode is not None
-        for kind in (tag.labels_type, tag.shape, *tag.tools)
-    }
+    return {kind: tag for tag in control_tags().values() for kind in tag.kinds_read}
 
 
 def _region(drawing: Result, group: Sequence[Result], tag: ControlTag) -> DrawnRegion:

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.regions.components import Part, clean, parts
+from backend.regions.control_maps import maps_of_labels
 from backend.regions.control_tags import control_tags
+from backend.regions.estimates import Estimates
 from backend.regions.results import region_id, write_region
 from backend.types import Control, Label
-from segmenter import LabelMask, ScoreMaps, iter_masks, merge_prompts
+from segmenter import Heads, LabelMask, ScoreMaps, iter_masks
 
 logger = logging.getLogger(__name__)
 
@@ -44,35 +46,44 @@ class Canvas:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Found:
-    """One region to be, before the cap."""
+    """One region to be, before the cap.
 
-    label: Label
+    Attributes:
+        index: of its label.
+        shape: what it covers.
+        area_px: of it.
+        share_01: of the label's estimate that is its own: 1, less for a part whose
+            scores are lower than those of another.
+        number: of a part, else None.
+    """
+
+    index: int
     shape: Part | NDArray[np.bool_]
     area_px: int
-    score: float
+    share_01: float
     number: int | None
 
 
-def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, Any]]:
+def paint(
+    control: Control, maps: ScoreMaps, canvas: Canvas, heads: Heads | None = None
+) -> list[dict[str, Any]]:
     """Cut one control's regions out of an image's score maps.
 
     Args:
         control: with at least one label.
         maps: whose labels are prompts, all of the control's among them.
         canvas: names the regions.
+        heads: what was learned of the labels; see `maps_of_labels`.
 
     Returns:
-        Regions in the order of the labels, the largest of each first. Two results
-        with one id for every region of a `<Labels>` control.
+        Regions in the order of the labels, the largest of each first, scored by the
+        IoU that they are likely to have. Two results with one id for every region of a
+        `<Labels>` control.
     """
     cut, labels = control.cut, control.labels
     presence_thresholds = [label.presence_threshold_01 for label in labels]
-    own = merge_prompts(
-        maps,
-        [(label.name, label.prompts) for label in labels],
-        presence_threshold=cut.presence_threshold_01,
-        label_presence_thresholds=presence_thresholds,
-    )
+    own = maps_of_labels(control, maps, heads)
+    estimates = Estimates(own, cut.overlap)
     found = [
         region
         for mask in iter_masks(
@@ -85,27 +96,29 @@ def paint(control: Control, maps: ScoreMaps, canvas: Canvas) -> list[dict[str, A
             overlap=cut.overlap,
         )
         if labels[mask.index].is_drawn
-        for region in _regions_of(control, mask)
+        for region in _regions_of(control, mask, estimates)
     ]
     if not found:
         _log_nothing_found(control, own, canvas)
+    ious_01 = estimates.ious_01()
     return [
         result
         for region in _largest(found, control, canvas)
         for result in write_region(
             region.shape,
             control=control,
-            label=region.label,
+            label=labels[region.index],
             size_yx=maps.size_yx,
-            score=region.score,
+            score=float(ious_01[region.index]) * region.share_01,
             region_id=_id_of(region, control, canvas),
             item_index=canvas.item_index,
         )
     ]
 
 
-def _regions_of(control: Control, mask: LabelMask) -> Iterator[_Found]:
-    label = control.labels[mask.index]
+def _regions_of(
+    control: Control, mask: LabelMask, estimates: Estimates
+) -> Iterator[_Found]:
     cleaned = clean(
         mask.mask,
         min_area_px=control.cut.min_area_01 * mask.mask.size,
@@ -113,26 +126,29 @@ def _regions_of(control: Control, mask: LabelMask) -> Iterator[_Found]:
     )
     if not cleaned.any():
         return
+    estimates.add(mask.index, cleaned, mask.scores)
     is_split = (
         control.cut.regions == "part"
         or control_tags()[control.shape].one_region_per_part
     )
     if not is_split:
         yield _Found(
-            label=label,
+            index=mask.index,
             shape=cleaned,
             area_px=int(cleaned.sum()),
-            score=_mean(mask.scores[cleaned]),
+            share_01=1.0,
             number=None,
         )
         return
-    for number, part in enumerate(parts(cleaned)):
-        top, left, bottom, right = part.box_yxyx
+    found = parts(cleaned)
+    means = [_mean(mask.scores, part) for part in found]
+    highest = max(means) or 1.0
+    for number, (part, mean) in enumerate(zip(found, means, strict=True)):
         yield _Found(
-            label=label,
+            index=mask.index,
             shape=part,
             area_px=part.area_px,
-            score=_mean(mask.scores[top:bottom, left:right][part.pixels]),
+            share_01=mean / highest,
             number=number,
         )
 
@@ -161,7 +177,7 @@ def _id_of(region: _Found, control: Control, canvas: Canvas) -> str:
         canvas.task_id,
         control.from_name,
         control.image.name,
-        region.label.name,
+        control.labels[region.index].name,
     ]
     if control.labels_from_name is not None:
         name.append(["labels", control.labels_from_name])
@@ -174,8 +190,10 @@ def _id_of(region: _Found, control: Control, canvas: Canvas) -> str:
     return region_id(*name)
 
 
-def _mean(scores: NDArray[np.float32]) -> float:
-    return float(np.clip(scores.mean(dtype=np.float64), 0, 1))
+def _mean(scores: NDArray[np.float32], part: Part) -> float:
+    top, left, bottom, right = part.box_yxyx
+    inside = scores[top:bottom, left:right][part.pixels]
+    return float(np.clip(inside.mean(dtype=np.float64), 0, 1))
 
 
 def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> None:

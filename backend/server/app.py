@@ -22,6 +22,7 @@ from werkzeug.exceptions import (
 
 from backend.batch import Backlog
 from backend.errors import BadRequest
+from backend.feedback import FeedbackLoop
 from backend.inference import EXAMPLE, Metrics, Predictor
 from backend.label_studio import (
     LabelStudioConnections,
@@ -61,6 +62,7 @@ class Services:
         backlog: told of new tasks, None where they are left alone.
         model_status: "loading", "ready" or why loading failed.
         basic_auth: user and password that callers must send, or None.
+        feedback: learns from corrections, None where nothing is to be learned.
         limits: of each request.
         webhook_secret: what `/webhook` asks for, or None.
     """
@@ -72,6 +74,7 @@ class Services:
     model_status: Callable[[], str]
     basic_auth: tuple[str, str] | None = None
     backlog: Backlog | None = None
+    feedback: FeedbackLoop | None = None
     limits: RequestLimits = field(default_factory=RequestLimits)
     webhook_secret: str | None = None
 
@@ -137,6 +140,8 @@ def create_app(services: Services) -> Flask:
         answers = services.predictor.predict(
             asked, services.connections.get(asked.project)
         )
+        if services.feedback is not None:
+            services.feedback.note_answers(asked, answers)
         seconds = time.monotonic() - started
         services.metrics.predict_seconds.observe(seconds)
         logger.info(
@@ -151,10 +156,16 @@ def create_app(services: Services) -> Flask:
     @app.post("/webhook")
     def webhook() -> Response:
         # Label Studio waits a second at most, inside its user's own request.
-        new = parse_new_tasks(_json_body(limits)) if services.backlog else None
-        if services.backlog is None or new is None:
+        backlog, feedback = services.backlog, services.feedback
+        if backlog is None and feedback is None:
             return jsonify({"status": "ignored"})
-        services.backlog.pre_annotate(new.project_id, new.task_ids)
+        body = _json_body(limits)
+        if feedback is not None and feedback.accept(body):
+            return jsonify({"status": "accepted"})
+        new = parse_new_tasks(body)
+        if backlog is None or new is None:
+            return jsonify({"status": "ignored"})
+        backlog.pre_annotate(new.project_id, new.task_ids)
         return jsonify({"status": "accepted"})
 
     @app.get("/versions")

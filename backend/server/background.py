@@ -7,6 +7,7 @@ from flask import Flask
 
 from backend.batch import Backlog
 from backend.engine import Engine
+from backend.feedback import FeedbackLoop
 from backend.server.limits import RequestLimits
 
 _NAME: Final = "diffsegmenter"
@@ -21,12 +22,14 @@ class Background:
     Attributes:
         limits: of the requests that it takes.
         backlog: works behind them.
+        feedback: learns behind them; None where nothing is to be learned.
         engine: what all work is done with.
     """
 
     limits: RequestLimits
     backlog: Backlog
     engine: Engine
+    feedback: FeedbackLoop | None = None
 
     def attach(self, app: Flask) -> None:
         """Let it be found by those who serve the application."""
@@ -41,9 +44,15 @@ class Background:
     def stop(self) -> None:
         """Begin nothing more; requests are answered still. For signal handlers too."""
         self.backlog.stop()
+        if self.feedback is not None:
+            self.feedback.stop()
 
     def finish(self) -> None:
         """End it all, in order: first who works, then what they work with."""
         self.backlog.stop()
         self.backlog.join(_STOP_WAITS_S)
+        if self.feedback is not None:
+            self.feedback.finish(_STOP_WAITS_S / 2)
+        if self.engine.feedback is not None:
+            self.engine.feedback.close()
         self.engine.cache.close()

@@ -9,8 +9,10 @@ translates, and keeps three habits of 1.x from doing harm:
   neither project nor label config. Both are read from the Flask request instead.
 * Its `/setup` answers a version of its own, and another one after every annotation,
   so that Label Studio would ask for the same predictions for ever.
-* It starts a process, torch included, for every annotation, to train what does not
-  train.
+* It starts a process, torch included, for every annotation, where ours are learned from
+  by a thread.
+
+2.x passes on most events, and says of a deletion that it does not know it.
 """
 
 import functools
@@ -23,9 +25,10 @@ from typing import Any, Final
 from flask import Flask, Response, has_request_context, jsonify, request
 
 from backend.engine import build_engine
+from backend.feedback import FeedbackLoop
 from backend.inference import Answer, Predictor
 from backend.label_studio import LabelStudioConnections, parse_predict, parse_setup
-from backend.server.wsgi import build_backlog
+from backend.server.wsgi import build_backlog, build_feedback
 from backend.settings import Settings, is_loopback
 
 try:
@@ -50,6 +53,7 @@ class _Backend:
 
     predictor: Predictor
     connections: LabelStudioConnections
+    feedback: FeedbackLoop | None
 
 
 class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
@@ -71,7 +75,10 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Name the version that `/setup` answers; the constructor of 2.x calls it."""
-        self.set("model_version", _model_version(self.label_config or ""))
+        project = _text_of(_request_body().get("project")) or _text_of(
+            getattr(self, "project_id", None)
+        )
+        self.set("model_version", _model_version(self.label_config or "", project))
 
     def predict(
         self,
@@ -106,7 +113,27 @@ class DiffSegmenter(model.LabelStudioMLBase):  # type: ignore[misc]
         )
         backend = _backend()
         access = backend.connections.get(asked.project)
-        return backend.predictor.predict(asked, access)
+        answers = backend.predictor.predict(asked, access)
+        if backend.feedback is not None:
+            backend.feedback.note_answers(asked, answers)
+        return answers
+
+    def fit(
+        self, event: Any, data: Any = None, *args: Any, **kwargs: Any
+    ) -> dict[str, str]:
+        """Learn from what `/webhook` of `diffsegmenter serve` would learn from.
+
+        Args:
+            event: Label Studio's name for it, such as "ANNOTATION_CREATED".
+            data: the rest of what it sends.
+            args: what 1.x hands to those who train.
+            kwargs: the same.
+
+        Returns:
+            Whether it was accepted, at once; it is worked on behind.
+        """
+        rest = data if isinstance(data, Mapping) else {}
+        return _take_in({**rest, "action": event})
 
 
 def _request_body() -> Mapping[str, Any]:
@@ -115,9 +142,20 @@ def _request_body() -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _model_version(label_config: str) -> str:
-    """The version that predictions under this label config have as well."""
-    return _backend().predictor.model_version(label_config)
+def _model_version(label_config: str, project: str | None) -> str:
+    """The version that the project's predictions have as well."""
+    return _backend().predictor.model_version(label_config, project)
+
+
+def _text_of(project: Any) -> str | None:
+    """Label Studio's name or number of a project; a webhook has an object there."""
+    return str(project) if isinstance(project, str | int) and project else None
+
+
+def _take_in(event: Mapping[str, Any]) -> dict[str, str]:
+    feedback = _backend().feedback
+    is_ours = feedback is not None and feedback.accept(event)
+    return {"status": "accepted" if is_ours else "ignored"}
 
 
 _making = threading.Lock()
@@ -150,29 +188,41 @@ def _make_backend() -> _Backend:
     )
     backlog = build_backlog(settings, engine)
     backlog.start()
+    feedback = build_feedback(engine, connections, backlog)
+    if feedback is not None:
+        feedback.start()
     predictor = replace(engine.predictor, on_timeout=backlog.precompute)
-    return _Backend(predictor=predictor, connections=connections)
+    return _Backend(predictor=predictor, connections=connections, feedback=feedback)
 
 
-def _mend(server: Flask, manager: Any) -> None:
-    """Correct what 1.x answers to `/setup` and to annotations, when it serves us."""
+def _serves_us() -> bool:
+    served = api.MODEL_CLASS if _manager is None else _manager.model_class
+    return issubclass(served, DiffSegmenter)
 
-    def serves_us() -> bool:
-        return issubclass(manager.model_class, DiffSegmenter)
+
+def _mend(server: Flask) -> None:
+    """Take events in before the library leaves them out, or starts a process."""
 
     @server.before_request
-    def ignore_annotations() -> Response | None:
-        if request.path != "/webhook" or not serves_us():
+    def take_events_in() -> Response | None:
+        if request.path != "/webhook" or not _serves_us():
             return None
-        return jsonify({"status": "ignored"})
+        return jsonify(_take_in(_request_body()))
+
+
+def _mend_setup(server: Flask) -> None:
+    """Correct what 1.x answers to `/setup`, when it serves us."""
 
     @server.after_request
     def answer_our_version(response: Response) -> Response:
-        if request.path != "/setup" or response.status_code != 200 or not serves_us():
+        if request.path != "/setup" or response.status_code != 200 or not _serves_us():
             return response
         told = parse_setup(_request_body())
-        return jsonify({"model_version": _model_version(told.label_config)})
+        return jsonify(
+            {"model_version": _model_version(told.label_config, told.project)}
+        )
 
 
+_mend(api._server)
 if _manager is not None:
-    _mend(api._server, _manager)
+    _mend_setup(api._server)

@@ -10,6 +10,7 @@ from flask import Flask
 from backend.batch import Backlog, ChunkRunner, JobQueue, queue_connection
 from backend.engine import MAX_PENDING_REQUESTS, Engine, build_engine, configure_logging
 from backend.errors import SettingsError
+from backend.feedback import FeedbackLoop
 from backend.inference import Segmenter
 from backend.label_studio import LabelStudioClient, LabelStudioConnections
 from backend.server.app import Services, create_app
@@ -69,6 +70,22 @@ def build_backlog(settings: Settings, engine: Engine) -> Backlog:
     return Backlog(predictor=engine.predictor, queue=queue, work=work)
 
 
+def build_feedback(
+    engine: Engine, connections: LabelStudioConnections, backlog: Backlog
+) -> FeedbackLoop | None:
+    """What learns behind the requests; nothing is reached for yet."""
+    if engine.feedback is None or engine.teacher is None:
+        return None
+    return FeedbackLoop.build(
+        store=engine.feedback,
+        teacher=engine.teacher,
+        predictor=engine.predictor,
+        cache=engine.cache,
+        access_of=lambda event: connections.get(event.project_key),
+        has_others=backlog.has_workers,
+    )
+
+
 def build_app(
     settings: Settings,
     *,
@@ -90,6 +107,12 @@ def build_app(
     password = settings.basic_auth_pass
     backlog = build_backlog(settings, engine)
     backlog.start()
+    connections = LabelStudioConnections(
+        settings.label_studio, trusts_setup=settings.trusts_setup
+    )
+    feedback = build_feedback(engine, connections, backlog)
+    if feedback is not None:
+        feedback.start()
     secret = settings.webhook_secret
     limits = RequestLimits(
         max_bytes=settings.request_max_bytes,
@@ -100,9 +123,8 @@ def build_app(
         Services(
             predictor=replace(engine.predictor, on_timeout=backlog.precompute),
             backlog=backlog if settings.preannotate_new_tasks else None,
-            connections=LabelStudioConnections(
-                settings.label_studio, trusts_setup=settings.trusts_setup
-            ),
+            connections=connections,
+            feedback=feedback,
             metrics=engine.metrics,
             cache_status=engine.cache.describe,
             model_status=lambda: engine.segmenter.status,
@@ -113,7 +135,9 @@ def build_app(
             webhook_secret=secret.get_secret_value() if secret else None,
         )
     )
-    Background(limits=limits, backlog=backlog, engine=engine).attach(app)
+    Background(limits=limits, backlog=backlog, engine=engine, feedback=feedback).attach(
+        app
+    )
     if preload:
         engine.segmenter.load_in_background()
     return app

@@ -36,7 +36,7 @@ from backend.settings.field_types import (
     Token,
     variable,
 )
-from backend.settings.serving import ServingSettings
+from backend.settings.learning import LearningSettings
 from backend.types import LabelStudioAccess
 from segmenter import IMAGE_FORMATS, MAX_IMAGE_PIXELS
 
@@ -51,14 +51,14 @@ def _user_cache_dir() -> Path:
         return Path(tempfile.gettempdir()) / "diffsegmenter"
 
 
-class Settings(ServingSettings):
+class Settings(LearningSettings):
     """Everything an operator may decide. Units are in the names.
 
     A variable that is unset or blank has its default. `description` of a field is
     what an error tells the operator to use; `help` is printed in `docs/settings.md`.
 
     What it decides about masks stands in `SegmentationSettings`, what about the
-    server in `ServingSettings`.
+    server in `ServingSettings`, and what about corrections in `LearningSettings`.
 
     Attributes:
         redis_url: shared cache and job queue; None for the embedded cache.

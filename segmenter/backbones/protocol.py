@@ -120,6 +120,8 @@ class SampleReading:
             (M, rows, columns) on the maps' grid to float32 of the same shape, any M.
             Each result cell is a mean of cells by how much it attends to them. Not
             called where the options apply no self-attention.
+        layers: what the model knew of each cell at every depth that was read, whatever
+            it is of; as `features`, and in the same order for all samples.
         features: what the model knew of each cell, by which cells of one object are
             told from others: float (C, rows, columns) each, of any layers that were
             read anyway, on any grids and of any scale; none where there are none.
@@ -128,6 +130,7 @@ class SampleReading:
     levels: tuple[Level, ...]
     refine: Callable[[Tensor], Tensor]
     features: tuple[Tensor, ...] = ()
+    layers: tuple[Tensor, ...] = ()
 
 
 class AttentionReader(Protocol):

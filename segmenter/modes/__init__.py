@@ -6,6 +6,7 @@ windows that a large image is read in. Refuses to know which family of models is
 """
 
 from segmenter.modes.fast import FastMode, FastReading, Request
+from segmenter.modes.layers import wordless_layers
 from segmenter.modes.paper import paper_maps
 from segmenter.modes.passes import Passes, size_yx
 
@@ -16,4 +17,5 @@ __all__ = [
     "Request",
     "paper_maps",
     "size_yx",
+    "wordless_layers",
 ]

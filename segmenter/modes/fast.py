@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segmenter.backbones import Sample, SampleReading, VocabularyTokens
 from segmenter.modes.features import cell_features
+from segmenter.modes.layers import cell_layers
 from segmenter.modes.maps import (
     compete,
     fuse_levels,
@@ -99,6 +100,13 @@ class FastReading:
         if self.whole is not None:
             return self.whole.features
         return cell_features(self.windows, self.layout)
+
+    @property
+    def layers(self) -> NDArray[np.float16] | None:
+        """What labels are taught by, see `cell_layers`; of the whole, as features."""
+        if self.whole is not None:
+            return self.whole.layers
+        return cell_layers(self.windows, self.layout)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

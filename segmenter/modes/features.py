@@ -46,7 +46,7 @@ def cell_features(
         return None
     layers = [
         _directions(
-            _shrunk(_on_canvas([one.features[index] for one in readings], layout))
+            shrunk(on_canvas([one.features[index] for one in readings], layout))
         )
         for index in range(len(readings[0].features))
     ]
@@ -56,7 +56,7 @@ def cell_features(
     return features.to("cpu", torch.float16).numpy()
 
 
-def _on_canvas(pieces: Sequence[Tensor], layout: Layout) -> Tensor:
+def on_canvas(pieces: Sequence[Tensor], layout: Layout) -> Tensor:
     """One layer of all windows: float32 (C, Y, X)."""
     resized = [
         piece.float()
@@ -67,7 +67,7 @@ def _on_canvas(pieces: Sequence[Tensor], layout: Layout) -> Tensor:
     return merge_windows(torch.stack(resized), layout)
 
 
-def _shrunk(features: Tensor) -> Tensor:
+def shrunk(features: Tensor) -> Tensor:
     """Means over squares of cells, the smallest that leave few enough."""
     rows, columns = features.shape[1:]
     side = math.ceil(math.sqrt(rows * columns / _MOST_CELLS))

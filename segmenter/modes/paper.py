@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segmenter.backbones import PromptTokens, Sample, SampleReading
 from segmenter.modes.features import cell_features
+from segmenter.modes.layers import cell_layers
 from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
 from segmenter.modes.passes import Passes, size_yx
 from segmenter.text import Prompt, embed_prompts, encode_prompts
@@ -22,7 +23,7 @@ from segmenter.text import Prompt, embed_prompts, encode_prompts
 
 def paper_maps(
     passes: Passes, image: NDArray[np.uint8], prompts: Sequence[Prompt]
-) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
+) -> tuple[NDArray[np.float16], NDArray[np.float16] | None, NDArray[np.float16] | None]:
     """Score maps of one image: float16 (L, Y, X), each stretched to [0, 1].
 
     Args:
@@ -31,17 +32,18 @@ def paper_maps(
         prompts: one per label.
 
     Returns:
-        The maps; and what clicks need, see `cell_features`, of the first label's
-        passes: what drives a pass changes little of what tells objects apart. None
-        where there is no label.
+        The maps; what clicks need, see `cell_features`; and what labels are taught by,
+        see `cell_layers`. Both of the first label's passes: what drives a pass changes
+        little of what tells objects apart. None where there is no label.
     """
     options = passes.options
     cells = passes.lay_out(size_yx(image))
     layout = passes.map_layout(cells)
     results = [np.zeros((0, *layout.canvas_yx), np.float16)]
     features: NDArray[np.float16] | None = None
+    known: NDArray[np.float16] | None = None
     if not prompts:
-        return results[0], features
+        return results[0], features, known
     latents = passes.latents(passes.cut(image, cells), passes.noise(cells))
     for start in range(0, len(prompts), options.labels_per_pass):
         encoded = encode_prompts(
@@ -62,9 +64,10 @@ def paper_maps(
                 of_label[index].append(reading)
         if start == 0:
             features = cell_features(of_label[0], layout)
+            known = cell_layers(of_label[0], layout)
         for readings in of_label.values():
             maps = fuse_levels(readings, layout, stretches=True)
             for _ in range(options.self_attention_products):
                 maps = refine_over_windows(maps, readings, layout)
             results.append(stretch(maps).to("cpu", torch.float16).numpy())
-    return np.concatenate(results), features
+    return np.concatenate(results), features, known

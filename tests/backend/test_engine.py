@@ -3,14 +3,23 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
-from backend.engine import build_engine, control_defaults, segmenter_options
+from backend.doctor.examination import _open_annotator
+from backend.engine import (
+    Engine,
+    build_engine,
+    control_defaults,
+    image_fetcher,
+    segmenter_options,
+)
 from backend.errors import SettingsError
+from backend.feedback import Teacher, open_feedback_store
 from backend.inference import LazySegmenter, model_version
 from backend.server import build_app
 from backend.server.wsgi import app_from_environment, build_backlog
@@ -22,10 +31,12 @@ from segmenter import (
     SegmenterOptions,
     WeightsNotFound,
 )
+from tests.backend.feedback.test_teaching import correction
 from tests.fakes import (
     OPTIONS,
     RED_AND_BLUE,
     ColourSegmenter,
+    MemoryCache,
     brush_config,
     picture,
 )
@@ -116,6 +127,8 @@ def test_model_version_changes_with_what_changes_a_mask(
             id="default-threshold",
         ),
         pytest.param({"BASIC_AUTH_USER": "", "IMAGE_MAX_BYTES": "9"}, id="limits"),
+        pytest.param({"LEARNING": "off"}, id="nothing-learned"),
+        pytest.param({"LEARN_AFTER": "3", "LEARN_CACHE_IMAGES": "9"}, id="learning"),
     ],
 )
 def test_model_version_stays_with_what_changes_no_mask(
@@ -188,8 +201,11 @@ def test_build_app_loads_nothing_when_told_so(tmp_path: Path, model: Path) -> No
     app = build_app(settings_for(tmp_path, model), preload=False)
     health = app.test_client().get("/health")
 
-    # That of the backlog waits for work.
-    assert {t.name for t in set(threading.enumerate()) - before} <= {"backlog"}
+    # Those of the backlog and of corrections wait for work.
+    assert {t.name for t in set(threading.enumerate()) - before} <= {
+        "backlog",
+        "feedback",
+    }
     assert health.json["status"] == "UP"
     assert health.json["model"] == "loading"
 
@@ -439,3 +455,71 @@ def test_scores_of_another_precision_have_another_key() -> None:
 
     assert fingerprint(DTYPE="bfloat16") != fingerprint()
     assert fingerprint(DTYPE="auto") == fingerprint()
+
+
+def taught_engine(tmp_path: Path, model: Path, **variables: str) -> Engine:
+    """One whose project 7 has learned something of a label."""
+    engine = build_engine(
+        settings_for(tmp_path, model, **variables), load=ColourSegmenter
+    )
+    store = open_feedback_store(None, tmp_path / "cache")
+    name = engine.predictor.scorer.maps_name("fast")
+    for number in range(8):
+        store.put(correction(number, model=name))
+    Teacher(store=store, leases=MemoryCache(), models={name}, learn_after=0).teach("7")
+    return engine
+
+
+def test_what_a_project_learned_is_found_where_it_is_kept(
+    tmp_path: Path, model: Path
+) -> None:
+    engine = taught_engine(tmp_path, model)
+    zork = brush_config('<Label value="red"/><Label value="zork" model_prompt=""/>')
+
+    plan = engine.predictor.plan(zork, "7.1795346673")
+
+    assert plan.heads.keys() == {"fast"}
+    assert plan.version != engine.predictor.model_version(zork)
+    assert engine.predictor.model_version(zork, "8") == (
+        engine.predictor.model_version(zork)
+    )
+
+
+def test_another_model_has_not_learned_what_this_one_did(
+    tmp_path: Path, model: Path
+) -> None:
+    taught_engine(tmp_path, model)
+
+    for variables in ({"PRESENCE": "off"}, {"MODEL": str(_other(tmp_path))}):
+        other = build_engine(settings_for(tmp_path, model, **variables))
+
+        assert other.predictor.plan(RED_AND_BLUE, "7").heads == {}
+
+
+def _other(folder: Path) -> Path:
+    found = folder / "other"
+    return found if found.exists() else weights_folder(found, b"other weights")
+
+
+def test_learning_that_is_off_uses_nothing_of_what_was_learned(
+    tmp_path: Path, model: Path
+) -> None:
+    engine = taught_engine(tmp_path, model, LEARNING="off")
+
+    assert engine.feedback is engine.teacher is engine.predictor.scorer.layers is None
+    assert engine.predictor.plan(RED_AND_BLUE, "7").heads == {}
+
+
+def test_doctor_and_server_tell_the_same_version_of_a_taught_project(
+    tmp_path: Path, model: Path
+) -> None:
+    engine = taught_engine(tmp_path, model)
+    settings = settings_for(tmp_path, model)
+
+    with ExitStack() as opened:
+        told = _open_annotator(
+            settings, opened, tmp_path / "empty", image_fetcher(settings)
+        ).model_version(RED_AND_BLUE, "7")
+
+    assert told == engine.predictor.setup_version(RED_AND_BLUE, "7.1")
+    assert told != engine.predictor.model_version(RED_AND_BLUE)

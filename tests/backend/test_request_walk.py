@@ -22,6 +22,9 @@ ROOT: Final = Path(backend.__file__).parent
 LEVELS: Final = levels(arrows("backend"))
 
 Step = tuple[str, str]
+# What a project's labels have learned is asked for by a function that the composition
+# root hands in; who keeps it is above who predicts with it.
+HANDED_IN: Final = {("inference", "feedback")}
 
 
 def room_of(frame: FrameType | None) -> str | None:
@@ -88,7 +91,7 @@ def test_predict_goes_down_through_the_packages_and_never_back_up(
     assert answer.json is not None
     assert len(answer.json["results"][0]["result"]) == n_regions
     back_up = {(a, b) for a, b in steps if LEVELS[b] > LEVELS[a]}
-    assert back_up == set()
+    assert back_up <= HANDED_IN
     assert {room for step in steps for room in step} >= {
         *("server", "inference", "label_config", "images", "cache", "regions"),
         "label_studio",

@@ -205,6 +205,15 @@ class LabelStudioApi:
         row: dict[str, Any] = self._call("POST", path, json=body)
         return int(row["id"])
 
+    def delete_annotation(self, annotation_id: int) -> None:
+        """Delete what a person has submitted."""
+        self._call("DELETE", f"/api/annotations/{annotation_id}/")
+
+    def start_training(self, project_id: int) -> None:
+        """Do what *Start Training* does, for every backend of a project."""
+        for row in self.backends(project_id):
+            self._call("POST", f"/api/ml/{row['id']}/train", json={})
+
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
         """What people have submitted for a task."""
         task: dict[str, Any] = self._call("GET", f"/api/tasks/{task_id}")

@@ -127,7 +127,7 @@ def test_predictions_have_the_version_that_setup_told_and_are_made_once(
     assert stored_ids(api, boats) == [p["id"] for p in stored]
 
 
-def test_an_annotation_trains_nothing_and_makes_no_prediction_stale(
+def test_an_annotation_starts_no_process_and_makes_no_prediction_stale(
     api: LabelStudioApi,
     label_studio: LabelStudio,
     launched: LaunchedModel,
@@ -136,13 +136,13 @@ def test_an_annotation_trains_nothing_and_makes_no_prediction_stale(
     project_id = boats[0].project_id
     before = stored_ids(api, boats)
     # The library answers 201, having started a process that imports torch.
-    ignored = '"POST /webhook HTTP/1.1" 200'
-    seen = launched.log.count(ignored)
+    taken_in = '"POST /webhook HTTP/1.1" 200'
+    seen = launched.log.count(taken_in)
 
     post(label_studio, f"/api/tasks/{boats[0].id}/annotations", {"result": []})
     api.retrieve_predictions(project_id)
 
-    assert launched.log.count(ignored) > seen
+    assert launched.log.count(taken_in) > seen
     assert "has been started" not in launched.log
     assert stored_ids(api, boats) == before
 

@@ -4,10 +4,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from backend.doctor import Finding, examine
 from backend.settings import Settings
+from segmenter.pocket.scenes import Scene, render_scene
+from segmenter.pocket.words import WORDS
 from tests.e2e.backend_process import Backend
 from tests.e2e.batches import Batch
 from tests.e2e.examples import PROJECTS, ExampleProject
@@ -17,13 +20,17 @@ from tests.e2e.label_studio import (
     new_label_studio,
 )
 from tests.e2e.label_studio_api import LabelStudioApi, api_with_legacy_token
+from tests.e2e.masks import intersection_over_union, label_mask, region_labels
 from tests.e2e.processes import ARTIFACTS_DIR
 from tests.e2e.seeding import seed_project
-from tests.fakes import data_uri, encoded, striped
+from tests.fakes import brush_config, data_uri, encoded, striped
 
 pytestmark = pytest.mark.e2e
 
 _SCENES: Final = max(PROJECTS, key=lambda project: len(project.examples))
+_MANY_SCENES: Final = range(1_010_000, 1_010_030)
+# In IoU: the best-scored third than the worst-scored.
+_BETTER_BY: Final = 0.15
 _SCORE: Final = "predictions_score"
 _FLAG: Final = "ff_front_dev_1682_model_version_dropdown_070622_short"
 
@@ -185,3 +192,58 @@ def test_a_version_that_somebody_chose_is_left(
 
     assert "shows predictions of 'yolo-8'" in said
     assert api.model_version(batch.project_id) == "yolo-8"
+
+
+def test_sorting_by_score_puts_the_worst_first(
+    api: LabelStudioApi, label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    """Of scenes with one to four objects, all 24 words asked for."""
+    config = brush_config("".join(f'<Label value="{word}"/>' for word in WORDS))
+    project_id = api.create_project("Scenes", config)
+    scenes = {seed: render_scene(seed) for seed in _MANY_SCENES}
+    api.import_many(
+        project_id,
+        [{"image": data_uri(encoded(scene.image))} for scene in scenes.values()],
+    )
+    batch = Batch(
+        api=api,
+        project_id=project_id,
+        environment={
+            "LABEL_STUDIO_URL": label_studio.url,
+            "LABEL_STUDIO_API_KEY": label_studio.legacy_token,
+            "CACHE_DIR": str(tmp_path / "cache"),
+            "REDIS_URL": "",
+            "COLUMNS": "200",
+        },
+    )
+    batch.run("--set-version")
+    predictions = {int(row["task"]): row for row in batch.predictions()}
+    ious = {
+        int(task["id"]): mean_iou(predictions[int(task["id"])], scene)
+        for task, scene in zip(api.tasks(project_id), scenes.values(), strict=True)
+    }
+
+    shown = [ious[task_id] for task_id in sorted_by_score(batch)]
+
+    third = len(shown) // 3
+    worst, best = np.mean(shown[:third]), np.mean(shown[-third:])
+    assert worst <= best - _BETTER_BY, (worst, best, shown)
+
+
+def mean_iou(prediction: dict[str, Any], scene: Scene) -> float:
+    """Of all words that are drawn; 0 for one that the scene does not show."""
+    truth = dict(zip(scene.words, scene.visible, strict=True))
+    size_yx = (scene.image.shape[0], scene.image.shape[1])
+    drawn = {label for r in prediction["result"] for label in region_labels(r)}
+    nothing = np.zeros(size_yx, np.bool_)
+    return float(
+        np.mean(
+            [
+                intersection_over_union(
+                    label_mask(prediction, label, size_yx), truth.get(label, nothing)
+                )
+                for label in drawn
+            ]
+            or [0.0]
+        )
+    )

@@ -49,6 +49,7 @@ class LayerPlan:
         depth: of the maps' grid.
         features: depth of each layer whose input says which cells are of one object,
             by name; all are read anyway.
+        depths: of all layers to read, by name.
         last: the last layer to be read; nothing behind it is needed.
     """
 
@@ -57,6 +58,7 @@ class LayerPlan:
     self_attention: frozenset[str]
     depth: int
     features: Mapping[str, int]
+    depths: Mapping[str, int]
     last: str
 
     @property
@@ -176,6 +178,7 @@ def plan_layers(
             **dict.fromkeys(refining, finest),
             **dict.fromkeys(decoder or coarser, finest + 1),
         },
+        depths={layer.name: layer.depth for layer in layers if layer.name in read},
         last=[layer.name for layer in layers if layer.name in read][-1],
     )
 

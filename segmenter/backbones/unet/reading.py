@@ -142,8 +142,7 @@ class _Record:
 
     def read(self, call: AttentionCall) -> None:
         """Take one layer's attention; the hook to hand to `capture`."""
-        if call.layer in self._plan.features:
-            self._states[call.layer] = call.states
+        self._states[call.layer] = call.states
         depth = self._plan.cross.get(call.layer)
         if depth is None:
             self._self_attention.append(call)
@@ -181,12 +180,17 @@ class _Record:
                 calls=[call.samples(own) for call in self._self_attention],
             ),
             features=tuple(
-                states[index].T.reshape(
-                    -1, *grid_at(self._grid_yx, self._plan.features[layer])
-                )
-                for layer, states in self._states.items()
+                self._cells(layer, index)
+                for layer in self._states
+                if layer in self._plan.features
             ),
+            layers=tuple(self._cells(layer, index) for layer in self._states),
         )
+
+    def _cells(self, layer: str, index: int) -> Tensor:
+        """What a layer was given of each cell: float (C, rows, columns)."""
+        states = self._states[layer][index]
+        return states.T.reshape(-1, *grid_at(self._grid_yx, self._plan.depths[layer]))
 
     def _level(self, index: int, depth: int) -> Tensor:
         """Mean over layers and heads of one depth: float32 (R, rows, columns)."""

@@ -131,7 +131,6 @@ def test_decode_refuses_arbitrary_bytes_under_a_right_checksum(
         pytest.param(b"[]", id="list"),
         pytest.param(b"null", id="null"),
         pytest.param(b"{}", id="empty"),
-        pytest.param(header(labels=[]), id="no-label"),
         pytest.param(header(labels=[1]), id="label-not-text"),
         pytest.param(header(labels=["a"] * (MAX_LABELS + 1)), id="labels-many"),
         pytest.param(header(grid_yx=[2]), id="grid-of-one"),
@@ -223,6 +222,19 @@ def test_encode_refuses_what_no_decoder_would_take(
         encode_score_maps(**(scores | changes))
 
     assert not isinstance(refusal.value, UnreadableScores)
+
+
+def test_maps_of_no_label_at_all_keep_grid_and_size() -> None:
+    value = encode_score_maps(
+        np.zeros((0, 6, 9), np.float16), np.zeros(0, np.float32), (), (60, 90)
+    )
+
+    decoded = decode_score_maps(value)
+
+    assert decoded.labels == ()
+    assert decoded.maps.shape == (0, 6, 9)
+    assert decoded.presence.shape == (0,)
+    assert decoded.size_yx == (60, 90)
 
 
 def test_smooth_64_x_64_maps_take_under_2500_bytes_per_label() -> None:

@@ -41,6 +41,6 @@ def test_all_commands_are_offered_and_no_other_file_is() -> None:
     }
 
     assert commands == {
-        *("cache", "doctor", "evaluate", "export", "preannotate"),
+        *("cache", "doctor", "evaluate", "export", "feedback", "preannotate"),
         *("segment", "serve", "worker"),
     }

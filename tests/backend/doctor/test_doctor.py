@@ -32,6 +32,7 @@ SUBJECTS = [
     "score",
     "label config",
     "clicks",
+    "learning",
     "weights",
     "device",
     "loading",

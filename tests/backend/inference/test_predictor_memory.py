@@ -119,7 +119,9 @@ def test_background_work_that_is_not_taken_up_holds_nothing() -> None:
         for number, address in enumerate(pictures(4))
     ]
 
-    outcomes = predictor.predict_in_background(tasks, RED_AND_BLUE, NOWHERE, limit_s=30)
+    outcomes = predictor.predict_in_background(
+        tasks, predictor.plan(RED_AND_BLUE), NOWHERE, limit_s=30
+    )
     next(outcomes)
     outcomes.close()
 

@@ -47,7 +47,7 @@ def test_work_through_gives_every_task_one_outcome_by_its_place(
     found = {
         outcome.index: outcome
         for outcome in predictor.predict_in_background(
-            tasks, RED_AND_BLUE, NOWHERE, limit_s=60
+            tasks, predictor.plan(RED_AND_BLUE), NOWHERE, limit_s=60
         )
     }
 
@@ -68,7 +68,7 @@ def test_work_through_begins_nothing_new_when_its_time_is_up(clock: Clock) -> No
 
     found = list(
         predictor.predict_in_background(
-            tasks_of(*pictures(20)), RED_AND_BLUE, NOWHERE, limit_s=80
+            tasks_of(*pictures(20)), predictor.plan(RED_AND_BLUE), NOWHERE, limit_s=80
         )
     )
 
@@ -83,7 +83,10 @@ def test_work_through_is_not_bound_by_the_budget_of_requests(clock: Clock) -> No
 
     found = list(
         predictor.predict_in_background(
-            tasks_of(*pictures(5)), RED_AND_BLUE, NOWHERE, limit_s=86_400
+            tasks_of(*pictures(5)),
+            predictor.plan(RED_AND_BLUE),
+            NOWHERE,
+            limit_s=86_400,
         )
     )
 
@@ -94,7 +97,7 @@ def test_work_through_stops_when_it_is_closed(
     predictor: Predictor, segmenter: ColourSegmenter
 ) -> None:
     working = predictor.predict_in_background(
-        tasks_of(*pictures(40)), RED_AND_BLUE, NOWHERE, limit_s=60
+        tasks_of(*pictures(40)), predictor.plan(RED_AND_BLUE), NOWHERE, limit_s=60
     )
 
     next(working)
@@ -104,15 +107,11 @@ def test_work_through_stops_when_it_is_closed(
     assert list(working) == []
 
 
-def test_work_through_refuses_a_label_config_with_nothing_to_segment(
+def test_a_plan_refuses_a_label_config_with_nothing_to_segment(
     predictor: Predictor,
 ) -> None:
-    working = predictor.predict_in_background(
-        tasks_of("x"), "<View/>", NOWHERE, limit_s=60
-    )
-
     with pytest.raises(BadLabelConfig):
-        next(working)
+        predictor.plan("<View/>")
 
 
 def test_predict_puts_off_what_it_has_no_time_for(clock: Clock) -> None:

@@ -83,7 +83,11 @@ def test_whole_projects_fill_no_store_with_features() -> None:
     task = Task(id=1, data={"image": STRIPES})
 
     ask(predictor, n_tasks=3)
-    list(predictor.predict_in_background([task], CLICKABLE, NOWHERE, limit_s=10))
+    list(
+        predictor.predict_in_background(
+            [task], predictor.plan(CLICKABLE), NOWHERE, limit_s=10
+        )
+    )
 
     assert feature_values(cache) == 0
 

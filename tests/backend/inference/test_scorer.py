@@ -1,6 +1,7 @@
 """Score maps of images: out of the cache, or of the model."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backend.cache import MAX_LAYER_BYTES, FeatureStore, Slots
 from backend.cache.codec import encode_score_maps
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.metrics import Metrics
@@ -47,6 +49,12 @@ def scorer_of(cache: MemoryCache, **fields: object) -> Scorer:
     metrics = Metrics(lambda: cache.stats)
     defaults = {"weights_fingerprint": "colours", "options": OPTIONS}
     return Scorer(cache=cache, metrics=metrics, **{**defaults, **fields})
+
+
+def layers_in(cache: MemoryCache) -> FeatureStore:
+    """What heads read of images, kept beside the maps."""
+    slots = Slots(cache, "layers", 64)
+    return FeatureStore(slots, max_bytes=0, largest_bytes=MAX_LAYER_BYTES)
 
 
 def query(
@@ -334,3 +342,68 @@ def test_what_matters_more_goes_before_what_came_first(
 
     # What was begun, then what came later and matters more.
     assert segmenter.asked == [("red", "blue"), ("green",), ("red", "blue")]
+
+
+def test_who_needs_layers_gets_them_beside_others_who_do_not() -> None:
+    """Both ask for the same picture while the model is at another one."""
+    at_work, may_go_on = threading.Event(), threading.Event()
+
+    def wait_once(pixels: Pixels) -> None:
+        if not at_work.is_set():
+            at_work.set()
+            may_go_on.wait(10)
+
+    cache, segmenter = MemoryCache(), ColourSegmenter(wait_once)
+    segmenter.images_per_pass = 8
+    scorer = scorer_of(cache, layers=layers_in(cache))
+
+    def ask(asked: Query) -> ScoreMaps | Exception:
+        (maps,) = scorer.score([asked], segmenter, LATER)
+        return maps
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(ask, query(0))
+        assert at_work.wait(10)
+        without = pool.submit(ask, query(1))
+        needing = pool.submit(ask, replace(query(1), needs_layers=True))
+        time.sleep(0.1)
+        may_go_on.set()
+        found = [first.result(10), without.result(10), needing.result(10)]
+
+    assert all(isinstance(maps, ScoreMaps) for maps in found)
+    assert isinstance(found[2], ScoreMaps)
+    assert found[2].layers is not None
+    # One pass is for both.
+    assert segmenter.calls == 2
+
+
+def test_maps_without_layers_that_another_process_stored_are_not_enough() -> None:
+    cache, segmenter = MemoryCache(), ColourSegmenter()
+    needing = replace(query(), needs_layers=True)
+    list(scorer_of(cache).score([needing], segmenter, LATER))
+
+    scorer = scorer_of(cache, layers=layers_in(cache))
+    assert scorer.cached(needing) is None
+    (maps,) = scorer.score([needing], segmenter, LATER)
+
+    assert isinstance(maps, ScoreMaps)
+    assert maps.layers is not None
+    again = scorer.cached(needing)
+    assert again is not None
+    np.testing.assert_array_equal(again.layers, maps.layers)
+    assert segmenter.calls == 2
+
+
+def test_layers_that_are_no_numbers_are_none_and_cost_no_further_pass() -> None:
+    def spoil(maps: ScoreMaps) -> ScoreMaps:
+        return replace(maps, layers=np.full((3, 4, 6), np.nan, np.float16))
+
+    cache, segmenter = MemoryCache(), OddSegmenter(spoil)
+    scorer = scorer_of(cache, layers=layers_in(cache))
+    needing = replace(query(), needs_layers=True)
+    list(scorer.score([needing], segmenter, LATER))
+
+    found = scorer.cached(needing)
+
+    assert found is not None
+    assert found.layers is None

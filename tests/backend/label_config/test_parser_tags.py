@@ -5,7 +5,7 @@ import pytest
 from backend.errors import BadLabelConfig, BadTask
 from backend.label_config.parser import LabelConfig, read_label_config
 from backend.types import Control, CutOptions, ImageTag, Label
-from tests.fakes import defaults_of
+from tests.fakes import brush_config, defaults_of
 
 CUT = CutOptions(threshold_01=0.5)
 DEFAULTS = defaults_of(CUT)
@@ -254,6 +254,44 @@ def test_for_task_keeps_to_the_configs_labels_where_there_are_both() -> None:
     assert control.labels == (DOG,)
     (note,) = config.notes
     assert "those in $names of the tasks are not used" in note
+
+
+def test_an_empty_prompt_is_a_label_without_words() -> None:
+    config = read_label_config(
+        brush_config(
+            '<Label value="cat"/><Label value="zork" model_prompt=""/>'
+            '<Label value="blik" model_prompt="" model_score_threshold="0.3"/>'
+            '<Label value="part" model_prompt="" predicted_values="screw,nut"/>'
+            '<Label value="dog" model_prompt=" "/>'
+        ),
+        DEFAULTS,
+    )
+
+    (control,) = config.controls
+    assert [(label.name, label.prompts) for label in control.labels] == [
+        ("cat", ("cat",)),
+        ("zork", ()),
+        ("blik", ()),
+        ("part", ("screw", "nut")),
+        ("dog", ("dog",)),
+    ]
+    assert control.labels[2].threshold_01 == 0.3
+    assert config.notes == ()
+    worded = read_label_config(brush_config('<Label value="zork"/>'), DEFAULTS)
+    wordless = brush_config('<Label value="zork" model_prompt=""/>')
+    assert worded.fingerprint != read_label_config(wordless, DEFAULTS).fingerprint
+
+
+def test_a_task_may_bring_labels_without_words() -> None:
+    config = read_label_config(
+        '<View><Image name="image" value="$image"/>'
+        '<BrushLabels name="tag" toName="image" value="$names"/></View>',
+        DEFAULTS,
+    )
+
+    (control,) = config.for_task({"names": [{"value": "zork", "model_prompt": ""}]})
+
+    assert [(label.name, label.prompts) for label in control.labels] == [("zork", ())]
 
 
 def test_fingerprint_follows_what_changes_a_region_and_nothing_else() -> None:

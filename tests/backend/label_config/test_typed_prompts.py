@@ -109,6 +109,14 @@ def test_controls_for_has_no_rival_with_the_same_words() -> None:
     )
 
 
+def test_a_label_without_words_is_drawn_as_what_is_typed_and_is_no_rival() -> None:
+    labels = '<Label value="cat"/><Label value="zork" model_prompt=""/>'
+
+    assert drawn("zork", labels) == [("zork", ("zork",))]
+    assert drawn("blue thing_zork", labels) == [("zork", ("blue thing",))]
+    assert [label.name for label in labels_for("cat", labels)] == ["cat"]
+
+
 def test_for_task_answers_both_controls_of_grounding_sams_config() -> None:
     config = read(GROUNDING_SAM)
 

@@ -9,7 +9,8 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,9 @@ import pytest
 from flask.testing import FlaskClient
 from label_studio_sdk.label_interface import LabelInterface
 
+from backend.engine import settings_feedback
 from backend.errors import BadLabelConfig, SettingsError
+from backend.feedback import FeedbackStore
 from backend.server import build_app
 from backend.settings import Settings
 from segmenter import WeightsNotFound
@@ -303,3 +306,131 @@ def test_without_the_library_the_import_says_what_to_install() -> None:
     assert "No module named 'label_studio_ml'" in outcome.stderr
     assert "pip install --no-deps label-studio-ml==1.0.9" in outcome.stderr
     assert "diffsegmenter serve" in outcome.stderr
+
+
+def annotated(number: int = 1, **annotation: Any) -> dict[str, Any]:
+    """What a webhook tells of a rectangle around what is red."""
+    value = {"x": 0, "y": 0, "width": 50, "height": 100, "rotation": 0}
+    region = {
+        "id": "r",
+        "type": "rectanglelabels",
+        "from_name": "box",
+        "to_name": "image",
+        "original_width": 80,
+        "original_height": 48,
+        "value": {**value, "rectanglelabels": ["red"]},
+    }
+    return {
+        "annotation": {
+            "id": number,
+            "updated_at": "2026-11-28T21:00:00Z",
+            "result": [region],
+            "completed_by": {"email": "somebody@example.org"},
+            **annotation,
+        },
+        "project": {
+            "id": 7,
+            "label_config": _BOXES,
+            "created_at": "2026-11-22T12:04:33Z",
+        },
+        "task": {"id": 5, "data": {"image": _PICTURE}},
+    }
+
+
+_BOXES: Final = (
+    '<View><Image name="image" value="$image"/>'
+    '<RectangleLabels name="box" toName="image"><Label value="red"/>'
+    '<Label value="zork" model_prompt=""/></RectangleLabels></View>'
+)
+
+
+@pytest.fixture
+def store() -> FeedbackStore:
+    """What is kept, as another process sees it."""
+    return settings_feedback(Settings.from_env())
+
+
+def wait_until(is_so: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["webhook", "fit"])
+def test_an_annotation_is_learned_from_as_our_own_server_does(
+    how: str, adapter: Any, client: FlaskClient, store: FeedbackStore, tmp_path: Path
+) -> None:
+    event = annotated()
+
+    if how == "webhook":
+        told = client.post("/webhook", json={"action": "ANNOTATION_CREATED", **event})
+        answer = told.json
+    else:
+        model = adapter.DiffSegmenter(project_id="7", label_config=_BOXES)
+        answer = model.fit("ANNOTATION_CREATED", event)
+
+    assert answer == {"status": "accepted"}
+    wait_until(lambda: store.n_corrections("7"))
+    (theirs,) = store.corrections("7")
+    assert len(theirs.examples) == 1
+    store.reset("7")
+    own = build_app(Settings.from_env(), preload=False).test_client()
+    own.post("/webhook", json={"action": "ANNOTATION_CREATED", **event})
+    wait_until(lambda: store.n_corrections("7"))
+    assert store.corrections("7") == [theirs]
+
+
+def test_a_deletion_is_taken_in_although_the_library_leaves_it_out(
+    client: FlaskClient, store: FeedbackStore
+) -> None:
+    client.post("/webhook", json={"action": "ANNOTATION_CREATED", **annotated()})
+    wait_until(lambda: store.n_corrections("7"))
+    deleted = {"project": {"id": 7}, "annotations": [{"id": 1}]}
+
+    answer = client.post("/webhook", json={"action": "ANNOTATIONS_DELETED", **deleted})
+
+    assert answer.json == {"status": "accepted"}
+    wait_until(lambda: not store.n_corrections("7"))
+
+
+def test_start_training_makes_what_was_corrected_count(
+    client: FlaskClient, store: FeedbackStore
+) -> None:
+    client.post("/webhook", json={"action": "ANNOTATION_CREATED", **annotated()})
+    project = {"id": 7, "label_config": _BOXES}
+
+    answer = client.post(
+        "/webhook", json={"action": "START_TRAINING", "project": project}
+    )
+
+    assert answer.json == {"status": "accepted"}
+    wait_until(lambda: store.heads("7"))
+    taught = store.heads("7")
+    assert taught is not None
+    assert taught.n_corrections == 1
+
+
+def test_events_of_other_kinds_are_ignored(adapter: Any, client: FlaskClient) -> None:
+    model = adapter.DiffSegmenter(project_id="7", label_config=_BOXES)
+
+    answer = client.post("/webhook", json={"action": "PROJECT_UPDATED", "project": {}})
+
+    assert answer.json == {"status": "ignored"}
+    assert model.fit([{"id": 1}], workdir="models") == {"status": "ignored"}
+    assert model.fit("ANNOTATION_CREATED", {}) == {"status": "ignored"}
+
+
+def test_nothing_is_learned_where_the_operator_does_not_want_it(
+    monkeypatch: pytest.MonkeyPatch, store: FeedbackStore
+) -> None:
+    monkeypatch.setenv("LEARNING", "off")
+    adapter = import_adapter()
+    client = adapter.api.init_app(adapter.DiffSegmenter).test_client()
+
+    answer = client.post(
+        "/webhook", json={"action": "ANNOTATION_CREATED", **annotated()}
+    )
+
+    assert answer.json == {"status": "ignored"}
+    assert store.projects() == []

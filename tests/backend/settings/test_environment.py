@@ -86,6 +86,10 @@ def test_from_env_reads_every_variable() -> None:
             "WEBHOOK_SECRET": "a-secret_0123456789",
             "CLICK_MEMORY_BYTES": "0",
             "CLICK_CACHE_IMAGES": "3",
+            "LEARNING": "off",
+            "LEARN_AFTER": "0",
+            "LEARN_MEMORY_BYTES": "1000",
+            "LEARN_CACHE_IMAGES": "7",
             "LOG_LEVEL": "debug",
         }
     )
@@ -107,6 +111,10 @@ def test_from_env_reads_every_variable() -> None:
         "threads": 2,
         "click_memory_bytes": 0,
         "click_cache_images": 3,
+        "learning": False,
+        "learn_after": 0,
+        "learn_memory_bytes": 1000,
+        "learn_cache_images": 7,
         "cache_dir": Path("/var/cache/seg"),
         "cache_ttl_s": 60,
         "label_studio_url": "https://ls.example.org",

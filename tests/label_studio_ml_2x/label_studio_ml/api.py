@@ -38,6 +38,28 @@ def _predict() -> Response:
     return jsonify({"results": response})
 
 
+TRAIN_EVENTS = (
+    "ANNOTATION_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATION_DELETED",
+    "START_TRAINING",
+)
+
+
+@_server.post("/webhook")
+def _webhook() -> tuple[Response, int]:
+    data = request.json
+    event = data.pop("action")
+    if event not in TRAIN_EVENTS:
+        return jsonify({"status": "Unknown event"}), 200
+    model = MODEL_CLASS(
+        project_id=str(data["project"]["id"]),
+        label_config=data["project"]["label_config"],
+    )
+    result = model.fit(event, data)
+    return jsonify({"result": result, "status": "ok"}), 201
+
+
 @_server.post("/setup")
 def _setup() -> Response:
     data = request.json
