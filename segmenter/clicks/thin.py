@@ -8,6 +8,7 @@ into a hole says that the background shows through around it, a click on somethi
 that what stands out there is the object. Axis letters: Y, X working pixels; y, x cells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from segmenter.clicks.canvas import Canvas
 from segmenter.clicks.placing import PlacedClicks, distance_to_edge, falloff
 
 _Floats = NDArray[np.float32]
+_Bools = NDArray[np.bool_]
 
 # Whose mean the background's colour is: what is not the object for certain, this near,
 # and a negative click so many times over.
@@ -40,9 +42,12 @@ _STEEPNESS: Final = 3.0
 _BEYOND: Final = 0.8
 _SHARE_MOVES: Final = (0.4, 1.5)
 _MOVES_FROM_LAB: Final = 4.0
-# How far a click is heard, in cells: before levels are sharpened, and after.
+# How far a click is heard, in cells, and how far it adds what stands out: other things
+# do so as well.
 _REACH_CELLS: Final = 4.0
-# What is nowhere thicker than this, near a click, is thin.
+_REACH_ON_CELLS: Final = 1.8
+# What is nowhere thicker than this, near a click, is thin: a solid thing may be of the
+# background's colour within.
 _THICK_CELLS: Final = 0.8
 _THICK_WITHIN_CELLS: Final = 1.5
 # What a click on a thin thing tells of its surroundings, beside one into a hole.
@@ -108,21 +113,25 @@ class ThinThings:
         contrast = self._contrast(level, clicks)
         move = _move_of_bar(contrast, at, sign)
         side = contrast.side(move)
-        near = falloff(self._canvas.distances(*at), _REACH_CELLS * self._cell_px)
+        squares = self._canvas.distances(*at)
+        near = falloff(squares, _REACH_CELLS * self._cell_px)
         self._moves += near * np.float32(np.log(move))
         self._weights += near
-        is_thin = sign > 0 and self._is_thin(side > 0, at)
-        if side[at] * sign > 0 and level[at] * sign <= 0 and (sign < 0 or is_thin):
+        is_thin = self._is_thin(side > 0, at)
+        if side[at] * sign > 0 and level[at] * sign <= 0 and is_thin:
             worth = 1.0
-            if is_thin:
+            if sign > 0:
                 edge_px = distance_to_edge(level, *at, sign)
                 worth = _WORTH_THIN if edge_px <= self._cell_px / 2 else 0.0
             self._heard = np.maximum(self._heard, near * np.float32(worth))
         if side[at] * sign <= _LEAST_SAID or (sign > 0 and not is_thin):
             return None
-        kernel = (side / side[at]).clip(0, 1) * near
-        if sign > 0:
-            kernel *= self._possible
+        kernel = (side / side[at]).clip(0, 1)
+        if sign < 0:
+            kernel *= near
+        else:
+            kernel *= falloff(squares, _REACH_ON_CELLS * self._cell_px)
+            kernel *= self._possible * _parts_with(side > 0, [at])
         kernel[at] = 1
         return np.asarray(kernel, np.float32)
 
@@ -138,9 +147,10 @@ class ThinThings:
             return sharp
         move = np.exp(self._moves / self._weights)
         side = self._contrast(level, clicks).side(move) * self._heard
-        brush = np.ones((self._window(_PURE_CELLS),) * 2, np.uint8)
-        nearby = cv2.dilate((sharp > 0).astype(np.uint8), brush) > 0
-        side = np.where(side > 0, side * self._possible * nearby, side)
+        # Another thing stands out as well; what hangs together with the object is it.
+        found = sharp + np.float32(_SHARPENING) * side * self._possible > 0
+        own = _parts_with(found, np.argwhere(sharp > 0))
+        side = np.where(side > 0, side * self._possible * own, side)
         return np.asarray(sharp + np.float32(_SHARPENING) * side, np.float32)
 
     def _contrast(self, level: _Floats, clicks: PlacedClicks) -> _Contrast:
@@ -180,7 +190,7 @@ class ThinThings:
     def _at_pixels(self, cells: _Floats) -> _Floats:
         return np.asarray(cv2.resize(cells, self._canvas.size_yx[::-1]))
 
-    def _is_thin(self, found: NDArray[np.bool_], at: tuple[int, int]) -> bool:
+    def _is_thin(self, found: _Bools, at: tuple[int, int]) -> bool:
         """Whether what was found near a pixel is nowhere thick."""
         depths = cv2.distanceTransform(found.astype(np.uint8), cv2.DIST_L2, 5)
         reach = round(_THICK_WITHIN_CELLS * self._cell_px)
@@ -201,3 +211,15 @@ def _move_of_bar(contrast: _Contrast, at: tuple[int, int], sign: float) -> float
     if contrast.difference[at] <= _MOVES_FROM_LAB:
         return 1.0
     return max(lowest, min(1.0, ratio * _BEYOND))
+
+
+def _parts_with(
+    found: _Bools, seeds: Sequence[Sequence[int]] | NDArray[np.intp]
+) -> _Bools:
+    """The parts, and a pixel around them, that hold a seed: bool (Y, X)."""
+    brush = np.ones((3, 3), np.uint8)
+    grown = cv2.dilate(found.astype(np.uint8), brush)
+    _, parts = cv2.connectedComponents(grown, connectivity=8)
+    rows, columns = np.asarray(seeds, np.intp).reshape(-1, 2).T
+    held = np.unique(parts[rows, columns])
+    return np.asarray(np.isin(parts, held[held > 0]))
