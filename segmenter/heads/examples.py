@@ -19,6 +19,8 @@ from segmenter.heads.packing import pack, unpack
 from segmenter.types import ScoreMaps
 
 _KIND: Final = "example 1"
+# Of a row of layers, on either side of 0: 7 bits, of which deflating saves one.
+_MOST_STEPS: Final = 63
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +44,21 @@ class Example:
     words: NDArray[np.uint8]
     covers: NDArray[np.uint8]
     presence: NDArray[np.float32]
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The layers, as far as their steps have left them: float32 (E, v, u)."""
+        return np.asarray(self.layers * self.step[:, None, None], np.float32)
+
+    @property
+    def shares(self) -> NDArray[np.float32]:
+        """Share of each cell that a label's mask covers: float32 (L, v, u)."""
+        return np.asarray(self.covers / np.float32(255), np.float32)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Which labels are in the image: bool (L,)."""
+        return np.asarray((self.covers > 0).any(axis=(1, 2)))
 
     def to_bytes(self) -> bytes:
         """Pack it; see `from_bytes`."""
@@ -113,7 +130,7 @@ def make_example(maps: ScoreMaps, masks: Mapping[str, NDArray[np.bool_]]) -> Exa
     none = np.zeros(grid_yx, np.uint8)
     layers = np.nan_to_num(maps.layers.astype(np.float32), posinf=0, neginf=0)
     most = np.abs(layers).max(axis=(1, 2))
-    step = np.where(most > 0, most / 127, 1).astype(np.float32)
+    step = np.where(most > 0, most / _MOST_STEPS, 1).astype(np.float32)
     return Example(
         labels=maps.labels,
         layers=np.rint(layers / step[:, None, None]).astype(np.int8),
