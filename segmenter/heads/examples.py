@@ -127,26 +127,22 @@ def make_example(maps: ScoreMaps, masks: Mapping[str, NDArray[np.bool_]]) -> Exa
                 f"The mask of {label!r} is {mask.shape} and the image {maps.size_yx}."
             )
     grid_yx = (maps.layers.shape[1], maps.layers.shape[2])
-    none = np.zeros(grid_yx, np.uint8)
     layers = np.nan_to_num(maps.layers.astype(np.float32), posinf=0, neginf=0)
-    most = np.abs(layers).max(axis=(1, 2))
+    most = np.abs(layers).max(axis=(1, 2), initial=0)
     step = np.where(most > 0, most / _MOST_STEPS, 1).astype(np.float32)
+    words = np.zeros((len(maps.labels), *grid_yx), np.uint8)
+    covers = np.zeros_like(words)
+    for index, label in enumerate(maps.labels):
+        words[index] = _levels(on_grid(maps.maps[index], grid_yx))
+        if label in masks:
+            covers[index] = _levels(on_grid(masks[label], grid_yx))
     return Example(
         labels=maps.labels,
         layers=np.rint(layers / step[:, None, None]).astype(np.int8),
         step=step,
-        words=np.stack([_levels(on_grid(one, grid_yx)) for one in maps.maps])
-        if len(maps.labels)
-        else np.zeros((0, *grid_yx), np.uint8),
-        covers=np.stack(
-            [
-                _levels(on_grid(masks[label], grid_yx)) if label in masks else none
-                for label in maps.labels
-            ]
-        )
-        if len(maps.labels)
-        else np.zeros((0, *grid_yx), np.uint8),
-        presence=maps.presence.astype(np.float32),
+        words=words,
+        covers=covers,
+        presence=np.nan_to_num(maps.presence.astype(np.float32)),
     )
 
 
@@ -164,4 +160,5 @@ def on_grid(
 
 
 def _levels(values_01: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(np.clip(np.nan_to_num(values_01), 0, 1) * 255).astype(np.uint8)
+    # Upwards: a mask of one pixel of a large image is a mask.
+    return np.ceil(np.clip(np.nan_to_num(values_01), 0, 1) * 255).astype(np.uint8)
