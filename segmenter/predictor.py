@@ -202,7 +202,7 @@ class Segmenter:
         readings = prepared.fast.read(asked)
         for image, labels in pairs:
             if not labels:
-                yield _no_maps(image, prepared)
+                yield self._no_maps(image, prepared)
                 continue
             (reading,) = islice(readings, 1)
             presence = self._auxiliary.presence(
@@ -224,7 +224,7 @@ class Segmenter:
                 presence=presence,
                 size_yx=size_yx(image),
                 features=reading.features,
-                layers=reading.layers,
+                layers=reading.layers(self._auxiliary.patches(image, prepared.options)),
             )
 
     def _score_paper(self, pair: _Pair, prepared: _Prepared) -> ScoreMaps:
@@ -235,9 +235,12 @@ class Segmenter:
         prompts = self._auxiliary.prompts(
             image, [labels[i] for i in kept], prepared.options
         )
-        maps, features, layers = paper_maps(prepared.passes, image, prompts)
-        if not kept.size:
-            layers = wordless_layers(prepared.passes, image)
+        patches = self._auxiliary.patches(image, prepared.options)
+        maps, features, layers = paper_maps(
+            prepared.passes, image, prompts, patches=patches
+        )
+        if not prompts:
+            layers = wordless_layers(prepared.passes, image, patches)
         full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
         full[kept] = maps
         return ScoreMaps(
@@ -249,6 +252,21 @@ class Segmenter:
             layers=layers,
         )
 
+    def _no_maps(self, image: NDArray[np.uint8], prepared: _Prepared) -> ScoreMaps:
+        """Of an image in which no word is looked for, though what it shows may be."""
+        layout = prepared.passes.map_layout(prepared.passes.lay_out(size_yx(image)))
+        return ScoreMaps(
+            labels=(),
+            maps=np.zeros((0, *layout.canvas_yx), np.float16),
+            presence=np.zeros(0, np.float32),
+            size_yx=size_yx(image),
+            layers=wordless_layers(
+                prepared.passes,
+                image,
+                self._auxiliary.patches(image, prepared.options),
+            ),
+        )
+
 
 def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
     """As asked: labels in their order, a repeated one repeated."""
@@ -257,18 +275,6 @@ def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
     indices = [maps.labels.index(label) for label in labels]
     return replace(
         maps, labels=labels, maps=maps.maps[indices], presence=maps.presence[indices]
-    )
-
-
-def _no_maps(image: NDArray[np.uint8], prepared: _Prepared) -> ScoreMaps:
-    """Of an image in which no word is looked for, though what it shows may be."""
-    layout = prepared.passes.map_layout(prepared.passes.lay_out(size_yx(image)))
-    return ScoreMaps(
-        labels=(),
-        maps=np.zeros((0, *layout.canvas_yx), np.float16),
-        presence=np.zeros(0, np.float32),
-        size_yx=size_yx(image),
-        layers=wordless_layers(prepared.passes, image),
     )
 
 

@@ -20,6 +20,7 @@ from backend.images import ImageFetcher
 from backend.inference import Metrics, Predictor, Scorer
 from backend.types import ControlDefaults, CutOptions
 from segmenter import MODES, Mode, ScoreMaps, SegmenterOptions
+from segmenter.layer_grid import WIDTHS, pack_groups
 
 Pixels = NDArray[np.uint8]
 
@@ -98,7 +99,7 @@ class ColourSegmenter:
             size_yx=(pixels.shape[0], pixels.shape[1]),
             features=self.features,
             # By which a head tells colours apart, those without a name as well.
-            layers=(pixels.transpose(2, 0, 1) / 255).astype(np.float16),
+            layers=colour_layers(pixels),
         )
 
 
@@ -108,6 +109,18 @@ def colour_map(pixels: Pixels, label: str) -> NDArray[np.float16]:
         return np.zeros(pixels.shape[:2], np.float16)
     away = np.abs(pixels.astype(np.float32) - COLOURS[label]).max(axis=2)
     return (1 - away / 255).astype(np.float16)
+
+
+def colour_layers(pixels: Pixels) -> NDArray[np.float16]:
+    """The colours of some pixels, as a pass would tell what it knew of cells."""
+    step_y, step_x = (-(-side // 32) for side in pixels.shape[:2])
+    colours = (pixels[::step_y, ::step_x].transpose(2, 0, 1) / 255).astype(np.float32)
+    groups = []
+    for group, width in enumerate(WIDTHS):
+        own = colours[:, :: 1 << group, :: 1 << group]
+        rest = np.zeros((width - 3, *own.shape[1:]), np.float32)
+        groups.append(np.concatenate([own, rest]))
+    return pack_groups(groups)
 
 
 class MemoryStore:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.heads.cells import Cells
 from segmenter.heads.examples import on_grid
 from segmenter.heads.values import Heads, LabelHead
 from segmenter.types import ScoreMaps
@@ -32,15 +33,21 @@ def apply_heads(maps: ScoreMaps, heads: Heads) -> ScoreMaps:
         heads: of the labels.
 
     Raises:
-        ValueError: if a head is to be applied and there are no layers that fit it.
+        ValueError: if a head is to be applied and there are no layers.
     """
     taught = {one.label: one for one in heads.labels if one.weight_01 > 0}
     if not taught.keys() & set(maps.labels):
         return maps
+    if maps.layers is None:
+        raise ValueError(
+            f"The score maps bring no layers, which the heads of "
+            f"{', '.join(sorted(taught))} are applied to; score the image again."
+        )
+    cells = Cells(maps.layers)
     scores, presence = maps.maps.copy(), maps.presence.copy()
     for index, label in enumerate(maps.labels):
         if label in taught:
-            found = _head_scores(taught[label], maps.layers)
+            found = taught[label].scores(cells)
             scores[index] = mixed_map(taught[label], found, maps.maps[index])
             presence[index] = mixed_presence(
                 taught[label], found, float(maps.presence[index])
@@ -105,14 +112,3 @@ def log_odds(p_01: float) -> float:
 def logistic(values: NDArray[np.float32] | np.float32) -> _Floats:
     """1 / (1 + exp(-x)), for any x."""
     return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))), np.float32)
-
-
-def _head_scores(head: LabelHead, layers: NDArray[np.float16] | None) -> _Floats:
-    if layers is None or len(layers) != len(head.direction):
-        have = "none" if layers is None else f"layers of {len(layers)} numbers a cell"
-        raise ValueError(
-            f"The head of {head.label!r} wants layers of {len(head.direction)} numbers "
-            f"a cell and the score maps have {have}; score the image again, by the "
-            f"model that the examples are of."
-        )
-    return head.scores(layers)

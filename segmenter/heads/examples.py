@@ -19,6 +19,8 @@ from segmenter.heads.packing import pack, unpack
 from segmenter.types import ScoreMaps
 
 _KIND: Final = "example 1"
+# Of a row of layers, on either side of 0: 7 bits, of which deflating saves one.
+_MOST_STEPS: Final = 63
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +44,21 @@ class Example:
     words: NDArray[np.uint8]
     covers: NDArray[np.uint8]
     presence: NDArray[np.float32]
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The layers, as far as their steps have left them: float32 (E, v, u)."""
+        return np.asarray(self.layers * self.step[:, None, None], np.float32)
+
+    @property
+    def shares(self) -> NDArray[np.float32]:
+        """Share of each cell that a label's mask covers: float32 (L, v, u)."""
+        return np.asarray(self.covers / np.float32(255), np.float32)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Which labels are in the image: bool (L,)."""
+        return np.asarray((self.covers > 0).any(axis=(1, 2)))
 
     def to_bytes(self) -> bytes:
         """Pack it; see `from_bytes`."""
@@ -110,26 +127,22 @@ def make_example(maps: ScoreMaps, masks: Mapping[str, NDArray[np.bool_]]) -> Exa
                 f"The mask of {label!r} is {mask.shape} and the image {maps.size_yx}."
             )
     grid_yx = (maps.layers.shape[1], maps.layers.shape[2])
-    none = np.zeros(grid_yx, np.uint8)
     layers = np.nan_to_num(maps.layers.astype(np.float32), posinf=0, neginf=0)
-    most = np.abs(layers).max(axis=(1, 2))
-    step = np.where(most > 0, most / 127, 1).astype(np.float32)
+    most = np.abs(layers).max(axis=(1, 2), initial=0)
+    step = np.where(most > 0, most / _MOST_STEPS, 1).astype(np.float32)
+    words = np.zeros((len(maps.labels), *grid_yx), np.uint8)
+    covers = np.zeros_like(words)
+    for index, label in enumerate(maps.labels):
+        words[index] = _levels(on_grid(maps.maps[index], grid_yx))
+        if label in masks:
+            covers[index] = _levels(on_grid(masks[label], grid_yx))
     return Example(
         labels=maps.labels,
         layers=np.rint(layers / step[:, None, None]).astype(np.int8),
         step=step,
-        words=np.stack([_levels(on_grid(one, grid_yx)) for one in maps.maps])
-        if len(maps.labels)
-        else np.zeros((0, *grid_yx), np.uint8),
-        covers=np.stack(
-            [
-                _levels(on_grid(masks[label], grid_yx)) if label in masks else none
-                for label in maps.labels
-            ]
-        )
-        if len(maps.labels)
-        else np.zeros((0, *grid_yx), np.uint8),
-        presence=maps.presence.astype(np.float32),
+        words=words,
+        covers=covers,
+        presence=np.nan_to_num(maps.presence.astype(np.float32)),
     )
 
 
@@ -147,4 +160,5 @@ def on_grid(
 
 
 def _levels(values_01: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(np.clip(np.nan_to_num(values_01), 0, 1) * 255).astype(np.uint8)
+    # Upwards: a mask of one pixel of a large image is a mask.
+    return np.ceil(np.clip(np.nan_to_num(values_01), 0, 1) * 255).astype(np.uint8)

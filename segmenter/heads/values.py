@@ -1,4 +1,4 @@
-"""Frozen heads, and their bytes. Axis letter: E numbers a cell of the layers."""
+"""Frozen heads, and their bytes. Axis letter: D numbers a cell of the layers."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.heads.cells import Cells
 from segmenter.heads.packing import pack, unpack
 
 _KIND: Final = "heads 1"
@@ -25,7 +26,7 @@ class LabelHead:
         n_negative: examples that do not, though it was looked for.
         weight_01: of what examples say beside what words say; 0 is words alone.
         expected_gain: in IoU, of images that the head was not fitted on.
-        direction: float32 (E,), of the layers.
+        direction: float32 (D,), of the layers.
         offset: added to layers @ direction: above 0 is the label.
         presence: float32 (3,): bias, and weights of the words' log-odds and of the
             head's highest scores, in a logistic regression.
@@ -40,11 +41,10 @@ class LabelHead:
     offset: float
     presence: _Floats
 
-    def scores(self, layers: NDArray[np.float16 | np.float32]) -> _Floats:
+    def scores(self, cells: Cells) -> _Floats:
         """Of each cell, above 0 where it is the label: float32 (v, u)."""
-        flat = layers.reshape(len(layers), -1).astype(np.float32)
-        found = self.direction @ np.nan_to_num(flat, posinf=0, neginf=0)
-        return np.asarray(found + np.float32(self.offset)).reshape(layers.shape[1:])
+        (found,) = cells.scores(self.direction[None])
+        return np.asarray(found + np.float32(self.offset))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -101,12 +101,11 @@ class FastReading:
             return self.whole.features
         return cell_features(self.windows, self.layout)
 
-    @property
-    def layers(self) -> NDArray[np.float16] | None:
+    def layers(self, patches: Tensor | None) -> NDArray[np.float16] | None:
         """What labels are taught by, see `cell_layers`; of the whole, as features."""
         if self.whole is not None:
-            return self.whole.layers
-        return cell_layers(self.windows, self.layout)
+            return self.whole.layers(patches)
+        return cell_layers(self.windows, self.layout, patches)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -46,7 +46,7 @@ def cell_features(
         return None
     layers = [
         _directions(
-            shrunk(on_canvas([one.features[index] for one in readings], layout))
+            _shrunk(on_canvas([one.features[index] for one in readings], layout))
         )
         for index in range(len(readings[0].features))
     ]
@@ -67,13 +67,19 @@ def on_canvas(pieces: Sequence[Tensor], layout: Layout) -> Tensor:
     return merge_windows(torch.stack(resized), layout)
 
 
-def shrunk(features: Tensor) -> Tensor:
-    """Means over squares of cells, the smallest that leave few enough."""
-    rows, columns = features.shape[1:]
+def kept_grid(canvas_yx: tuple[int, int]) -> tuple[int, int]:
+    """The grid of squares of cells, the smallest that leave few enough."""
+    rows, columns = canvas_yx
     side = math.ceil(math.sqrt(rows * columns / _MOST_CELLS))
-    if side == 1:
+    return math.ceil(rows / side), math.ceil(columns / side)
+
+
+def _shrunk(features: Tensor) -> Tensor:
+    """Means over the squares of `kept_grid`."""
+    canvas_yx = (features.shape[1], features.shape[2])
+    grid_yx = kept_grid(canvas_yx)
+    if grid_yx == canvas_yx:
         return features
-    grid_yx = (math.ceil(rows / side), math.ceil(columns / side))
     return F.adaptive_avg_pool2d(features[None], grid_yx)[0]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segmenter.backbones import PromptTokens, Sample, SampleReading
 from segmenter.modes.features import cell_features
@@ -22,7 +23,11 @@ from segmenter.text import Prompt, embed_prompts, encode_prompts
 
 
 def paper_maps(
-    passes: Passes, image: NDArray[np.uint8], prompts: Sequence[Prompt]
+    passes: Passes,
+    image: NDArray[np.uint8],
+    prompts: Sequence[Prompt],
+    *,
+    patches: Tensor | None = None,
 ) -> tuple[NDArray[np.float16], NDArray[np.float16] | None, NDArray[np.float16] | None]:
     """Score maps of one image: float16 (L, Y, X), each stretched to [0, 1].
 
@@ -30,6 +35,7 @@ def paper_maps(
         passes: of the model, under paper mode's options.
         image: uint8 (rows, columns, 3).
         prompts: one per label.
+        patches: see `cell_layers`.
 
     Returns:
         The maps; what clicks need, see `cell_features`; and what labels are taught by,
@@ -64,7 +70,7 @@ def paper_maps(
                 of_label[index].append(reading)
         if start == 0:
             features = cell_features(of_label[0], layout)
-            known = cell_layers(of_label[0], layout)
+            known = cell_layers(of_label[0], layout, patches)
         for readings in of_label.values():
             maps = fuse_levels(readings, layout, stretches=True)
             for _ in range(options.self_attention_products):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segmenter.options import SegmenterOptions
 from segmenter.presence.calibration import Calibration
@@ -89,6 +90,19 @@ class AuxiliaryModels:
             image_similarity=options.image_similarity,
             text_similarity=options.text_similarity,
         )
+
+    def patches(
+        self, image: NDArray[np.uint8], options: SegmenterOptions
+    ) -> Tensor | None:
+        """What the image-text model knew of each part of an image.
+
+        Returns:
+            float32 (C, rows, columns); None under options that do without that model.
+        """
+        if options.presence == "off":
+            return None
+        assert self._scorer is not None
+        return self._scorer.patches(image)
 
     def caption(self, image: NDArray[np.uint8]) -> str:
         """What a captioner that `load_for` has loaded says of the whole picture."""

@@ -18,22 +18,22 @@ there), and, where the model's own maps were calibrated, how much of any cell th
 label attracted.
 """
 
-import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
+from weakref import ReferenceType, ref
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.options import PresenceFilter
 from segmenter.presence.calibration import Calibration
 from segmenter.presence.models import ImageText
+from segmenter.presence.patches import join_parts, look_at, pooled, square_parts
 
 PAPER_THRESHOLD: Final = 0.5
 """Where `by_paper` puts the limits of its sources."""
@@ -43,9 +43,6 @@ _WORD = re.compile(r"\w+")
 # against it.
 _SYNONYM: Final = 0.9
 _KEPT_EMBEDDINGS: Final = 4096
-# Longest side by shortest, up to which a picture is looked at whole.
-_NEARLY_SQUARE: Final = 1.25
-_MOST_PARTS: Final = 8
 
 
 class PresenceScorer:
@@ -56,6 +53,8 @@ class PresenceScorer:
         self._image_text = image_text
         self._calibration = calibration
         self._embedded: OrderedDict[str, Tensor] = OrderedDict()
+        # The picture that was looked at last, and what was known of its parts.
+        self._seen: tuple[ReferenceType[NDArray[np.uint8]], Tensor] | None = None
 
     def by_paper(
         self,
@@ -134,9 +133,7 @@ class PresenceScorer:
         goes for `parts`.
         """
         scale = float(self._image_text.model.logit_scale.detach().exp())
-        views = embed_images(
-            self._image_text, [*square_parts(pixels), *parts]
-        )  # (V, D)
+        views = self._look(pixels, parts)  # (V, D)
         own = self._embed(labels)
         label_logits = scale * (views @ own.T)  # (V, L)
         best = label_logits.amax(dim=1, keepdim=True).expand_as(label_logits)
@@ -148,6 +145,30 @@ class PresenceScorer:
             best = torch.maximum(best, masked.amax(dim=2))
         margins = (label_logits - best).amax(dim=0)
         return np.asarray(margins.numpy(), np.float64)
+
+    def patches(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """What the model knew of each part of a picture: float32 (C, rows, columns).
+
+        Of the picture whose margins were asked for last, without a further pass.
+        """
+        if self._seen is None or self._seen[0]() is not pixels:
+            self._look(pixels, ())
+        assert self._seen is not None
+        crops = getattr(self._image_text.image_processor, "do_center_crop", False)
+        return join_parts(
+            self._seen[1],
+            (pixels.shape[0], pixels.shape[1]),
+            crops_centre=bool(crops),
+        )
+
+    def _look(
+        self, pixels: NDArray[np.uint8], parts: Sequence[NDArray[np.uint8]]
+    ) -> Tensor:
+        """Unit embeddings of a picture's squares, then of the parts: (V, D)."""
+        squares = square_parts(pixels)
+        embeddings, patches = look_at(self._image_text, [*squares, *parts])
+        self._seen = ref(pixels), patches[: len(squares)]
+        return embeddings
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings, float32 (len(texts), D); each text is encoded once."""
@@ -193,7 +214,7 @@ def embed_texts(image_text: ImageText, texts: Sequence[str]) -> Tensor:
     features = image_text.model.get_text_features(
         input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
     )
-    return F.normalize(_pooled(features).float(), dim=-1).cpu()
+    return F.normalize(pooled(features).float(), dim=-1).cpu()
 
 
 def embed_image(image_text: ImageText, pixels: NDArray[np.uint8]) -> Tensor:
@@ -201,39 +222,13 @@ def embed_image(image_text: ImageText, pixels: NDArray[np.uint8]) -> Tensor:
     return embed_images(image_text, [pixels])[0]
 
 
-@torch.no_grad()
 def embed_images(
     image_text: ImageText, pictures: Sequence[NDArray[np.uint8]]
 ) -> Tensor:
     """Unit CLIP embeddings of images: float32 (V, D) on the CPU."""
-    prepared = image_text.image_processor(
-        [Image.fromarray(pixels) for pixels in pictures], return_tensors="pt"
-    )
-    features = image_text.model.get_image_features(
-        prepared["pixel_values"].to(image_text.model.device)
-    )
-    return F.normalize(_pooled(features).float(), dim=-1).cpu()
-
-
-def square_parts(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Squares that cover an oblong picture, evenly along it; one that is not, whole."""
-    rows, columns = pixels.shape[:2]
-    short, long = sorted((rows, columns))
-    if long <= _NEARLY_SQUARE * short:
-        return [pixels]
-    count = min(math.ceil(long / short), _MOST_PARTS)
-    starts = [round(index * (long - short) / (count - 1)) for index in range(count)]
-    if columns > rows:
-        return [np.ascontiguousarray(pixels[:, s : s + short]) for s in starts]
-    return [pixels[s : s + short] for s in starts]
+    return look_at(image_text, pictures)[0]
 
 
 def _names(words: Sequence[str], label: str) -> bool:
     own = set(_WORD.findall(label.lower()))
     return bool(own) and own <= set(words)
-
-
-def _pooled(features: object) -> Tensor:
-    # transformers 5 returns the tower's output object, whose pooled output is the
-    # projected embedding; 4 returned the tensor itself.
-    return torch.as_tensor(getattr(features, "pooler_output", features))

@@ -142,6 +142,13 @@ def import_all(lesson: Lesson, environment: Mapping[str, str]) -> str:
     return result.output
 
 
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    """One of its own: other Label Studios have projects of the same numbers."""
+    with running_redis() as server:
+        yield server
+
+
 @pytest.fixture
 def learning(
     label_studio: LabelStudio, redis_server: RedisServer, tmp_path: Path

@@ -154,6 +154,12 @@ def test_the_pass_that_makes_maps_gives_features_for_clicks(
     assert columns > 2 * rows
     lengths = np.linalg.norm(found.features.astype(np.float32), axis=0)
     np.testing.assert_allclose(lengths, np.ones_like(lengths), atol=0.1)
+    for layers in (found.layers, nothing.layers):
+        assert layers is not None
+        assert layers.dtype == np.float16
+        assert layers.nbytes <= 500_000
+        assert layers.shape[1:] == (rows, columns)
+        assert np.isfinite(layers).all()
 
 
 def test_features_cost_no_pass(parts: UNetBackbone, picture: NDArray[np.uint8]) -> None:
@@ -161,6 +167,7 @@ def test_features_cost_no_pass(parts: UNetBackbone, picture: NDArray[np.uint8]) 
         (found,) = Segmenter(parts, FAST).score([picture], [LABELS])
 
     assert found.features is not None
+    assert found.layers is not None
     # One pass; the other lists the layers on the smallest latent, if it is the first.
     assert len(passes) <= 2
 

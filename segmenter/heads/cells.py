@@ -1,0 +1,83 @@
+"""The cells of one image as heads see them, each group on the grid it was kept on.
+
+Sums and products of all numbers of a cell are taken without enlarging the coarse
+groups: enlarging is linear. Axis letters:
+
+    D  numbers a cell, of all groups     n  cells of the fine grid, row-major
+    L  labels or heads
+"""
+
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.layer_grid import TOTAL_WIDTH, WIDTHS, enlargements, unpack_groups
+
+_Floats = NDArray[np.float32]
+
+_SLICES: Final = [
+    slice(start, stop) for start, stop in pairwise(accumulate(WIDTHS, initial=0))
+]
+
+
+class Cells:
+    """One image's cells."""
+
+    def __init__(self, layers: NDArray[Any]) -> None:
+        """Take `ScoreMaps.layers`: (E, v, u); what is no number counts as 0.
+
+        Raises:
+            ValueError: see `unpack_groups`.
+        """
+        self.grid_yx: Final = (layers.shape[1], layers.shape[2])
+        self._groups = [
+            np.nan_to_num(group, posinf=0, neginf=0) for group in unpack_groups(layers)
+        ]
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.grid_yx[0] * self.grid_yx[1]
+
+    def sums(self, weights: _Floats) -> _Floats:
+        """Weighted sums over cells: (L, n) to float32 (L, D)."""
+        return np.concatenate(
+            [
+                (weights @ enlarge) @ group.T
+                for group, enlarge in zip(
+                    self._groups, enlargements(self.grid_yx), strict=True
+                )
+            ],
+            axis=1,
+        )
+
+    def products(self) -> _Floats:
+        """Sum over cells of each number times each other: float32 (D, D)."""
+        found = np.empty((TOTAL_WIDTH, TOTAL_WIDTH), np.float32)
+        overlaps = _overlaps(self.grid_yx)
+        for i, first in enumerate(self._groups):
+            for j, second in enumerate(self._groups[: i + 1]):
+                block = (first @ overlaps[i][j]) @ second.T
+                found[_SLICES[i], _SLICES[j]] = block
+                found[_SLICES[j], _SLICES[i]] = block.T
+        return found
+
+    def scores(self, directions: _Floats) -> _Floats:
+        """What each head says of each cell: (L, D) to float32 (L, v, u)."""
+        found = sum(
+            (directions[:, own] @ group) @ enlarge.T
+            for own, group, enlarge in zip(
+                _SLICES, self._groups, enlargements(self.grid_yx), strict=True
+            )
+        )
+        return np.asarray(found, np.float32).reshape(-1, *self.grid_yx)
+
+
+@lru_cache(maxsize=16)
+def _overlaps(grid_yx: tuple[int, int]) -> list[list[_Floats]]:
+    """Products of the groups' enlargements."""
+    ups = enlargements(grid_yx)
+    return [[first.T @ second for second in ups] for first in ups]
