@@ -48,7 +48,7 @@ _REACH_CELLS: Final = 4.0
 _REACH_ON_CELLS: Final = 1.8
 # What is nowhere thicker than this, near a click, is thin: a solid thing may be of the
 # background's colour within.
-_THICK_CELLS: Final = 0.8
+_THICK_CELLS: Final = 0.6
 _THICK_WITHIN_CELLS: Final = 1.5
 # What a click on a thin thing tells of its surroundings, beside one into a hole.
 _WORTH_THIN: Final = 0.5
@@ -124,7 +124,7 @@ class ThinThings:
                 edge_px = distance_to_edge(level, *at, sign)
                 worth = _WORTH_THIN if edge_px <= self._cell_px / 2 else 0.0
             self._heard = np.maximum(self._heard, near * np.float32(worth))
-        if side[at] * sign <= _LEAST_SAID or (sign > 0 and not is_thin):
+        if side[at] * sign <= _LEAST_SAID or not is_thin:
             return None
         kernel = (side / side[at]).clip(0, 1)
         if sign < 0:
