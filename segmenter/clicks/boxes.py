@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.cell_graph import CellGraph
 from segmenter.clicks.canvas import Canvas
-from segmenter.clicks.graph import CellGraph
 from segmenter.types import Box
 
 _Floats = NDArray[np.float32]

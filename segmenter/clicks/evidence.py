@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.cell_graph import CellGraph
 from segmenter.clicks.canvas import Canvas
-from segmenter.clicks.graph import CellGraph
 from segmenter.clicks.placing import NO_CLICKS, PlacedClicks, distance_to_edge, falloff
 from segmenter.clicks.thin import ThinThings
 

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.cell_graph import CellGraph, make_graph
 from segmenter.clicks.boxes import add_box, inside_box
 from segmenter.clicks.canvas import Canvas, make_canvas
 from segmenter.clicks.checks import check_request
 from segmenter.clicks.enlarging import enlarge_level, enlarge_mask, shrink_mask
 from segmenter.clicks.evidence import Evidence, doubt_beyond, hold_clicks
-from segmenter.clicks.graph import CellGraph, make_graph
 from segmenter.clicks.parts import clicked_parts
 from segmenter.clicks.placing import PlacedClicks, place_clicks
 from segmenter.clicks.prior import label_level

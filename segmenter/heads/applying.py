@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from segmenter.cell_graph import CellGraph
 from segmenter.heads.cells import Cells
 from segmenter.heads.examples import on_grid
 from segmenter.heads.values import Heads, LabelHead
@@ -20,6 +21,9 @@ _Floats = NDArray[np.float32]
 # Cells whose mean is what a head says of the whole image.
 TOP_CELLS: Final = 16
 _LEAST_SPAN: Final = 1e-6
+# Of a walk along what is alike: chosen among 1 to 16 on training scenes, where 8 are
+# worth 4 points of IoU to a label that 3 or 10 examples show, and 16 hardly more.
+_STEPS: Final = 8
 
 
 def apply_heads(maps: ScoreMaps, heads: Heads) -> ScoreMaps:
@@ -45,13 +49,16 @@ def apply_heads(maps: ScoreMaps, heads: Heads) -> ScoreMaps:
         )
     cells = Cells(maps.layers)
     scores, presence = maps.maps.copy(), maps.presence.copy()
+    graph = CellGraph(cells.directions())
     for index, label in enumerate(maps.labels):
         if label in taught:
             found = taught[label].scores(cells)
-            scores[index] = mixed_map(taught[label], found, maps.maps[index])
             presence[index] = mixed_presence(
                 taught[label], found, float(maps.presence[index])
             )
+            # As self-attention does for words: cells that are alike agree.
+            found = graph.walk(found.ravel(), _STEPS).reshape(found.shape)
+            scores[index] = mixed_map(taught[label], found, maps.maps[index])
     return replace(maps, maps=scores, presence=presence)
 
 

@@ -18,6 +18,7 @@ from segmenter.layer_grid import TOTAL_WIDTH, WIDTHS, enlargements, unpack_group
 
 _Floats = NDArray[np.float32]
 
+_LEAST_SPREAD: Final = np.float32(1e-6)
 _SLICES: Final = [
     slice(start, stop) for start, stop in pairwise(accumulate(WIDTHS, initial=0))
 ]
@@ -41,6 +42,22 @@ class Cells:
     def count(self) -> int:
         """N."""
         return self.grid_yx[0] * self.grid_yx[1]
+
+    def directions(self) -> _Floats:
+        """Where each cell differs from the mean of all: float32 (D', v, u).
+
+        Of the finer groups, each with the same say, in numbers of equal spread.
+        """
+        found = []
+        finer = zip(self._groups, enlargements(self.grid_yx), strict=True)
+        for group, enlarge in list(finer)[:-1]:
+            values = group @ enlarge.T
+            values -= values.mean(axis=1, keepdims=True)
+            spread = np.sqrt((values**2).mean(axis=1, keepdims=True))
+            values /= np.maximum(spread, _LEAST_SPREAD)
+            values /= np.maximum(np.linalg.norm(values, axis=0), _LEAST_SPREAD)
+            found.append(values)
+        return np.asarray(np.concatenate(found)).reshape(-1, *self.grid_yx)
 
     def sums(self, weights: _Floats) -> _Floats:
         """Weighted sums over cells: (L, n) to float32 (L, D)."""

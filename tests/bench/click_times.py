@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from segmenter import Click, ScoreMaps, SegmenterOptions, refine_mask
-from segmenter.clicks import canvas, graph
+from segmenter import cell_graph as graph
+from segmenter.clicks import canvas
 from segmenter.predictor import Segmenter
 from tests.bench.sd15 import SIDE_PX, label_names, stable_diffusion_15
 

@@ -29,7 +29,7 @@ _ROUNDS: Final = 30
 class CellGraph:
     """The graph of one image."""
 
-    def __init__(self, features: NDArray[np.float16]) -> None:
+    def __init__(self, features: NDArray[np.float16 | np.float32]) -> None:
         """Take the image's features: (D, v, u)."""
         self.grid_yx: Final = (features.shape[1], features.shape[2])
         flat = features.reshape(len(features), -1).astype(np.float32)

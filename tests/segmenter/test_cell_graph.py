@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segmenter.clicks.graph import CellGraph, make_graph
+from segmenter.cell_graph import CellGraph, make_graph
 from tests.segmenter.clicks.scenes import GRID_YX, known
 
 
