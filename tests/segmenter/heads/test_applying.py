@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from segmenter import Heads, apply_heads, blank_labels, fit_heads
+from segmenter.heads.applying import logistic
+from segmenter.heads.cells import Cells
+from segmenter.layer_grid import WIDTHS, grids, pack_groups
 from tests.segmenter.heads.planted import examples, planted
 
 
@@ -114,3 +118,32 @@ def test_an_image_without_a_worded_label_is_taught_too() -> None:
     found = apply_heads(blank_labels(none, ["zork"]), taught())
 
     assert found.presence[0] > 0.3
+
+
+def test_cells_that_are_alike_agree() -> None:
+    # Two halves, each of cells that are all but the same; what is left is chance.
+    grid_yx = (20, 30)
+    rng = np.random.default_rng(0)
+    side = np.where(np.arange(grid_yx[1]) < grid_yx[1] // 2, 1, -1)
+    fine, middle, coarse = (
+        rng.normal(size=(width, *size)).astype(np.float32) / 20
+        for width, size in zip(WIDTHS, grids(grid_yx), strict=True)
+    )
+    fine += rng.normal(size=(WIDTHS[0], 1, 1)) * side
+    middle += rng.normal(size=(WIDTHS[1], 1, 1)) * side[::2]
+    maps, _ = planted(50, ())
+    maps = replace(maps, layers=pack_groups([fine, middle, coarse]))
+    (head,) = (one for one in taught().labels if one.label == "zork")
+    direction = np.zeros(sum(WIDTHS))
+    direction[: WIDTHS[0]] = rng.normal(size=WIDTHS[0]) / 50
+    uneven = replace(head, direction=direction.astype(np.float32), offset=0.0)
+    alone = logistic(uneven.scores(Cells(maps.layers)))
+
+    found = apply_heads(maps, Heads(labels=(uneven,))).maps[0].astype(np.float32)
+
+    def contrast(values: NDArray[np.float32]) -> float:
+        inside, outside = np.split(values, [values.shape[1] // 2], axis=1)
+        apart = inside.mean() - outside.mean()
+        return float(abs(apart) / (inside.std() + outside.std()))
+
+    assert contrast(found) > 2 * contrast(alone)
