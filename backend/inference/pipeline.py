@@ -11,8 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from backend.cache import FinishedStore
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.failure_log import FailureLog
+from backend.inference.finished import KnownPage, are_of_config, page_key
 from backend.inference.metrics import Metrics
 from backend.inference.plan import Plan
 from backend.inference.prefetch import (
@@ -23,11 +25,12 @@ from backend.inference.prefetch import (
     without_traceback,
 )
 from backend.inference.scorer import Query, Scorer, Segmenter
-from backend.inference.validation import valid_prediction
+from backend.inference.validation import gathered, valid_prediction
 from backend.regions import Canvas, paint
 from backend.types import (
     Control,
     FetchedImage,
+    ImageFile,
     LabelStudioAccess,
     Task,
     Turn,
@@ -54,7 +57,7 @@ class TaskOutcome:
 
 
 class Fetcher(Protocol):
-    """What this file needs of an image fetcher."""
+    """What predictions need of an image fetcher."""
 
     def fetch(
         self,
@@ -66,6 +69,23 @@ class Fetcher(Protocol):
         max_age_s: float = ...,
     ) -> FetchedImage:
         """Pixels behind an address, for as long as they are not released."""
+
+    def read(
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = ...,
+        max_age_s: float = ...,
+    ) -> ImageFile:
+        """The file behind an address."""
+
+    def is_at_hand(self, address: str) -> bool:
+        """Whether reading it waits for nobody."""
+
+    def decode(self, file: ImageFile, *, turn: Turn = ...) -> FetchedImage:
+        """Its pixels, for as long as they are not released."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +137,7 @@ class Pipeline:
         metrics: counters.
         clock: monotonic seconds.
         grace_s: seconds beyond a run's deadline, to draw what the model was at work on.
+        finished: regions that were drawn before; None for none.
     """
 
     fetcher: Fetcher
@@ -124,6 +145,7 @@ class Pipeline:
     metrics: Metrics
     clock: Callable[[], float]
     grace_s: float
+    finished: FinishedStore | None = None
 
     def outcomes(self, tasks: Sequence[Task], run: Run) -> Iterator[TaskOutcome]:
         """Outcomes as they get ready; none for tasks that no time was left for."""
@@ -132,15 +154,36 @@ class Pipeline:
             is_wanted=lambda: not over.is_set(), is_urgent=run.is_urgent, rank=run.rank
         )
 
-        def fetch(job: Job) -> FetchedImage:
-            return self.fetcher.fetch(
+        files: dict[Job, ImageFile] = {}
+
+        def read(job: Job) -> ImageFile:
+            return self.fetcher.read(
                 job.address, access=run.access, task_id=job.task.task.id, turn=turn
             )
+
+        def at_hand(job: Job) -> KnownPage | None:
+            if not self._keeps(run) or not self.fetcher.is_at_hand(job.address):
+                return None
+            file = read(job)
+            known = self._known(job, file.digest, run)
+            if known is None:
+                files[job] = file
+            return known
+
+        def fetch(job: Job) -> FetchedImage | KnownPage:
+            file = files.pop(job, None)
+            if file is None:
+                file = read(job)
+                known = self._known(job, file.digest, run)
+                if known is not None:
+                    return known
+            return self.fetcher.decode(file, turn=turn)
 
         prefetcher = Prefetcher(
             tasks,
             run.controls_of,
             fetch,
+            at_hand=at_hand,
             at_once=run.segmenter.images_per_pass,
         )
         with ExitStack() as stack:
@@ -158,7 +201,7 @@ class Pipeline:
                     yield from self._finish(task, run)
 
     def _score_and_paint(
-        self, results: list[FetchResult], run: Run
+        self, results: list[FetchResult[FetchedImage | KnownPage]], run: Run
     ) -> Iterator[PendingTask]:
         """Score and paint what has arrived; tasks whose last image that was.
 
@@ -169,6 +212,8 @@ class Pipeline:
             job = result.job
             if isinstance(result.image, Exception):
                 job.task.failures.append(result.image)
+            elif isinstance(result.image, KnownPage):
+                job.task.regions[job.number] = result.image.regions
             elif not job.task.failures:
                 queries |= {
                     (job, mode): query_of(
@@ -212,6 +257,7 @@ class Pipeline:
     ) -> None:
         """Draw what all controls of this mode find on the job's image."""
         task = job.task
+        task.fresh[job.number] = self._key(job, image.digest, run)
         if isinstance(maps, DeadlineExceeded):
             task.failures.append(maps)
             return
@@ -251,7 +297,7 @@ class Pipeline:
                 failures.append(without_traceback(error, task.task.id))
         for failure in failures:
             run.failures.add(task.task.id, failure)
-        if answer is not None:
+        if answer is not None and task.fresh:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
         yield TaskOutcome(index=task.index, prediction=answer, failures=tuple(failures))
@@ -261,6 +307,9 @@ class Pipeline:
         regions = [
             region for number in sorted(task.regions) for region in task.regions[number]
         ]
+        if not task.fresh:
+            # Checked before they were kept.
+            return gathered(regions, run.plan.version)
         answer, n_invalid = valid_prediction(
             regions,
             run.plan.config,
@@ -268,7 +317,31 @@ class Pipeline:
             task_id=task.task.id,
         )
         self.metrics.invalid_regions.inc(n_invalid)
+        if self.finished is not None and self._keeps(run) and not n_invalid:
+            for number, key in task.fresh.items():
+                self.finished.put(key, task.regions[number])
         return answer
+
+    def _known(self, job: Job, image_digest: str, run: Run) -> KnownPage | None:
+        """What was drawn before on the same image for the same task."""
+        if self.finished is None or not self._keeps(run):
+            return None
+        config, version = run.plan.config, run.plan.version
+        regions = self.finished.get(
+            self._key(job, image_digest, run),
+            lambda kept: are_of_config(kept, config, version),
+        )
+        if regions is None:
+            return None
+        self.metrics.images_known.inc()
+        return KnownPage(regions=regions)
+
+    def _keeps(self, run: Run) -> bool:
+        """Whether regions are looked up and kept: what was typed is new each time."""
+        return self.finished is not None and run.typed is None
+
+    def _key(self, job: Job, image_digest: str, run: Run) -> str:
+        return page_key(job, image_digest, run.plan, self.scorer.maps_name)
 
 
 def query_of(
@@ -290,9 +363,9 @@ def query_of(
     )
 
 
-def _release(results: list[FetchResult]) -> None:
+def _release(results: list[FetchResult[FetchedImage | KnownPage]]) -> None:
     """Let go of images, all at once."""
     for result in results:
-        if not isinstance(result.image, Exception):
+        if isinstance(result.image, FetchedImage):
             result.image.release()
     results.clear()

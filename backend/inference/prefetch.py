@@ -7,14 +7,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 
 from backend.errors import BackendError, BadTask, ImageNotFound
 from backend.label_config import image_addresses, loose_end
-from backend.types import Control, FetchedImage, Task
+from backend.types import Control, Task
 from segmenter import Mode, SegmenterError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Images that are fetched, or wait for the model, beyond those that are handed out
 # together; with them, it bounds memory.
@@ -36,6 +38,8 @@ class PendingTask:
         task: as it came.
         jobs_left: images that are not done with.
         regions: what was drawn, by the number of the job.
+        fresh: of those that were drawn just now, and not known before: the keys by
+            which they are to be known.
         failures: why there can be no answer; without tracebacks, whose frames
             would keep images alive.
     """
@@ -44,6 +48,7 @@ class PendingTask:
     task: Task
     jobs_left: int = 0
     regions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    fresh: dict[int, str] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
 
 
@@ -89,22 +94,23 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FetchResult:
+class FetchResult(Generic[T]):
     """A job whose image is here, or why it is not."""
 
     job: Job
-    image: FetchedImage | Exception
+    image: T | Exception
 
 
-class Prefetcher:
+class Prefetcher(Generic[T]):
     """Fetches the images of tasks in parallel while its `with` block lasts."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
         controls_of: Callable[[Task], tuple[Control, ...]],
-        fetch: Callable[[Job], FetchedImage],
+        fetch: Callable[[Job], T],
         *,
+        at_hand: Callable[[Job], T | None] = lambda job: None,
         at_once: int = _AT_ONCE,
     ) -> None:
         """Take tasks in; nothing is fetched before the `with` block.
@@ -112,17 +118,22 @@ class Prefetcher:
         Args:
             tasks: of one request, in the order to begin with them.
             controls_of: a task's controls; may raise `BackendError`.
-            fetch: reads one image, in another thread; may raise `BackendError`.
+            fetch: gives what is wanted of one image, in another thread; may raise
+                `BackendError`.
+            at_hand: gives it where nothing need be waited for, in the thread that
+                takes results; None leaves the image to `fetch`.
             at_once: images that are best handed out together.
         """
         self._at_once = min(max(_AT_ONCE, at_once), _MOST_AT_ONCE)
         self._ahead = _AHEAD + self._at_once
         self._controls_of = controls_of
         self._fetch = fetch
+        self._at_hand = at_hand
+        self._ready: list[FetchResult[T]] = []
         self._entries = self._open(tasks)
-        self._fetching: dict[Future[FetchedImage], Job] = {}
+        self._fetching: dict[Future[T], Job] = {}
         self._failed: list[PendingTask] = []
-        self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
+        self._threads: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
         self._refill()
@@ -130,43 +141,63 @@ class Prefetcher:
 
     def __exit__(self, *_: object) -> None:
         # Nobody waits for slow downloads that nobody asks for any more.
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to take."""
-        return not self._fetching and not self._failed
+        return not (self._fetching or self._ready or self._failed)
 
     def take_failed(self) -> list[PendingTask]:
         """Tasks that have no job, because of what is among their failures."""
         broken, self._failed = self._failed, []
         return broken
 
-    def take_results(self, timeout_s: float) -> list[FetchResult]:
+    def take_results(self, timeout_s: float) -> list[FetchResult[T]]:
         """Images that have arrived since, and begin with as many others.
 
         Args:
             timeout_s: how long to wait for the first; 0 or less: not at all.
         """
+        if self._ready:
+            ready, self._ready = self._ready, []
+            self._refill()
+            return ready
         done = wait(self._fetching, min(_GATHER_S, max(timeout_s, 0))).done
         if not done and timeout_s > 0:
             done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
         results = []
         for future in [f for f in self._fetching if f in done][: self._at_once]:
             job = self._fetching.pop(future)
-            results.append(FetchResult(job=job, image=_of(future, job)))
+            image: T | Exception = _of(future, job)
+            results.append(FetchResult(job=job, image=image))
         self._refill()
         return results
 
     def _refill(self) -> None:
-        while len(self._fetching) < self._ahead:
+        while len(self._fetching) + len(self._ready) < self._ahead:
             entry = next(self._entries, None)
             if entry is None:
                 return
             if isinstance(entry, PendingTask):
                 self._failed.append(entry)
             else:
-                self._fetching[self._pool.submit(self._fetch, entry)] = entry
+                self._begin(entry)
+
+    def _begin(self, job: Job) -> None:
+        image: T | Exception | None
+        try:
+            image = self._at_hand(job)
+        # The same border as that of the threads.
+        except Exception as error:
+            image = without_traceback(error, job.task.task.id)
+        if image is not None:
+            self._ready.append(FetchResult(job=job, image=image))
+            return
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
+        self._fetching[self._threads.submit(self._fetch, job)] = job
 
     def _open(self, tasks: Sequence[Task]) -> Iterator[Job | PendingTask]:
         """The jobs of every task, or the task itself where there can be none."""
@@ -196,7 +227,7 @@ def without_traceback(error: Exception, task_id: int | None) -> Exception:
     return error.with_traceback(None)
 
 
-def _of(future: Future[FetchedImage], job: Job) -> FetchedImage | Exception:
+def _of(future: Future[T], job: Job) -> T | Exception:
     """What was fetched, or what went wrong: the border to network and decoders."""
     error = future.exception()
     if error is None:
