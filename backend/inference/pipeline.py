@@ -22,6 +22,7 @@ from backend.inference.prefetch import (
     Job,
     PendingTask,
     Prefetcher,
+    jobs_of,
     without_traceback,
 )
 from backend.inference.scorer import Query, Scorer, Segmenter
@@ -154,36 +155,17 @@ class Pipeline:
             is_wanted=lambda: not over.is_set(), is_urgent=run.is_urgent, rank=run.rank
         )
 
-        files: dict[Job, ImageFile] = {}
-
-        def read(job: Job) -> ImageFile:
-            return self.fetcher.read(
+        def fetch(job: Job) -> FetchedImage | KnownPage:
+            file = self.fetcher.read(
                 job.address, access=run.access, task_id=job.task.task.id, turn=turn
             )
-
-        def at_hand(job: Job) -> KnownPage | None:
-            if not self._keeps(run) or not self.fetcher.is_at_hand(job.address):
-                return None
-            file = read(job)
-            known = self._known(job, file.digest, run)
-            if known is None:
-                files[job] = file
-            return known
-
-        def fetch(job: Job) -> FetchedImage | KnownPage:
-            file = files.pop(job, None)
-            if file is None:
-                file = read(job)
-                known = self._known(job, file.digest, run)
-                if known is not None:
-                    return known
-            return self.fetcher.decode(file, turn=turn)
+            known = None if run.typed else self._known(job, file.digest, run.plan)
+            return known or self.fetcher.decode(file, turn=turn)
 
         prefetcher = Prefetcher(
             tasks,
             run.controls_of,
             fetch,
-            at_hand=at_hand,
             at_once=run.segmenter.images_per_pass,
         )
         with ExitStack() as stack:
@@ -257,7 +239,7 @@ class Pipeline:
     ) -> None:
         """Draw what all controls of this mode find on the job's image."""
         task = job.task
-        task.fresh[job.number] = self._key(job, image.digest, run)
+        task.fresh[job.number] = self._key(job, image.digest, run.plan)
         if isinstance(maps, DeadlineExceeded):
             task.failures.append(maps)
             return
@@ -317,31 +299,54 @@ class Pipeline:
             task_id=task.task.id,
         )
         self.metrics.invalid_regions.inc(n_invalid)
-        if self.finished is not None and self._keeps(run) and not n_invalid:
+        # What was typed has ids of its own each time.
+        if self.finished is not None and run.typed is None and not n_invalid:
             for number, key in task.fresh.items():
                 self.finished.put(key, task.regions[number])
         return answer
 
-    def _known(self, job: Job, image_digest: str, run: Run) -> KnownPage | None:
-        """What was drawn before on the same image for the same task."""
-        if self.finished is None or not self._keeps(run):
+    def known_answer(
+        self, task: Task, plan: Plan, access: LabelStudioAccess
+    ) -> dict[str, Any] | None:
+        """The prediction of a task all of whose images were drawn before.
+
+        None as well where an image would have to be waited for, and where anything is
+        wrong: `outcomes` finds that again, and says so.
+        """
+        if self.finished is None:
             return None
-        config, version = run.plan.config, run.plan.version
+        opened = PendingTask(index=0, task=task)
+        regions: list[dict[str, Any]] = []
+        try:
+            for job in jobs_of(opened, plan.config.for_task(task.data)):
+                if not self.fetcher.is_at_hand(job.address):
+                    return None
+                file = self.fetcher.read(job.address, access=access, task_id=task.id)
+                known = self._known(job, file.digest, plan)
+                if known is None:
+                    return None
+                regions += known.regions
+        # The border to the task's data.
+        except Exception:
+            return None
+        self.metrics.tasks.labels("predicted").inc()
+        return gathered(regions, plan.version)
+
+    def _known(self, job: Job, image_digest: str, plan: Plan) -> KnownPage | None:
+        """What was drawn before on the same image for the same task."""
+        if self.finished is None:
+            return None
         regions = self.finished.get(
-            self._key(job, image_digest, run),
-            lambda kept: are_of_config(kept, config, version),
+            self._key(job, image_digest, plan),
+            lambda kept: are_of_config(kept, plan.config, plan.version),
         )
         if regions is None:
             return None
         self.metrics.images_known.inc()
         return KnownPage(regions=regions)
 
-    def _keeps(self, run: Run) -> bool:
-        """Whether regions are looked up and kept: what was typed is new each time."""
-        return self.finished is not None and run.typed is None
-
-    def _key(self, job: Job, image_digest: str, run: Run) -> str:
-        return page_key(job, image_digest, run.plan, self.scorer.maps_name)
+    def _key(self, job: Job, image_digest: str, plan: Plan) -> str:
+        return page_key(job, image_digest, plan, self.scorer.maps_name)
 
 
 def query_of(

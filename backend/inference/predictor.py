@@ -187,7 +187,13 @@ class Predictor:
             return self._without_regions(request, why)
         for note in (*plan.config.notes, *plan.config.inputs):
             logger.info("Project %s: %s", request.project, note)
-        answers: list[Answer | None] = [None] * len(request.tasks)
+        answers: list[Answer | None] = [
+            None if request.typed else self._pipeline.known_answer(task, plan, access)
+            for task in request.tasks
+        ]
+        if all(answers):
+            return [answer or [] for answer in answers]
+        unknown = [place for place, answer in enumerate(answers) if answer is None]
         with self._admission() as has_slot:
             segmenter = self._segmenter_until(deadline) if has_slot else None
             if segmenter is not None:
@@ -201,8 +207,9 @@ class Predictor:
                     typed=request.typed,
                     occasion=uuid.uuid4().hex if request.typed else None,
                 )
-                for outcome in self._pipeline.outcomes(request.tasks, run):
-                    answers[outcome.index] = outcome.prediction or []
+                left_tasks = [request.tasks[place] for place in unknown]
+                for outcome in self._pipeline.outcomes(left_tasks, run):
+                    answers[unknown[outcome.index]] = outcome.prediction or []
         left = [
             task
             for task, answer in zip(request.tasks, answers, strict=True)

@@ -110,7 +110,6 @@ class Prefetcher(Generic[T]):
         controls_of: Callable[[Task], tuple[Control, ...]],
         fetch: Callable[[Job], T],
         *,
-        at_hand: Callable[[Job], T | None] = lambda job: None,
         at_once: int = _AT_ONCE,
     ) -> None:
         """Take tasks in; nothing is fetched before the `with` block.
@@ -120,20 +119,16 @@ class Prefetcher(Generic[T]):
             controls_of: a task's controls; may raise `BackendError`.
             fetch: gives what is wanted of one image, in another thread; may raise
                 `BackendError`.
-            at_hand: gives it where nothing need be waited for, in the thread that
-                takes results; None leaves the image to `fetch`.
             at_once: images that are best handed out together.
         """
         self._at_once = min(max(_AT_ONCE, at_once), _MOST_AT_ONCE)
         self._ahead = _AHEAD + self._at_once
         self._controls_of = controls_of
         self._fetch = fetch
-        self._at_hand = at_hand
-        self._ready: list[FetchResult[T]] = []
         self._entries = self._open(tasks)
         self._fetching: dict[Future[T], Job] = {}
         self._failed: list[PendingTask] = []
-        self._threads: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
 
     def __enter__(self) -> Self:
         self._refill()
@@ -141,13 +136,12 @@ class Prefetcher(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         # Nobody waits for slow downloads that nobody asks for any more.
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to take."""
-        return not (self._fetching or self._ready or self._failed)
+        return not self._fetching and not self._failed
 
     def take_failed(self) -> list[PendingTask]:
         """Tasks that have no job, because of what is among their failures."""
@@ -160,10 +154,6 @@ class Prefetcher(Generic[T]):
         Args:
             timeout_s: how long to wait for the first; 0 or less: not at all.
         """
-        if self._ready:
-            ready, self._ready = self._ready, []
-            self._refill()
-            return ready
         done = wait(self._fetching, min(_GATHER_S, max(timeout_s, 0))).done
         if not done and timeout_s > 0:
             done = wait(self._fetching, timeout_s, FIRST_COMPLETED).done
@@ -176,28 +166,14 @@ class Prefetcher(Generic[T]):
         return results
 
     def _refill(self) -> None:
-        while len(self._fetching) + len(self._ready) < self._ahead:
+        while len(self._fetching) < self._ahead:
             entry = next(self._entries, None)
             if entry is None:
                 return
             if isinstance(entry, PendingTask):
                 self._failed.append(entry)
             else:
-                self._begin(entry)
-
-    def _begin(self, job: Job) -> None:
-        image: T | Exception | None
-        try:
-            image = self._at_hand(job)
-        # The same border as that of the threads.
-        except Exception as error:
-            image = without_traceback(error, job.task.task.id)
-        if image is not None:
-            self._ready.append(FetchResult(job=job, image=image))
-            return
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
-        self._fetching[self._threads.submit(self._fetch, job)] = job
+                self._fetching[self._pool.submit(self._fetch, entry)] = entry
 
     def _open(self, tasks: Sequence[Task]) -> Iterator[Job | PendingTask]:
         """The jobs of every task, or the task itself where there can be none."""

@@ -263,29 +263,3 @@ def test_take_arrivals_does_not_wait_when_no_time_is_left() -> None:
             assert images.take_results(0) == []
             assert images.take_results(-5) == []
         hold.set()
-
-
-def test_what_is_at_hand_takes_no_thread_and_an_error_in_it_costs_its_task() -> None:
-    threads = set()
-
-    def at_hand(job: Job) -> FetchedImage | None:
-        if job.address == "bad":
-            raise ZeroDivisionError("a bug")
-        return None if job.address == "far" else an_image(job)
-
-    def fetch(job: Job) -> FetchedImage:
-        threads.add(threading.get_ident())
-        return an_image(job)
-
-    addresses = ["near", "bad", "far", *(f"{n}" for n in range(60))]
-    tasks = [Task(id=n, data={"image": a}) for n, a in enumerate(addresses)]
-    images = Prefetcher(tasks, lambda task: (control(),), fetch, at_hand=at_hand)
-    before = threading.active_count()
-
-    found = all_arrivals(images)
-
-    assert sorted(one.job.address for one in found) == sorted(addresses)
-    (bad,) = [one.image for one in found if one.job.address == "bad"]
-    assert isinstance(bad, ZeroDivisionError)
-    assert len(threads) == 1
-    assert threading.active_count() <= before + 1
