@@ -8,10 +8,17 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
-from backend.cache import MAX_LAYER_BYTES, Cache, FeatureStore, Slots, open_cache
+from backend.cache import (
+    MAX_LAYER_BYTES,
+    Cache,
+    FeatureStore,
+    FinishedStore,
+    Slots,
+    open_cache,
+)
 from backend.feedback import (
     FeedbackStore,
     TaughtProjects,
@@ -44,6 +51,8 @@ from segmenter import (
 
 # Requests that may wait beside those that are answered, each in a thread.
 MAX_PENDING_REQUESTS = 128
+# Of label configs with what was learned of them.
+_VERSIONS_KEPT = 256
 
 
 def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
@@ -189,14 +198,19 @@ def build_engine(
         fetcher=image_fetcher(settings),
         scorer=scorer,
         metrics=metrics,
-        version_of=partial(
-            model_version, source, options, settings.mode, dtype=settings.dtype
+        version_of=lru_cache(maxsize=_VERSIONS_KEPT)(
+            partial(model_version, source, options, settings.mode, dtype=settings.dtype)
         ),
         defaults=control_defaults(settings),
         budget_s=settings.predict_budget_s,
         max_concurrent=threading.Semaphore(settings.threads),
         max_pending=threading.Semaphore(settings.threads + MAX_PENDING_REQUESTS),
         taught=nothing_taught if store is None else TaughtProjects(store),
+        finished=FinishedStore(
+            cache,
+            max_bytes=settings.answer_memory_bytes,
+            max_cache_bytes=settings.answer_cache_bytes,
+        ),
     )
     teacher = None
     if store is not None:

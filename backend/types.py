@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -135,6 +136,11 @@ class Control:
     labels_from_name: str | None = None
     labels_value: str | None = None
 
+    @cached_property
+    def spelling(self) -> str:
+        """All that it says, as text: what is spelled the same draws the same."""
+        return repr(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TypedPrompt:
@@ -157,7 +163,7 @@ class FetchedImage:
 
     Attributes:
         pixels: uint8 (Y, X, 3), RGB, upright by EXIF.
-        digest: hex digest of the bytes as fetched; equal bytes, equal digest.
+        digest: that of its `ImageFile`.
         release: says that nobody looks at the pixels any more, so that others may be
             decoded.
     """
@@ -165,6 +171,23 @@ class FetchedImage:
     pixels: NDArray[np.uint8]
     digest: str
     release: Callable[[], None] = field(default=lambda: None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageFile:
+    """The file of an image, as it was read.
+
+    Attributes:
+        data: its bytes, still encoded.
+        digest: hex digest of them; equal bytes, equal digest.
+        address: where it was read.
+        access: the Label Studio that it was read for.
+    """
+
+    data: bytes = field(repr=False)
+    digest: str
+    address: str = field(repr=False)
+    access: "LabelStudioAccess"
 
 
 @dataclass(frozen=True, kw_only=True)

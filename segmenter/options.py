@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
 Mode = Literal["fast", "paper"]
@@ -240,20 +241,22 @@ class SegmenterOptions:
         """12 hex digits over all that changes a score map (not the threshold)."""
         # Paper mode makes no maps of labels that are not present.
         unread = {"presence_threshold"} if self.mode == "fast" else set()
-        return self._digest(_NO_EFFECT | _AFTER_THE_MAPS | unread)
+        return _digest(self, _NO_EFFECT | _AFTER_THE_MAPS | unread)
 
     def fingerprint(self) -> str:
         """12 hex digits over all that changes a mask."""
-        return self._digest(_NO_EFFECT)
+        return _digest(self, _NO_EFFECT)
 
-    def _digest(self, left_out: frozenset[str]) -> str:
-        fields = {k: v for k, v in asdict(self).items() if k not in left_out}
-        if not self.as_published:
-            # As before there was a choice, so that what is cached stays good.
-            del fields["as_published"]
-        if self.mode == "fast" and self.competition and self.presence == "paper":
-            # Maps of labels that the filter leaves out were empty before.
-            fields["left_out_labels"] = "mapped"
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[
-            :12
-        ]
+
+# Asked for with every image.
+@lru_cache(maxsize=64)
+def _digest(options: SegmenterOptions, left_out: frozenset[str]) -> str:
+    fields = {k: v for k, v in asdict(options).items() if k not in left_out}
+    if not options.as_published:
+        # As before there was a choice, so that what is cached stays good.
+        del fields["as_published"]
+    if options.mode == "fast" and options.competition and options.presence == "paper":
+        # Maps of labels that the filter leaves out were empty before.
+        fields["left_out_labels"] = "mapped"
+    content = json.dumps(fields, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:12]

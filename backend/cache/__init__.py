@@ -1,13 +1,14 @@
 """Score maps kept between requests, by key; leases on what is being computed.
 
-In: keys, maps and tokens. Out: bytes, maps, or a miss. A store that fails is a miss and
-never an exception. Refuses to know images, tasks and models.
+In: keys, maps, regions and tokens. Out: bytes, maps, regions, or a miss. A store that
+fails is a miss and never an exception. Refuses to know images, tasks and models.
 """
 
 from backend.cache.cache import Cache, open_cache, score_key
 from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
 from backend.cache.fault_guard import CacheStats
 from backend.cache.features import MAX_LAYER_BYTES, FeatureStore
+from backend.cache.finished import FinishedStore
 from backend.cache.leases import (
     LEASE_TTL_S,
     LeasedElsewhere,
@@ -34,6 +35,7 @@ __all__ = [
     "Cache",
     "CacheStats",
     "FeatureStore",
+    "FinishedStore",
     "LeasedElsewhere",
     "MemoryUsage",
     "Slots",

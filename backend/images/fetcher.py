@@ -7,8 +7,8 @@ its pixels.
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ from backend.images.pixel_budget import PixelBudget, PixelHold
 from backend.images.source import ImageRequest, SourceLimits, open_sources
 from backend.images.status_errors import name_image
 from backend.label_studio import SUPPORTED
-from backend.types import FetchedImage, LabelStudioAccess, Turn
+from backend.types import FetchedImage, ImageFile, LabelStudioAccess, Turn
 from segmenter import IMAGE_FORMATS
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,22 @@ class ImageFetcher:
         turn: Turn = _ANY_TURN,
         max_age_s: float = 0,
     ) -> FetchedImage:
-        """Read one image. Whoever gets it releases it.
+        """Read one image and decode it: `read` and `decode` in one."""
+        file = self.read(
+            address, access=access, task_id=task_id, turn=turn, max_age_s=max_age_s
+        )
+        return self.decode(file, turn=turn)
+
+    def read(
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = _ANY_TURN,
+        max_age_s: float = 0,
+    ) -> ImageFile:
+        """Read the file of one image.
 
         The token of `access` goes to files below `access.url` and nowhere else.
         `access` also widens where images may be, see `network_scope`.
@@ -108,44 +123,51 @@ class ImageFetcher:
                 with `task_id`, a cloud storage URI.
             access: the Label Studio that the task comes from.
             task_id: the task's id, None when unknown.
-            turn: at decoding it, which is not part of the time for fetching. What is
-                urgent may be wanted again soon: its file is kept for a while.
+            turn: what is urgent may be wanted again soon: its file is kept for a
+                while.
             max_age_s: how long ago the file may have been read, where it is kept.
 
         Raises:
             ImageError: or one of its children. No message holds a token, password,
                 query string or image.
         """
-        try:
-            return self._fetch(address.strip(), access, task_id, turn, max_age_s)
-        except ImageError as e:
-            _drop_frames(e)
-            raise
-
-    def _fetch(
-        self,
-        address: str,
-        access: LabelStudioAccess,
-        task_id: int | None,
-        turn: Turn,
-        max_age_s: float,
-    ) -> FetchedImage:
-        _refuse_half_characters(address)
-        # Of one Label Studio under one token: nobody sees what is another's.
-        name = (address, access, task_id)
-        data = self._recent.get(name, max_age_s)
-        if data is None:
-            data = self._read(
-                ImageRequest(
-                    address=address,
-                    access=access,
-                    task_id=task_id,
-                    deadline=Deadline.after(self._timeout_s, self._clock),
+        address = address.strip()
+        with _frames_dropped():
+            _refuse_half_characters(address)
+            # Of one Label Studio under one token: nobody sees what is another's.
+            name = (address, access, task_id)
+            data = self._recent.get(name, max_age_s)
+            if data is None:
+                data = self._read(
+                    ImageRequest(
+                        address=address,
+                        access=access,
+                        task_id=task_id,
+                        deadline=Deadline.after(self._timeout_s, self._clock),
+                    )
                 )
-            )
-            if turn.is_urgent and not address.startswith("data:"):
-                self._recent.put(name, data)
-        with ExitStack() as on_failure:
+                if turn.is_urgent and not address.startswith("data:"):
+                    self._recent.put(name, data)
+        return ImageFile(
+            data=data,
+            digest=hashlib.sha256(data).hexdigest(),
+            address=address,
+            access=access,
+        )
+
+    def is_at_hand(self, address: str) -> bool:
+        """Whether an address holds the image itself: to read it waits for nobody."""
+        return address.lstrip()[:5].lower() == "data:"
+
+    def decode(self, file: ImageFile, *, turn: Turn = _ANY_TURN) -> FetchedImage:
+        """Decode a file when it is its turn. Whoever gets the image releases it.
+
+        That is not part of the time for fetching.
+
+        Raises:
+            ImageError: as `read`.
+        """
+        with _frames_dropped(), ExitStack() as on_failure:
 
             def admit(n_pixels: int) -> None:
                 hold = self._budget.take(n_pixels, turn)
@@ -155,22 +177,21 @@ class ImageFetcher:
             holds: list[PixelHold] = []
             try:
                 picture = decode_image(
-                    data,
+                    file.data,
                     max_pixels=self._max_pixels,
                     formats=self._formats,
                     admit=admit,
                 )
             except ImageError as e:
-                raise type(e)(f"{name_image(address, access)}: {e}") from e
+                name = name_image(file.address, file.access)
+                raise type(e)(f"{name}: {e}") from e
             on_failure.pop_all()
         (hold,) = holds
         hold.release_with(picture.pixels)
         if not picture.is_complete:
-            logger.warning("%s: %s", name_image(address, access), CUT_OFF)
+            logger.warning("%s: %s", name_image(file.address, file.access), CUT_OFF)
         return FetchedImage(
-            pixels=picture.pixels,
-            digest=hashlib.sha256(data).hexdigest(),
-            release=hold.release,
+            pixels=picture.pixels, digest=file.digest, release=hold.release
         )
 
     def _read(self, request: ImageRequest) -> bytes:
@@ -183,6 +204,15 @@ class ImageFetcher:
             f"{shorten(request.address)!r} is not an address this backend reads. "
             f"{SUPPORTED}"
         )
+
+
+@contextmanager
+def _frames_dropped() -> Iterator[None]:
+    try:
+        yield
+    except ImageError as e:
+        _drop_frames(e)
+        raise
 
 
 def _drop_frames(error: BaseException | None) -> None:

@@ -21,6 +21,11 @@ class Metrics:
             "Images that the model ran on (cache hits are not among them).",
             registry=self._registry,
         )
+        self.images_known = Counter(
+            "diffsegmenter_images_known",
+            "Images whose finished regions were kept (not decoded, nor drawn anew).",
+            registry=self._registry,
+        )
         self.tasks = Counter(
             "diffsegmenter_tasks",
             "Tasks answered, by outcome: predicted, failed or out_of_time.",

@@ -11,8 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from backend.cache import FinishedStore
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.failure_log import FailureLog
+from backend.inference.finished import KnownPage, are_of_config, page_key
 from backend.inference.metrics import Metrics
 from backend.inference.plan import Plan
 from backend.inference.prefetch import (
@@ -20,14 +22,16 @@ from backend.inference.prefetch import (
     Job,
     PendingTask,
     Prefetcher,
+    jobs_of,
     without_traceback,
 )
 from backend.inference.scorer import Query, Scorer, Segmenter
-from backend.inference.validation import valid_prediction
+from backend.inference.validation import gathered, valid_prediction
 from backend.regions import Canvas, paint
 from backend.types import (
     Control,
     FetchedImage,
+    ImageFile,
     LabelStudioAccess,
     Task,
     Turn,
@@ -54,7 +58,7 @@ class TaskOutcome:
 
 
 class Fetcher(Protocol):
-    """What this file needs of an image fetcher."""
+    """What predictions need of an image fetcher."""
 
     def fetch(
         self,
@@ -66,6 +70,23 @@ class Fetcher(Protocol):
         max_age_s: float = ...,
     ) -> FetchedImage:
         """Pixels behind an address, for as long as they are not released."""
+
+    def read(
+        self,
+        address: str,
+        *,
+        access: LabelStudioAccess,
+        task_id: int | None = None,
+        turn: Turn = ...,
+        max_age_s: float = ...,
+    ) -> ImageFile:
+        """The file behind an address."""
+
+    def is_at_hand(self, address: str) -> bool:
+        """Whether reading it waits for nobody."""
+
+    def decode(self, file: ImageFile, *, turn: Turn = ...) -> FetchedImage:
+        """Its pixels, for as long as they are not released."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +138,7 @@ class Pipeline:
         metrics: counters.
         clock: monotonic seconds.
         grace_s: seconds beyond a run's deadline, to draw what the model was at work on.
+        finished: regions that were drawn before; None for none.
     """
 
     fetcher: Fetcher
@@ -124,6 +146,7 @@ class Pipeline:
     metrics: Metrics
     clock: Callable[[], float]
     grace_s: float
+    finished: FinishedStore | None = None
 
     def outcomes(self, tasks: Sequence[Task], run: Run) -> Iterator[TaskOutcome]:
         """Outcomes as they get ready; none for tasks that no time was left for."""
@@ -132,10 +155,12 @@ class Pipeline:
             is_wanted=lambda: not over.is_set(), is_urgent=run.is_urgent, rank=run.rank
         )
 
-        def fetch(job: Job) -> FetchedImage:
-            return self.fetcher.fetch(
+        def fetch(job: Job) -> FetchedImage | KnownPage:
+            file = self.fetcher.read(
                 job.address, access=run.access, task_id=job.task.task.id, turn=turn
             )
+            known = None if run.typed else self._known(job, file.digest, run.plan)
+            return known or self.fetcher.decode(file, turn=turn)
 
         prefetcher = Prefetcher(
             tasks,
@@ -158,7 +183,7 @@ class Pipeline:
                     yield from self._finish(task, run)
 
     def _score_and_paint(
-        self, results: list[FetchResult], run: Run
+        self, results: list[FetchResult[FetchedImage | KnownPage]], run: Run
     ) -> Iterator[PendingTask]:
         """Score and paint what has arrived; tasks whose last image that was.
 
@@ -169,6 +194,8 @@ class Pipeline:
             job = result.job
             if isinstance(result.image, Exception):
                 job.task.failures.append(result.image)
+            elif isinstance(result.image, KnownPage):
+                job.task.regions[job.number] = result.image.regions
             elif not job.task.failures:
                 queries |= {
                     (job, mode): query_of(
@@ -212,6 +239,7 @@ class Pipeline:
     ) -> None:
         """Draw what all controls of this mode find on the job's image."""
         task = job.task
+        task.fresh[job.number] = self._key(job, image.digest, run.plan)
         if isinstance(maps, DeadlineExceeded):
             task.failures.append(maps)
             return
@@ -251,7 +279,7 @@ class Pipeline:
                 failures.append(without_traceback(error, task.task.id))
         for failure in failures:
             run.failures.add(task.task.id, failure)
-        if answer is not None:
+        if answer is not None and task.fresh:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
         yield TaskOutcome(index=task.index, prediction=answer, failures=tuple(failures))
@@ -261,6 +289,9 @@ class Pipeline:
         regions = [
             region for number in sorted(task.regions) for region in task.regions[number]
         ]
+        if not task.fresh:
+            # Checked before they were kept.
+            return gathered(regions, run.plan.version)
         answer, n_invalid = valid_prediction(
             regions,
             run.plan.config,
@@ -268,7 +299,54 @@ class Pipeline:
             task_id=task.task.id,
         )
         self.metrics.invalid_regions.inc(n_invalid)
+        # What was typed has ids of its own each time.
+        if self.finished is not None and run.typed is None and not n_invalid:
+            for number, key in task.fresh.items():
+                self.finished.put(key, task.regions[number])
         return answer
+
+    def known_answer(
+        self, task: Task, plan: Plan, access: LabelStudioAccess
+    ) -> dict[str, Any] | None:
+        """The prediction of a task all of whose images were drawn before.
+
+        None as well where an image would have to be waited for, and where anything is
+        wrong: `outcomes` finds that again, and says so.
+        """
+        if self.finished is None:
+            return None
+        opened = PendingTask(index=0, task=task)
+        regions: list[dict[str, Any]] = []
+        try:
+            for job in jobs_of(opened, plan.config.for_task(task.data)):
+                if not self.fetcher.is_at_hand(job.address):
+                    return None
+                file = self.fetcher.read(job.address, access=access, task_id=task.id)
+                known = self._known(job, file.digest, plan)
+                if known is None:
+                    return None
+                regions += known.regions
+        # The border to the task's data.
+        except Exception:
+            return None
+        self.metrics.tasks.labels("predicted").inc()
+        return gathered(regions, plan.version)
+
+    def _known(self, job: Job, image_digest: str, plan: Plan) -> KnownPage | None:
+        """What was drawn before on the same image for the same task."""
+        if self.finished is None:
+            return None
+        regions = self.finished.get(
+            self._key(job, image_digest, plan),
+            lambda kept: are_of_config(kept, plan.config, plan.version),
+        )
+        if regions is None:
+            return None
+        self.metrics.images_known.inc()
+        return KnownPage(regions=regions)
+
+    def _key(self, job: Job, image_digest: str, plan: Plan) -> str:
+        return page_key(job, image_digest, plan, self.scorer.maps_name)
 
 
 def query_of(
@@ -290,9 +368,9 @@ def query_of(
     )
 
 
-def _release(results: list[FetchResult]) -> None:
+def _release(results: list[FetchResult[FetchedImage | KnownPage]]) -> None:
     """Let go of images, all at once."""
     for result in results:
-        if not isinstance(result.image, Exception):
+        if isinstance(result.image, FetchedImage):
             result.image.release()
     results.clear()

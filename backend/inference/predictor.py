@@ -13,8 +13,10 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
+from backend.cache import FinishedStore
 from backend.errors import BadLabelConfig
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.clicked_object import NoAnswer
@@ -42,6 +44,10 @@ logger = logging.getLogger(__name__)
 _GRACE_01: Final = 0.1
 # Of work that nobody waits for; requests have rank 0.
 _ranks: Final = itertools.count(1)
+
+# Read, a label takes some kilobytes.
+_CONFIGS_KEPT: Final = 64
+_LONGEST_KEPT: Final = 1 << 16
 
 Answer = dict[str, Any] | list[Any]
 
@@ -75,6 +81,7 @@ class Predictor:
             and their tasks go to `on_timeout`.
         background: reads what somebody is likely to click on.
         taught: what was learned of a project's labels, None for nothing.
+        finished: regions that were drawn before; None draws all anew.
     """
 
     segmenter: Callable[[float], Segmenter]
@@ -96,6 +103,7 @@ class Predictor:
     )
     background: Background = field(default_factory=Background)
     taught: Callable[[str | None], Taught | None] = nothing_taught
+    finished: FinishedStore | None = None
 
     def plan(self, label_config: str, project: str | None = None) -> Plan:
         """How a project is predicted now.
@@ -108,7 +116,7 @@ class Predictor:
         Raises:
             BadLabelConfig: if the config has nothing to segment.
         """
-        config = read_label_config(label_config, self.defaults)
+        config = self._read(label_config)
         taught = self.taught(project)
         heads: dict[Mode, Heads] = {}
         if taught is not None:
@@ -179,7 +187,13 @@ class Predictor:
             return self._without_regions(request, why)
         for note in (*plan.config.notes, *plan.config.inputs):
             logger.info("Project %s: %s", request.project, note)
-        answers: list[Answer | None] = [None] * len(request.tasks)
+        answers: list[Answer | None] = [
+            None if request.typed else self._pipeline.known_answer(task, plan, access)
+            for task in request.tasks
+        ]
+        if all(answers):
+            return [answer or [] for answer in answers]
+        unknown = [place for place, answer in enumerate(answers) if answer is None]
         with self._admission() as has_slot:
             segmenter = self._segmenter_until(deadline) if has_slot else None
             if segmenter is not None:
@@ -193,8 +207,9 @@ class Predictor:
                     typed=request.typed,
                     occasion=uuid.uuid4().hex if request.typed else None,
                 )
-                for outcome in self._pipeline.outcomes(request.tasks, run):
-                    answers[outcome.index] = outcome.prediction or []
+                left_tasks = [request.tasks[place] for place in unknown]
+                for outcome in self._pipeline.outcomes(left_tasks, run):
+                    answers[unknown[outcome.index]] = outcome.prediction or []
         left = [
             task
             for task, answer in zip(request.tasks, answers, strict=True)
@@ -345,6 +360,16 @@ class Predictor:
         )
         yield from self._pipeline.outcomes(tasks, run)
 
+    @cached_property
+    def _read(self) -> Callable[[str], LabelConfig]:
+        """Reads label configs, and keeps the last: each request brings its own."""
+
+        def read(label_config: str) -> LabelConfig:
+            return read_label_config(label_config, self.defaults)
+
+        kept = lru_cache(maxsize=_CONFIGS_KEPT)(read)
+        return lambda text: (kept if len(text) <= _LONGEST_KEPT else read)(text)
+
     @property
     def _pipeline(self) -> Pipeline:
         return Pipeline(
@@ -353,6 +378,7 @@ class Predictor:
             metrics=self.metrics,
             clock=self.clock,
             grace_s=_GRACE_01 * self.budget_s,
+            finished=self.finished,
         )
 
     def _count_timed_out(self, left: int, total: int) -> None:

@@ -7,14 +7,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 
 from backend.errors import BackendError, BadTask, ImageNotFound
 from backend.label_config import image_addresses, loose_end
-from backend.types import Control, FetchedImage, Task
+from backend.types import Control, Task
 from segmenter import Mode, SegmenterError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Images that are fetched, or wait for the model, beyond those that are handed out
 # together; with them, it bounds memory.
@@ -36,6 +38,8 @@ class PendingTask:
         task: as it came.
         jobs_left: images that are not done with.
         regions: what was drawn, by the number of the job.
+        fresh: of those that were drawn just now, and not known before: the keys by
+            which they are to be known.
         failures: why there can be no answer; without tracebacks, whose frames
             would keep images alive.
     """
@@ -44,6 +48,7 @@ class PendingTask:
     task: Task
     jobs_left: int = 0
     regions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    fresh: dict[int, str] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
 
 
@@ -89,21 +94,21 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FetchResult:
+class FetchResult(Generic[T]):
     """A job whose image is here, or why it is not."""
 
     job: Job
-    image: FetchedImage | Exception
+    image: T | Exception
 
 
-class Prefetcher:
+class Prefetcher(Generic[T]):
     """Fetches the images of tasks in parallel while its `with` block lasts."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
         controls_of: Callable[[Task], tuple[Control, ...]],
-        fetch: Callable[[Job], FetchedImage],
+        fetch: Callable[[Job], T],
         *,
         at_once: int = _AT_ONCE,
     ) -> None:
@@ -112,7 +117,8 @@ class Prefetcher:
         Args:
             tasks: of one request, in the order to begin with them.
             controls_of: a task's controls; may raise `BackendError`.
-            fetch: reads one image, in another thread; may raise `BackendError`.
+            fetch: gives what is wanted of one image, in another thread; may raise
+                `BackendError`.
             at_once: images that are best handed out together.
         """
         self._at_once = min(max(_AT_ONCE, at_once), _MOST_AT_ONCE)
@@ -120,7 +126,7 @@ class Prefetcher:
         self._controls_of = controls_of
         self._fetch = fetch
         self._entries = self._open(tasks)
-        self._fetching: dict[Future[FetchedImage], Job] = {}
+        self._fetching: dict[Future[T], Job] = {}
         self._failed: list[PendingTask] = []
         self._pool = ThreadPoolExecutor(self._ahead, thread_name_prefix="fetch")
 
@@ -142,7 +148,7 @@ class Prefetcher:
         broken, self._failed = self._failed, []
         return broken
 
-    def take_results(self, timeout_s: float) -> list[FetchResult]:
+    def take_results(self, timeout_s: float) -> list[FetchResult[T]]:
         """Images that have arrived since, and begin with as many others.
 
         Args:
@@ -154,7 +160,8 @@ class Prefetcher:
         results = []
         for future in [f for f in self._fetching if f in done][: self._at_once]:
             job = self._fetching.pop(future)
-            results.append(FetchResult(job=job, image=_of(future, job)))
+            image: T | Exception = _of(future, job)
+            results.append(FetchResult(job=job, image=image))
         self._refill()
         return results
 
@@ -196,7 +203,7 @@ def without_traceback(error: Exception, task_id: int | None) -> Exception:
     return error.with_traceback(None)
 
 
-def _of(future: Future[FetchedImage], job: Job) -> FetchedImage | Exception:
+def _of(future: Future[T], job: Job) -> T | Exception:
     """What was fetched, or what went wrong: the border to network and decoders."""
     error = future.exception()
     if error is None:

@@ -127,6 +127,8 @@ class Scorer:
             is_urgent: somebody waits for this alone; it goes before what is not.
             rank: goes before what has a higher one.
         """
+        if not queries:
+            return
         keys = [self._key(query) for query in queries]
         known: dict[str, ScoreMaps | Exception] = {}
         for key, query, packed in zip(

@@ -35,7 +35,7 @@ def valid_prediction(
         The prediction, None where even the rest would be refused; and how many
         complaints there were, which is 0 but for a bug of ours.
     """
-    answer = _gathered(regions, model_version)
+    answer = gathered(regions, model_version)
     problems = config.problems(answer)
     if not problems:
         return answer, 0
@@ -50,11 +50,12 @@ def valid_prediction(
         for problem in problems
         if (found := _REGION_NUMBER.match(problem))
     }
-    answer = _gathered([r for r in regions if r["id"] not in bad], model_version)
+    answer = gathered([r for r in regions if r["id"] not in bad], model_version)
     return (None if config.problems(answer) else answer), len(problems)
 
 
-def _gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:
+def gathered(regions: Sequence[dict[str, Any]], model_version: str) -> dict[str, Any]:
+    """The prediction of regions that need no check, scored by their mean."""
     # What a person said about a region has none.
     scores = [region["score"] for region in regions if "score" in region]
     return prediction(

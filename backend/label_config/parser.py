@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 from xml.etree import ElementTree
 
@@ -53,7 +54,7 @@ class LabelConfig:
     text_areas: frozenset[str] = frozenset()
     shown_labels: ShownLabels = field(default_factory=dict)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of everything here that changes a region."""
         content = json.dumps(
@@ -64,9 +65,13 @@ class LabelConfig:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def problems(self, prediction: Mapping[str, Any]) -> list[str]:
-        """What Label Studio's strict validation says against a prediction."""
+        """What Label Studio's strict validation says against a prediction.
+
+        What a brush has drawn is checked here: the SDK takes milliseconds for it.
+        """
         found: list[str] = self._interface.validate_prediction(
-            prediction, return_errors=True
+            {**prediction, "result": list(map(_lightened, prediction["result"]))},
+            return_errors=True,
         )
         return found
 
@@ -145,7 +150,7 @@ class LabelConfig:
         labels = tuple(with_texts_of(label, data) for label in control.labels)
         return replace(control, labels=labels)
 
-    @property
+    @cached_property
     def _has_texts_of_tasks(self) -> bool:
         return any(
             refers_to_data(prompt)
@@ -224,6 +229,22 @@ def _too_many(controls: Iterable[Control]) -> str | None:
                 f"{image!r}, and at most {MAX_PROMPTS} can be looked for in one"
             )
     return None
+
+
+def _lightened(region: Any) -> Any:
+    """The region with a byte in place of its run lengths, where those are bytes.
+
+    Others are left for the SDK to complain of.
+    """
+    value = region.get("value") if isinstance(region, Mapping) else None
+    rle = value.get("rle") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or not isinstance(rle, list) or not rle:
+        return region
+    try:
+        bytearray(rle)
+    except (TypeError, ValueError):
+        return region
+    return {**region, "value": {**value, "rle": rle[:1]}}
 
 
 def _told(fields: list[tuple[str, Any]]) -> dict[str, Any]:

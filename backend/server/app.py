@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import (
     HTTPException,
@@ -151,7 +152,7 @@ def create_app(services: Services) -> Flask:
             len(answers),
             sum(not answer for answer in answers),
         )
-        return jsonify({"results": answers})
+        return _answer({"results": answers})
 
     @app.post("/webhook")
     def webhook() -> Response:
@@ -180,6 +181,19 @@ def create_app(services: Services) -> Flask:
         )
 
     return app
+
+
+def _answer(body: dict[str, Any]) -> Response:
+    """As `jsonify`, in a tenth of its time where there are run lengths."""
+    try:
+        text = orjson.dumps(
+            body, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+        )
+    # What only the standard library writes: numbers of more than 64 bits, for one,
+    # which a person's region may have.
+    except orjson.JSONEncodeError:
+        return jsonify(body)
+    return Response(text, mimetype="application/json")
 
 
 def _json_body(limits: RequestLimits) -> Any:

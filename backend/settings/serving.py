@@ -25,6 +25,8 @@ class ServingSettings(SegmentationSettings):
         request_max_bytes: largest body of a request.
         request_max_tasks: most tasks in one request for predictions.
         request_timeout_s: time for a request to arrive, and for its answer to be taken.
+        answer_memory_bytes: of memory for finished answers.
+        answer_cache_bytes: of the cache for the same.
         click_memory_bytes: of memory for pictures that are clicked on.
         click_cache_images: pictures of which the cache keeps what clicks need.
         webhook_secret: what webhooks must have in their path or query.
@@ -102,6 +104,25 @@ class ServingSettings(SegmentationSettings):
         expects="seconds above 0 and up to 3600",
         help="Seconds for a request to arrive, and for its answer to be taken; then "
         "the connection is closed.",
+    )
+    answer_memory_bytes: int = variable(
+        "ANSWER_MEMORY_BYTES",
+        default=32 * _MEBIBYTE,
+        ge=0,
+        expects="a whole number of bytes, 0 for none",
+        help="Memory for finished regions, compressed: a picture that is asked for "
+        "again is neither decoded nor drawn again while its bytes, the label config, "
+        "the options and the model are the same.",
+        shown="`33554432` (32 MiB)",
+    )
+    answer_cache_bytes: int = variable(
+        "ANSWER_CACHE_BYTES",
+        default=256 * _MEBIBYTE,
+        ge=0,
+        expects="a whole number of bytes, 0 for none",
+        help="The same in the cache, for all processes: a third each for pictures "
+        "whose regions take up to 16 kB, 128 kB and 1 MB. The latest push others out.",
+        shown="`268435456` (256 MiB)",
     )
     click_memory_bytes: int = variable(
         "CLICK_MEMORY_BYTES",

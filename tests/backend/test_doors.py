@@ -52,6 +52,7 @@ DOORS: Final = {
         "Cache",
         "CacheStats",
         "FeatureStore",
+        "FinishedStore",
         "LeasedElsewhere",
         "MemoryUsage",
         "Slots",

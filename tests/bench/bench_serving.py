@@ -3,8 +3,8 @@
     python -m tests.bench.bench_serving [--seconds 3]
 
 `diffsegmenter serve` with the pocket model and a real Redis, all defaults but
-OMP_NUM_THREADS=1. The clients run on the same cores as the server and take a part of
-them. Each asks again as soon as it is answered.
+OMP_NUM_THREADS=1 and no room for finished answers. The clients run on the same cores as
+the server and take a part of them. Each asks again as soon as it is answered.
 
 Cached: one picture of 320 x 240 (JPEG, as a data: address), three labels with brush
 masks; the cache holds its maps, so the model rests and what is left is to be decoded,
@@ -89,7 +89,12 @@ def main() -> None:
                     cache_dir=place / f"cache-{number}",
                     log_path=place / f"serve-{number}.log",
                     redis_url=redis.url,
-                    environment={"OMP_NUM_THREADS": "1"},
+                    # Finished answers are bench_answers.py's.
+                    environment={
+                        "OMP_NUM_THREADS": "1",
+                        "ANSWER_MEMORY_BYTES": "0",
+                        "ANSWER_CACHE_BYTES": "0",
+                    },
                 )
             )
             for number in range(2)

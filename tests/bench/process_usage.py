@@ -20,6 +20,13 @@ def cpu_s_of_session(leader: int) -> float:
     return ticks / _TICKS_PER_S
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used, with all threads that it ever had."""
+    text = Path(f"/proc/{pid}/stat").read_text()
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_S
+
+
 def children(parent: int) -> list[int]:
     """Process ids of the children that live."""
     fields = _all_fields()

@@ -14,7 +14,13 @@ from typing import Any, Final
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.processes import LOOPBACK, answers, free_port, running
+from tests.e2e.processes import (
+    LOOPBACK,
+    REPOSITORY,
+    answers,
+    free_port,
+    running,
+)
 
 # The pocket model loads in seconds; a busy machine of two cores is allowed for.
 _START_TIMEOUT_S: Final = 120
@@ -79,6 +85,7 @@ def running_backend(
     redis_url: str | None = None,
     port: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
+    source: Path = REPOSITORY,
 ) -> Iterator[ServedBackend]:
     """Run `diffsegmenter serve` with the pocket model.
 
@@ -90,6 +97,8 @@ def running_backend(
         redis_url: a Redis for the cache.
         port: None takes a free one.
         environment: further settings.
+        source: a checkout of this repository, or of an older commit of it, with a
+            `.venv` of its own where that needs other packages.
     """
     port = port or free_port()
     settings = {
@@ -104,10 +113,16 @@ def running_backend(
     }
     url = f"http://{LOOPBACK}:{port}"
     with running(
-        [sys.executable, "-m", "backend.cli", "serve"],
+        [_python_of(source), "-m", "backend.cli", "serve"],
         environment={k: v for k, v in settings.items() if v is not None},
         log_path=log_path,
         is_ready=lambda: answers(f"{url}/health"),
         timeout_s=_START_TIMEOUT_S,
+        folder=source,
     ) as process:
         yield ServedBackend(url=url, log_path=log_path, process=process)
+
+
+def _python_of(source: Path) -> str:
+    own = source / ".venv" / "bin" / "python"
+    return str(own) if source != REPOSITORY and own.exists() else sys.executable

@@ -70,8 +70,9 @@ def running(
     log_path: Path,
     is_ready: Callable[[], bool],
     timeout_s: float,
+    folder: Path = REPOSITORY,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` until the block ends; enter it once `is_ready` says so.
+    """Run `command` in `folder` till the block ends; enter it once `is_ready` says so.
 
     Raises:
         NotReady: the process ended, or `timeout_s` passed, before it was ready.
@@ -80,7 +81,7 @@ def running(
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=folder,
             env=child_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=log,

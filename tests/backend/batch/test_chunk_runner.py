@@ -10,7 +10,7 @@ import pytest
 from backend.batch.chunks import Unfinished, retry_delay_s
 from backend.errors import ImageMaybeDeleted, ImageNotFound, ImageTooSlow
 from backend.inference import Predictor
-from backend.types import FetchedImage, LabelStudioAccess, Turn
+from backend.types import ImageFile, LabelStudioAccess, Turn
 from segmenter import WeightsNotFound
 from tests.batch_work import NOTHING_LEFT, Reports, assert_each_once, chunk_of, work_of
 from tests.fakes import (
@@ -45,14 +45,14 @@ class BrokenFetcher:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def fetch(
+    def read(
         self,
         address: str,
         *,
         access: LabelStudioAccess,
         task_id: int | None = None,
         turn: Turn | None = None,
-    ) -> FetchedImage:
+    ) -> ImageFile:
         raise self._error
 
 
@@ -239,10 +239,10 @@ def test_run_tells_a_deleted_task_from_a_missing_picture(
     stays, going = ids = studio.add_pictures(project_id, 2)
 
     class Deleting(BrokenFetcher):
-        def fetch(self, *args: Any, **kwargs: Any) -> FetchedImage:
+        def read(self, *args: Any, **kwargs: Any) -> ImageFile:
             if going in studio.tasks:
                 studio.remove_task(going)
-            return super().fetch(*args, **kwargs)
+            return super().read(*args, **kwargs)
 
     predictor = replace(predictor, fetcher=Deleting(ImageNotFound("not there")))
 

@@ -9,6 +9,7 @@ from backend.feedback import answers as module
 from backend.feedback.answers import AnswerLog
 from backend.label_studio import parse_predict
 from tests.backend.feedback.annotations import region
+from tests.clock import Clock
 from tests.fakes import MemoryCache, picture
 from tests.serving import predict_body
 
@@ -90,3 +91,26 @@ def test_what_others_wrote_into_the_cache_is_left_out(
 
     assert log.get("7", 1) is None
     assert "left out" in caplog.text
+
+
+def test_the_same_answer_is_kept_once_until_its_place_may_have_gone() -> None:
+    cache, clock = MemoryCache(), Clock()
+    log = AnswerLog(cache, clock)
+    asked = parse_predict(predict_body(picture("red"), project="7.1"))
+    answer = {"result": [region(MASK)], "score": 1}
+    log.note(asked, [answer])
+    assert when_kept(log, "7", 0) is not None
+    time.sleep(0.05)
+    cache.values.clear()
+
+    log.note(asked, [answer])
+    time.sleep(0.05)
+    assert log.get("7", 0) is None
+
+    log.note(asked, [{"result": [region(~MASK)], "score": 1}])
+    assert when_kept(log, "7", 0) is not None
+    cache.values.clear()
+
+    clock.now += 601
+    log.note(asked, [{"result": [region(~MASK)], "score": 1}])
+    assert when_kept(log, "7", 0) is not None

@@ -12,7 +12,7 @@ from backend.errors import BadLabelConfig
 from backend.images import ImageFetcher
 from backend.inference.predictor import Predictor
 from backend.label_studio import parse_predict
-from backend.types import FetchedImage, LabelStudioAccess, Turn
+from backend.types import FetchedImage, ImageFile, LabelStudioAccess, Turn
 from segmenter import BadImage, ScoreMaps, WeightsNotFound
 from tests.asking import NOWHERE, PICTURE, ask, names_of, outcomes
 from tests.fakes import (
@@ -163,17 +163,20 @@ def test_predict_fails_the_task_whose_scores_are_not_numbers_alone(
 class _BrokenFetcher:
     """A bug in reading the second task's image."""
 
-    def fetch(
+    def read(
         self,
         address: str,
         *,
         access: LabelStudioAccess,
         task_id: int | None = None,
         turn: Turn | None = None,
-    ) -> FetchedImage:
+    ) -> ImageFile:
         if task_id == 2:
             raise KeyError("a bug")
-        return FetchedImage(pixels=striped("red", "blue"), digest=str(task_id))
+        return ImageFile(data=b"", digest=str(task_id), address=address, access=access)
+
+    def decode(self, file: ImageFile, *, turn: Turn | None = None) -> FetchedImage:
+        return FetchedImage(pixels=striped("red", "blue"), digest=file.digest)
 
 
 def test_predict_fails_the_task_that_a_bug_strikes_alone(
