@@ -22,6 +22,9 @@ _CUTS: Final[tuple[float, ...]] = tuple(np.linspace(-3, 3, 13).tolist())
 # In IoU: with many examples, and what one alone would have to bring beside.
 _LEAST_GAIN: Final = 0.01
 _LEAST_GAIN_OF_ONE: Final = 0.05
+# And of what words find alone, this share more: they are known to be worth it, and few
+# examples may be wrong about theirs.
+_AT_STAKE_01: Final = 0.5
 _THRESHOLD: Final = 0.46
 _PRESENCE_THRESHOLD: Final = 0.3
 
@@ -107,8 +110,10 @@ def _weighed(head: LabelHead, trials: Sequence[Trial]) -> LabelHead:
         trial.overlap(tried, _THRESHOLD, presence_threshold=_PRESENCE_THRESHOLD)
         for trial in trials
     ]
-    gain = _iou(both) - _iou([_words_alone(trial) for trial in trials])
-    if gain <= _LEAST_GAIN + _LEAST_GAIN_OF_ONE / head.n_positive:
+    words = _iou([_words_alone(trial) for trial in trials])
+    gain = _iou(both) - words
+    of_one = _LEAST_GAIN_OF_ONE + _AT_STAKE_01 * words
+    if gain <= _LEAST_GAIN + of_one / head.n_positive:
         return head
     return replace(tried, expected_gain=gain)
 
