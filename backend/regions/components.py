@@ -11,8 +11,8 @@ two objects that meet in a corner stay two, and a part has one outline. So a hol
 is a piece of background from which no step, straight or diagonal, leads out.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -28,11 +28,11 @@ _RAGGED_01 = 1 / 32
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Part:
-    """One connected part of a mask, cut out.
+    """One connected part of a mask, or all of it, cut out.
 
     Attributes:
-        box_yxyx: (y0, x0, y1, x1) in the mask, the smallest that holds the part;
-            y1 and x1 are the first row and column after it.
+        box_yxyx: (y0, x0, y1, x1) in the mask, the smallest that holds a connected
+            part; y1 and x1 are the first row and column after it.
         pixels: bool (y1 - y0, x1 - x0), True where the part is.
         area_px: how many pixels are True, at least 1.
     """
@@ -58,6 +58,12 @@ class Part:
         canvas = np.zeros(size_yx, np.bool_)
         canvas[y0:y1, x0:x1] = self.pixels
         return canvas
+
+    def moved_by(self, rows: int, columns: int) -> Self:
+        """The same further down and to the right."""
+        y0, x0, y1, x1 = self.box_yxyx
+        box_yxyx = (y0 + rows, x0 + columns, y1 + rows, x1 + columns)
+        return replace(self, box_yxyx=box_yxyx)
 
     def check_fits(self, size_yx: tuple[int, int]) -> None:
         """Refuse a size, (rows, columns), that the part's box does not fit into.

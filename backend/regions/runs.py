@@ -70,9 +70,9 @@ class Runs:
 
     def pixels(self, which: _Bools) -> _Ints:
         """The pixels of these runs, counted row by row: int64."""
-        lengths = self.lengths[which]
+        lengths: _Ints = self.lengths[which]
         firsts = self.starts[which] - (lengths.cumsum() - lengths)
-        return np.arange(int(lengths.sum())) + firsts.repeat(lengths)
+        return np.asarray(np.arange(lengths.sum()) + firsts.repeat(lengths), np.int64)
 
     def at_edge(self) -> _Bools:
         """Whether each touches the edge of the mask: bool (R,)."""

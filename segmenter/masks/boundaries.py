@@ -7,6 +7,7 @@ its edges. A neighbourhood of one colour says nothing, and the map is only smoot
 Pure; no torch. Axis letters: Y, X image pixels; y, x pixels of the small image.
 """
 
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -68,7 +69,7 @@ class Guide:
         score_map: NDArray[np.float16 | np.float32],
         grid_yx: tuple[int, int] | None = None,
     ) -> _Floats:
-        """What `follow` multiplies the image with: float32 (y, 4, x).
+        """What `follow` multiplies the image with: float32 (4, y, x).
 
         An offset and a slope for each colour of uint8, of every small pixel.
 
@@ -87,11 +88,10 @@ class Guide:
         )
         slope = np.einsum("abyx,byx->ayx", self._inverse, covariance)
         offset = mean - (slope * self._means).sum(axis=0)
-        rows, columns = self.small_yx
-        fit = np.empty((rows, 4, columns), np.float32)
-        fit[:, 0] = self._mean(offset)
+        fit = np.empty((4, *self.small_yx), np.float32)
+        fit[0] = self._mean(offset)
         for channel, one in enumerate(slope):
-            np.divide(self._mean(one), np.float32(255), out=fit[:, 1 + channel])
+            np.divide(self._mean(one), np.float32(255), out=fit[1 + channel])
         return fit
 
     def _prepare(self, grid_yx: tuple[int, int]) -> None:
@@ -121,13 +121,20 @@ class Guide:
         ).reshape(values.shape)
         return np.asarray(blurred, np.float32)
 
+    @cached_property
+    def _channels(self) -> list[NDArray[np.uint8]]:
+        """The image's, each in one piece."""
+        size_yx = self._pixels.shape[:2]
+        split = cv2.split(self._pixels)
+        return [np.asarray(one, np.uint8).reshape(size_yx) for one in split]
+
     def _apply(self, fit: _Floats) -> _Floats:
         """Coefficients to image size, and the image through them."""
         size_yx = (self._pixels.shape[0], self._pixels.shape[1])
-        result = _resize(fit[:, 0], size_yx)
-        for channel in range(3):
-            factor = _resize(fit[:, 1 + channel], size_yx)
-            factor *= self._pixels[..., channel]
+        result = _resize(fit[0], size_yx)
+        for small, channel in zip(fit[1:], self._channels, strict=True):
+            factor = _resize(small, size_yx)
+            factor *= channel
             result += factor
         return result
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segmenter.masks.boundaries import Guide
-from segmenter.masks.tiles import Surface, Tiles
+from segmenter.masks.tiles import Place, Surface, Tiles
 from segmenter.types import ScoreMaps
 
 _Floats = NDArray[np.float32]
@@ -38,11 +38,27 @@ class Winners:
             above the floor that was asked for (or, of some pixels, above 0).
         scores: float32 (Y, X) in [0, 1], the owner's; 0 in tiles without any.
         peaks: float32 (L,) in [0, 1], each label's highest score.
+        boxes_yxyx: int64 (L, 4), rows and columns that hold all that is a label's; the
+            last two are the first ones after it, 0 where nothing is.
     """
 
     owners: NDArray[np.int16]
     scores: _Floats
     peaks: _Floats
+    boxes_yxyx: NDArray[np.int64]
+
+    def enter(self, index: int, scores: _Floats, place: Place) -> None:
+        """Hand over the pixels of a place where a label has more than the best."""
+        best = self.scores[place]
+        wins = scores > best
+        if not wins.any():
+            return
+        np.copyto(self.owners[place], np.int16(index + 1), where=wins)
+        np.maximum(best, scores, out=best)
+        box = self.boxes_yxyx[index]
+        first, end = zip(*((one.start, one.stop) for one in place), strict=True)
+        box[:2] = np.minimum(box[:2], first) if box[2] else first
+        box[2:] = np.maximum(box[2:], end)
 
 
 class Competition:
@@ -75,12 +91,13 @@ class Competition:
             floor_01: scores up to it count for nothing, and where no label has more
                 the result may have any owner that has no more either.
         """
-        size_yx = self._maps.size_yx
+        size_yx, n_labels = self._maps.size_yx, len(self._maps.labels)
         found = Winners(
             owners=np.zeros(size_yx, np.int16),
             # Not touched, and so no memory, where no label can win.
             scores=np.zeros(size_yx, np.float32),
-            peaks=np.zeros(len(self._maps.labels), np.float32),
+            peaks=np.zeros(n_labels, np.float32),
+            boxes_yxyx=np.zeros((n_labels, 4), np.int64),
         )
         if self._guide is None or self._tiles is None:
             self._compete_whole(labels, found)
@@ -93,10 +110,11 @@ class Competition:
 
     def _compete_whole(self, labels: Sequence[int], found: Winners) -> None:
         enlarge = self._enlarger()
+        rows, columns = self._maps.size_yx
         for index in labels:
             scores = enlarge(self._maps.maps[index])
             found.peaks[index] = scores.max()
-            _take(scores, index, found.owners, found.scores)
+            found.enter(index, scores, (slice(0, rows), slice(0, columns)))
 
     def _enlarger(self) -> _Enlarge:
         guide = self._guide
@@ -204,14 +222,4 @@ def _compete_in_tiles(
         one = shown[number]
         values -= np.float32(one.least)
         values /= np.float32(one.span)
-        _take(values, one.index, found.owners[place], found.scores[place])
-
-
-def _take(
-    scores: _Floats, index: int, owners: NDArray[np.int16], best: _Floats
-) -> None:
-    """Hand over the pixels where a label has more than the best so far."""
-    wins = scores > best
-    if wins.any():
-        np.copyto(owners, np.int16(index + 1), where=wins)
-        np.maximum(best, scores, out=best)
+        found.enter(one.index, values, place)

@@ -94,9 +94,19 @@ def iter_masks(
         found = _cut(competition, labels, limits)
         free = found.owners == 0
         for index in labels:
-            mask = found.owners == index + 1
-            if mask.any():
-                yield LabelMask(index=index, mask=mask, scores=found.scores, free=free)
+            box_yxyx = _box(found, index)
+            top, left, bottom, right = box_yxyx
+            place = slice(top, bottom), slice(left, right)
+            mask = np.zeros(found.owners.shape, np.bool_)
+            np.equal(found.owners[place], index + 1, out=mask[place])
+            if mask[place].any():
+                yield LabelMask(
+                    index=index,
+                    mask=mask,
+                    scores=found.scores,
+                    free=free,
+                    box_yxyx=box_yxyx,
+                )
 
 
 def find_winners(
@@ -208,6 +218,11 @@ def _cut(
             limit = lowest if is_common else own[owners]
             np.copyto(owners, 0, where=found.scores[top : top + step] <= limit)
     return found
+
+
+def _box(found: Winners, index: int) -> tuple[int, int, int, int]:
+    top, left, bottom, right = found.boxes_yxyx[index].tolist()
+    return top, left, bottom, right
 
 
 def _mean_scores(
