@@ -25,6 +25,8 @@ _LEAST_SPAN: Final = 1e-6
 _TILES_FROM_SHRINK: Final = 3.0
 # Labels at once: a few megabytes of coefficients each.
 _BATCH: Final = 16
+# Tiles in which the lowest and highest value of a map are looked for at first.
+_FIRST_01: Final = 0.01
 # Scores are reckoned with rounding, and bounds of them too.
 _ROUNDING_01: Final = 1e-4
 
@@ -194,10 +196,13 @@ def _find_ranges(tiles: Tiles, entrants: Sequence[_Entrant]) -> None:
 
 
 def _promising(one: _Entrant) -> NDArray[np.bool_]:
-    """The tile that is all low, and the one that is all high."""
-    wanted = np.zeros(one.low.shape, np.bool_)
+    """The tile that is all low, the one that is all high, and the furthest bounds."""
+    few = max(1, round(_FIRST_01 * one.low.size))
+    furthest_low = np.partition(one.low, few - 1, axis=None)[few - 1]
+    furthest_high = np.partition(one.high, -few, axis=None)[-few]
+    wanted = (one.low <= furthest_low) | (one.high >= furthest_high)
     wanted.flat[[one.high.argmin(), one.low.argmax()]] = True
-    return wanted
+    return np.asarray(wanted)
 
 
 def _beyond(one: _Entrant) -> NDArray[np.bool_]:
