@@ -58,12 +58,15 @@ class LabelMask:
             of it whatever.
         free: bool (Y, X), the pixels that this label may grow into without taking
             another label's.
+        box_yxyx: (y0, x0, y1, x1), rows and columns that hold all of the mask; y1 and
+            x1 are the first ones after them. Not always the smallest.
     """
 
     index: int
     mask: NDArray[np.bool_]
     scores: NDArray[np.float32]
     free: NDArray[np.bool_]
+    box_yxyx: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,24 +11,28 @@ two objects that meet in a corner stay two, and a part has one outline. So a hol
 is a piece of background from which no step, straight or diagonal, leads out.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.regions.runs import Runs
+
 _PART_CONNECTIVITY = 4
 _HOLE_CONNECTIVITY = 8
+# Runs a pixel, above which a number for every pixel is quicker and smaller.
+_RAGGED_01 = 1 / 32
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Part:
-    """One connected part of a mask, cut out.
+    """One connected part of a mask, or all of it, cut out.
 
     Attributes:
-        box_yxyx: (y0, x0, y1, x1) in the mask, the smallest that holds the part;
-            y1 and x1 are the first row and column after it.
+        box_yxyx: (y0, x0, y1, x1) in the mask, the smallest that holds a connected
+            part; y1 and x1 are the first row and column after it.
         pixels: bool (y1 - y0, x1 - x0), True where the part is.
         area_px: how many pixels are True, at least 1.
     """
@@ -54,6 +58,12 @@ class Part:
         canvas = np.zeros(size_yx, np.bool_)
         canvas[y0:y1, x0:x1] = self.pixels
         return canvas
+
+    def moved_by(self, rows: int, columns: int) -> Self:
+        """The same further down and to the right."""
+        y0, x0, y1, x1 = self.box_yxyx
+        box_yxyx = (y0 + rows, x0 + columns, y1 + rows, x1 + columns)
+        return replace(self, box_yxyx=box_yxyx)
 
     def check_fits(self, size_yx: tuple[int, int]) -> None:
         """Refuse a size, (rows, columns), that the part's box does not fit into.
@@ -90,16 +100,28 @@ def clean(
     Returns:
         bool (Y, X), a new array. Cleaning it again changes nothing.
     """
-    x0, y0, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    x0, y0, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     cleaned = np.zeros_like(mask)
     if not width:
         return cleaned
     # All parts and holes lie within the box, and what touches its edge is no hole.
     box = (slice(y0, y0 + height), slice(x0, x0 + width))
-    inside = mask[box]
-    kept = _without_specks(inside, min_area_px)
-    may_fill = None if fillable is None else fillable[box] | inside
-    cleaned[box] = kept | _pinholes(kept, min_area_px, may_fill)
+    inside = mask[box].copy()
+    may_fill = None if fillable is None else fillable[box]
+    off, on = Runs.both(inside)
+    if on.starts.size > inside.size * _RAGGED_01:
+        if may_fill is not None:
+            may_fill = may_fill | inside
+        kept = _without_specks(inside, min_area_px)
+        cleaned[box] = kept | _pinholes(kept, min_area_px, may_fill)
+        return cleaned
+    specks = _specks(on, min_area_px)
+    if specks.size:
+        inside.reshape(-1)[specks] = False
+        off, _ = Runs.both(inside)
+    holes = _holes(off, min_area_px, may_fill, specks)
+    inside.reshape(-1)[holes] = True
+    cleaned[box] = inside
     return cleaned
 
 
@@ -156,6 +178,32 @@ def as_part(shape: Part | NDArray[np.bool_], size_yx: tuple[int, int]) -> Part:
 def percent(length_px: float, *, of: int) -> float:
     """At most 100, which the server's validator insists on: one rounding only."""
     return 100 * length_px / of
+
+
+def _specks(on: Runs, min_area_px: float) -> NDArray[np.int64]:
+    """The pixels of parts that are too small."""
+    number = on.pieces(with_corners=False)
+    small = np.bincount(number, on.lengths) < min_area_px
+    return on.pixels(small[number])
+
+
+def _holes(
+    off: Runs,
+    min_area_px: float,
+    fillable: NDArray[np.bool_] | None,
+    specks: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The pixels of holes that are to be filled; `specks` are fillable."""
+    number = off.pieces(with_corners=True)
+    small = np.bincount(number, off.lengths) < min_area_px
+    small[number[off.at_edge()]] = False
+    if fillable is not None and small.any():
+        of_small = small[number]
+        pixels = off.pixels(of_small)
+        taken = ~fillable[np.unravel_index(pixels, off.size_yx)]
+        taken &= ~np.isin(pixels, specks)
+        small[number[of_small].repeat(off.lengths[of_small])[taken]] = False
+    return off.pixels(small[number])
 
 
 def _without_specks(mask: NDArray[np.bool_], min_area_px: float) -> NDArray[np.bool_]:

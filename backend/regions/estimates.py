@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.regions.components import Part
 from segmenter import ScoreMaps, Segmentation, estimate_ious
 
 _MOST_PIXELS: Final = 1 << 20
@@ -40,36 +41,44 @@ class Estimates:
         self._best = np.zeros(len(maps.labels), np.float32)
         self._alone = np.zeros(len(maps.labels), np.float32)
 
-    def add(self, index: int, mask: _Mask, scores: _Floats) -> None:
+    def add(self, index: int, mask: Part, scores: _Floats) -> None:
         """Take in one label's mask.
 
         Args:
             index: of the label.
-            mask: bool (Y, X), with at least one pixel.
-            scores: float32 (Y, X), the label's inside of it.
+            mask: of at least one pixel.
+            scores: float32, the label's inside of it, of the pixels of its box.
         """
-        inside = scores[mask]
+        inside = scores[mask.pixels]
         self._scores[index] = inside.mean(dtype=np.float64)
         self._best[index] = inside.max()
-        shown = self._shown(mask)
-        self._label_map[shown] = index
+        rows, columns, shown = self._shown(mask)
+        label_map = self._label_map[rows, columns]
+        label_map[shown] = index
         if not self._is_exclusive:
             self._alone[index] = self._estimate()[index]
-            self._label_map[shown] = -1
+            label_map[shown] = -1
 
     def ious_01(self) -> _Floats:
         """The IoU that each label's mask is expected to have: float32 (L,)."""
         return self._estimate() if self._is_exclusive else self._alone
 
-    def _shown(self, mask: _Mask) -> _Mask:
-        """The mask on the pixels that are looked at, on one of them at least."""
-        shown = mask[:: self._step, :: self._step]
+    def _shown(self, mask: Part) -> tuple[slice, slice, _Mask]:
+        """Where, and which, of the pixels that are looked at are the mask's."""
+        step = self._step
+        top, left, bottom, right = mask.box_yxyx
+        shown = mask.pixels[-top % step :: step, -left % step :: step]
         if shown.any():
-            return shown
-        row, column = np.unravel_index(int(mask.argmax()), mask.shape)
-        shown = shown.copy()
-        shown[row // self._step, column // self._step] = True
-        return shown
+            rows, columns = (
+                slice(-(-first // step), -(-end // step))
+                for first, end in ((top, bottom), (left, right))
+            )
+            return rows, columns, shown
+        # One at least.
+        down, right_of = divmod(int(mask.pixels.argmax()), mask.pixels.shape[1])
+        row, column = (top + down) // step, (left + right_of) // step
+        one = np.ones((1, 1), np.bool_)
+        return slice(row, row + 1), slice(column, column + 1), one
 
     def _estimate(self) -> _Floats:
         found = estimate_ious(

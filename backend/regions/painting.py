@@ -58,7 +58,7 @@ class _Found:
     """
 
     index: int
-    shape: Part | NDArray[np.bool_]
+    shape: Part
     area_px: int
     share_01: float
     number: int | None
@@ -119,34 +119,35 @@ def paint(
 def _regions_of(
     control: Control, mask: LabelMask, estimates: Estimates
 ) -> Iterator[_Found]:
+    top, left, bottom, right = mask.box_yxyx
+    place = slice(top, bottom), slice(left, right)
     cleaned = clean(
-        mask.mask,
+        mask.mask[place],
         min_area_px=control.cut.min_area_01 * mask.mask.size,
-        fillable=mask.free,
+        fillable=mask.free[place],
     )
-    if not cleaned.any():
+    area_px = int(np.count_nonzero(cleaned))
+    if not area_px:
         return
-    estimates.add(mask.index, cleaned, mask.scores)
+    scores = mask.scores[place]
+    whole = Part(box_yxyx=mask.box_yxyx, pixels=cleaned, area_px=area_px)
+    estimates.add(mask.index, whole, scores)
     is_split = (
         control.cut.regions == "part"
         or control_tags()[control.shape].one_region_per_part
     )
     if not is_split:
         yield _Found(
-            index=mask.index,
-            shape=cleaned,
-            area_px=int(cleaned.sum()),
-            share_01=1.0,
-            number=None,
+            index=mask.index, shape=whole, area_px=area_px, share_01=1.0, number=None
         )
         return
     found = parts(cleaned)
-    means = [_mean(mask.scores, part) for part in found]
+    means = [_mean(scores, part) for part in found]
     highest = max(means) or 1.0
     for number, (part, mean) in enumerate(zip(found, means, strict=True)):
         yield _Found(
             index=mask.index,
-            shape=part,
+            shape=part.moved_by(top, left),
             area_px=part.area_px,
             share_01=mean / highest,
             number=number,

@@ -5,12 +5,12 @@ maps come from.
 """
 
 from segmenter.masks.boundaries import Guide
+from segmenter.masks.competition import stretch
 from segmenter.masks.cutting import (
     cut_masks,
     find_winners,
     iter_masks,
     merge_prompts,
-    stretch,
 )
 from segmenter.masks.overlay import label_colour, paint_overlay
 

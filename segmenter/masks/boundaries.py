@@ -7,7 +7,7 @@ its edges. A neighbourhood of one colour says nothing, and the map is only smoot
 Pure; no torch. Axis letters: Y, X image pixels; y, x pixels of the small image.
 """
 
-from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -40,9 +40,12 @@ class Guide:
         self._radius_cells = radius_cells
         rows, columns = pixels.shape[:2]
         shrink = min(1.0, _SMALL_PX / max(rows, columns))
-        self._small_yx = (max(1, round(rows * shrink)), max(1, round(columns * shrink)))
-        small = cv2.resize(pixels, self._small_yx[::-1], interpolation=cv2.INTER_AREA)
-        colours = small.reshape(*self._small_yx, 3).transpose(2, 0, 1)
+        self.small_yx: Final = (
+            max(1, round(rows * shrink)),
+            max(1, round(columns * shrink)),
+        )
+        small = cv2.resize(pixels, self.small_yx[::-1], interpolation=cv2.INTER_AREA)
+        colours = small.reshape(*self.small_yx, 3).transpose(2, 0, 1)
         self._colours: _Floats = np.ascontiguousarray(colours, np.float32)
         self._colours /= np.float32(255)
         self._box_yx = (0, 0)
@@ -59,8 +62,23 @@ class Guide:
             grid_yx: rows and columns of the cells that neighbourhoods are counted in;
                 None for the map's own. Maps on one such grid share what is computed.
         """
+        return self._apply(self.fit(score_map, grid_yx))
+
+    def fit(
+        self,
+        score_map: NDArray[np.float16 | np.float32],
+        grid_yx: tuple[int, int] | None = None,
+    ) -> _Floats:
+        """What `follow` multiplies the image with: float32 (4, y, x).
+
+        An offset and a slope for each colour of uint8, of every small pixel.
+
+        Args:
+            score_map: as for `follow`.
+            grid_yx: as for `follow`.
+        """
         self._prepare(grid_yx or (score_map.shape[0], score_map.shape[1]))
-        values = _resize(score_map.astype(np.float32), self._small_yx)
+        values = _resize(score_map.astype(np.float32), self.small_yx)
         mean = self._mean(values)
         covariance = np.stack(
             [
@@ -70,19 +88,23 @@ class Guide:
         )
         slope = np.einsum("abyx,byx->ayx", self._inverse, covariance)
         offset = mean - (slope * self._means).sum(axis=0)
-        return self._apply([self._mean(one) for one in slope], self._mean(offset))
+        fit = np.empty((4, *self.small_yx), np.float32)
+        fit[0] = self._mean(offset)
+        for channel, one in enumerate(slope):
+            np.divide(self._mean(one), np.float32(255), out=fit[1 + channel])
+        return fit
 
     def _prepare(self, grid_yx: tuple[int, int]) -> None:
         """Statistics of the image alone, for maps of this size."""
         rows, columns = (
             2 * max(1, round(self._radius_cells * px / cells)) + 1
-            for px, cells in zip(self._small_yx, grid_yx, strict=True)
+            for px, cells in zip(self.small_yx, grid_yx, strict=True)
         )
         if self._box_yx == (rows, columns):
             return
         self._box_yx = (rows, columns)
         self._means: _Floats = np.stack([self._mean(one) for one in self._colours])
-        covariance = np.empty((3, 3, *self._small_yx), np.float32)
+        covariance = np.empty((3, 3, *self.small_yx), np.float32)
         for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
             product = self._mean(self._colours[a] * self._colours[b])
             covariance[a, b] = covariance[b, a] = (
@@ -99,13 +121,20 @@ class Guide:
         ).reshape(values.shape)
         return np.asarray(blurred, np.float32)
 
-    def _apply(self, slope: Sequence[_Floats], offset: _Floats) -> _Floats:
+    @cached_property
+    def _channels(self) -> list[NDArray[np.uint8]]:
+        """The image's, each in one piece."""
+        size_yx = self._pixels.shape[:2]
+        split = cv2.split(self._pixels)
+        return [np.asarray(one, np.uint8).reshape(size_yx) for one in split]
+
+    def _apply(self, fit: _Floats) -> _Floats:
         """Coefficients to image size, and the image through them."""
         size_yx = (self._pixels.shape[0], self._pixels.shape[1])
-        result = _resize(offset, size_yx)
-        for channel, small in enumerate(slope):
-            factor = _resize(small / np.float32(255), size_yx)
-            factor *= self._pixels[..., channel]
+        result = _resize(fit[0], size_yx)
+        for small, channel in zip(fit[1:], self._channels, strict=True):
+            factor = _resize(small, size_yx)
+            factor *= channel
             result += factor
         return result
 
@@ -130,4 +159,4 @@ def _resize(values: _Floats, size_yx: tuple[int, int]) -> _Floats:
     resized = cv2.resize(
         np.ascontiguousarray(values), size_yx[::-1], interpolation=cv2.INTER_LINEAR
     )
-    return np.array(resized, np.float32).reshape(size_yx)
+    return np.asarray(resized, np.float32).reshape(size_yx)

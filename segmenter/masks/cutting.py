@@ -4,21 +4,18 @@ Cutting is cheap and repeatable: a new threshold needs no model. Memory does not
 grow with the number of labels, because only the running best is kept.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from segmenter.masks.boundaries import Guide
+from segmenter.masks.competition import Competition, Winners
 from segmenter.types import LabelMask, ScoreMaps, Segmentation
 
-_Enlarge = Callable[[NDArray[np.float16]], NDArray[np.float32]]
-
-# A map that spans less is constant: no evidence of anything.
-_LEAST_SPAN = 1e-6
+# Looked at together: they stay in the processor's cache.
+_STRIP_PX: Final = 1 << 16
 
 
 def cut_masks(
@@ -52,14 +49,15 @@ def cut_masks(
     """
     limits = _limits(score_maps, threshold, label_thresholds)
     present = _present(score_maps, presence_threshold, label_presence_thresholds)
-    enlarge = _enlarger(score_maps, pixels)
-    label_map, best, peaks = _cut(score_maps, limits, present, enlarge)
+    found = _cut(Competition(score_maps, pixels), present, limits)
+    label_map = found.owners
+    label_map -= 1
     return Segmentation(
         labels=score_maps.labels,
         label_map=label_map,
-        scores=_mean_scores(best, label_map, len(limits)),
+        scores=_mean_scores(found.scores, label_map, len(limits)),
         presence=score_maps.presence,
-        best=peaks,
+        best=found.peaks,
     )
 
 
@@ -90,20 +88,25 @@ def iter_masks(
     """
     limits = _limits(score_maps, threshold, label_thresholds)
     present = _present(score_maps, presence_threshold, label_presence_thresholds)
-    enlarge = _enlarger(score_maps, pixels)
-    if overlap == "exclusive":
-        label_map, best, _ = _cut(score_maps, limits, present, enlarge)
-        free = label_map < 0
-        for index in np.unique(label_map[~free]).tolist():
-            yield LabelMask(
-                index=index, mask=label_map == index, scores=best, free=free
-            )
-        return
-    for index in present:
-        scores = enlarge(score_maps.maps[index])
-        mask = scores > np.float32(limits[index])
-        if mask.any():
-            yield LabelMask(index=index, mask=mask, scores=scores, free=~mask)
+    competition = Competition(score_maps, pixels)
+    rounds = [present] if overlap == "exclusive" else [[index] for index in present]
+    for labels in rounds:
+        found = _cut(competition, labels, limits)
+        free = found.owners == 0
+        for index in labels:
+            box_yxyx = _box(found, index)
+            top, left, bottom, right = box_yxyx
+            place = slice(top, bottom), slice(left, right)
+            mask = np.zeros(found.owners.shape, np.bool_)
+            np.equal(found.owners[place], index + 1, out=mask[place])
+            if mask[place].any():
+                yield LabelMask(
+                    index=index,
+                    mask=mask,
+                    scores=found.scores,
+                    free=free,
+                    box_yxyx=box_yxyx,
+                )
 
 
 def find_winners(
@@ -128,8 +131,10 @@ def find_winners(
         float32 (Y, X) in [0, 1], that label's score.
     """
     present = _present(score_maps, presence_threshold, None)
-    label_map, best, _ = _compete(score_maps, present, _enlarger(score_maps, pixels))
-    return label_map, best
+    found = Competition(score_maps, pixels).winners(present)
+    label_map = found.owners
+    label_map -= 1
+    return label_map, found.scores
 
 
 def merge_prompts(
@@ -174,30 +179,6 @@ def merge_prompts(
     )
 
 
-def upsample(
-    score_map: NDArray[np.float16], size_yx: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Bilinear to image size, then stretched to [0, 1]: float32 (Y, X).
-
-    A constant map stays what it is not: evidence. It comes back as zeros.
-    """
-    rows, columns = size_yx
-    small = Image.fromarray(score_map.astype(np.float32))
-    large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))
-    return stretch(large)
-
-
-def stretch(large: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Min-max to [0, 1]; zeros for a constant map."""
-    low, high = float(large.min()), float(large.max())
-    if high - low < _LEAST_SPAN:
-        # A picture of one pixel has one value: what the map holds on average.
-        return np.full(large.shape, high if large.size == 1 else 0.0, np.float32)
-    stretched: NDArray[np.float32] = np.subtract(large, low, dtype=np.float32)
-    stretched /= np.float32(high - low)
-    return stretched
-
-
 def _limits(
     score_maps: ScoreMaps, threshold: float, own: Sequence[float | None] | None
 ) -> list[float]:
@@ -222,47 +203,26 @@ def _present(
     return found
 
 
-def _enlarger(score_maps: ScoreMaps, pixels: NDArray[np.uint8] | None) -> _Enlarge:
-    """What brings a map to image size, ready for all labels."""
-    if pixels is None:
-        return lambda score_map: upsample(score_map, score_maps.size_yx)
-    if pixels.shape != (*score_maps.size_yx, 3):
-        raise ValueError(
-            f"The image is {pixels.shape} and the scores are of one of "
-            f"{score_maps.size_yx}; pass the image that was scored."
-        )
-    guide = Guide(pixels)
-    return lambda score_map: stretch(guide.follow(score_map))
-
-
 def _cut(
-    score_maps: ScoreMaps,
-    limits: Sequence[float],
-    present: Sequence[int],
-    enlarge: _Enlarge,
-) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32]]:
-    """Label map (Y, X), score of each pixel's best label (Y, X), peaks (L,)."""
-    label_map, best, peaks = _compete(score_maps, present, enlarge)
-    # -1 picks the appended limit: background stays background.
-    own_limit = np.array([*limits, np.inf], np.float32)[label_map]
-    label_map[best <= own_limit] = -1
-    return label_map, best, peaks
+    competition: Competition, labels: Sequence[int], limits: Sequence[float]
+) -> Winners:
+    """The winners among these labels, owners without what is below their limits."""
+    own = np.array([np.inf, *limits], np.float32)
+    lowest = own.min()
+    found = competition.winners(labels, float(lowest))
+    is_common = bool((own[1:] == lowest).all())
+    step = max(1, _STRIP_PX // found.owners.shape[1])
+    for top in range(0, len(found.owners), step):
+        owners = found.owners[top : top + step]
+        if owners.any():
+            limit = lowest if is_common else own[owners]
+            np.copyto(owners, 0, where=found.scores[top : top + step] <= limit)
+    return found
 
 
-def _compete(
-    score_maps: ScoreMaps, present: Sequence[int], enlarge: _Enlarge
-) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32]]:
-    """As `_cut`, with no background but where no label scores above 0."""
-    best = np.zeros(score_maps.size_yx, np.float32)
-    label_map = np.full(score_maps.size_yx, -1, np.int16)
-    peaks = np.zeros(len(score_maps.labels), np.float32)
-    for index in present:
-        scores = enlarge(score_maps.maps[index])
-        peaks[index] = scores.max()
-        wins = scores > best
-        best[wins] = scores[wins]
-        label_map[wins] = index
-    return label_map, best, peaks
+def _box(found: Winners, index: int) -> tuple[int, int, int, int]:
+    top, left, bottom, right = found.boxes_yxyx[index].tolist()
+    return top, left, bottom, right
 
 
 def _mean_scores(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segmenter import ScoreMaps, cut_masks, iter_masks
 from segmenter.masks.boundaries import Guide, _inverted
-from segmenter.masks.cutting import upsample
+from segmenter.masks.competition import upsample
 
 
 def half_and_half(size_yx: tuple[int, int], edge: int) -> NDArray[np.uint8]:

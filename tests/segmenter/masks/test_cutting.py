@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from segmenter.masks.cutting import cut_masks, find_winners, upsample
+from segmenter.masks.competition import upsample
+from segmenter.masks.cutting import cut_masks, find_winners
 from segmenter.types import ScoreMaps
 
 
