@@ -22,9 +22,9 @@ _CUTS: Final[tuple[float, ...]] = tuple(np.linspace(-3, 3, 13).tolist())
 # In IoU: with many examples, and what one alone would have to bring beside.
 _LEAST_GAIN: Final = 0.01
 _LEAST_GAIN_OF_ONE: Final = 0.05
-# And of what words find alone, this share more: they are known to be worth it, and few
-# examples may be wrong about theirs.
-_AT_STAKE_01: Final = 0.5
+# And so many times what words find alone, which two or three examples may be wrong
+# about: less by their square.
+_AT_STAKE: Final = 1.5
 _THRESHOLD: Final = 0.46
 _PRESENCE_THRESHOLD: Final = 0.3
 
@@ -112,8 +112,9 @@ def _weighed(head: LabelHead, trials: Sequence[Trial]) -> LabelHead:
     ]
     words = _iou([_words_alone(trial) for trial in trials])
     gain = _iou(both) - words
-    of_one = _LEAST_GAIN_OF_ONE + _AT_STAKE_01 * words
-    if gain <= _LEAST_GAIN + of_one / head.n_positive:
+    few = 1 / head.n_positive
+    at_stake = _AT_STAKE * words * few
+    if gain <= _LEAST_GAIN + (_LEAST_GAIN_OF_ONE + at_stake) * few:
         return head
     return replace(tried, expected_gain=gain)
 
