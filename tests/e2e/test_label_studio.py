@@ -112,7 +112,7 @@ def test_a_second_retrieval_adds_no_prediction(
     assert after == before
 
 
-def test_a_repeated_predict_is_answered_from_redis(
+def test_a_repeated_predict_is_answered_from_what_is_kept(
     api: LabelStudioApi,
     backend: Backend,
     redis_server: RedisServer,
@@ -120,14 +120,14 @@ def test_a_repeated_predict_is_answered_from_redis(
 ) -> None:
     tasks = [t for t in predicted_tasks if t.project is PROJECTS[1]]
     request = _predict_request(tasks)
-    hits = backend.metric("diffsegmenter_cache_hits_total")
+    known = backend.metric("diffsegmenter_images_known_total")
     segmented = backend.metric("diffsegmenter_images_segmented_total")
 
     answer = backend.post("/predict", request)
 
     with redis_server.client() as client:
         assert client.dbsize() >= len(predicted_tasks)
-    assert backend.metric("diffsegmenter_cache_hits_total") == hits + len(tasks)
+    assert backend.metric("diffsegmenter_images_known_total") == known + len(tasks)
     assert backend.metric("diffsegmenter_images_segmented_total") == segmented
     for task, again in zip(tasks, answer["results"], strict=True):
         (stored,) = api.predictions(task.id)

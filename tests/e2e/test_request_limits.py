@@ -71,8 +71,8 @@ def resident_bytes(backend: ServedBackend) -> int:
     [
         ("/predict", 413),
         ("/setup", 413),
-        # Nobody reads what is sent where nobody listens, or to a path that is none.
-        (f"/{_SECRET}/webhook", 200),
+        (f"/{_SECRET}/webhook", 413),
+        # Nobody reads what is sent to a path that is none.
         ("/x", 404),
     ],
 )

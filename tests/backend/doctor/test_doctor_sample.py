@@ -193,8 +193,8 @@ def test_check_prediction_counts_regions_and_names_the_best_scores() -> None:
     assert finding.seen.startswith("2 regions in ")
     assert "nothing was stored" in finding.seen
     assert finding.details == (
-        "'red': 1, best score 1.00",
-        "'blue': 1, best score 1.00",
+        "'red': 1, best score 0.99",
+        "'blue': 1, best score 0.99",
     )
 
 
@@ -209,7 +209,7 @@ def test_check_prediction_counts_a_pair_of_results_as_one_region() -> None:
     finding = predict("red", "white", project=pair)
 
     assert finding.seen.startswith("1 region in ")
-    assert finding.details == ("'red': 1, best score 1.00",)
+    assert finding.details == ("'red': 1, best score 0.99",)
 
 
 def test_check_prediction_says_how_near_nothing_came(
