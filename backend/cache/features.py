@@ -7,14 +7,13 @@ fill any store, at up to 0.25 MB an image for clicks and 0.5 MB for heads.
 """
 
 import struct
-import threading
 import zlib
-from collections import OrderedDict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.cache.held import HeldValues
 from backend.cache.slots import Slots
 
 Features = NDArray[np.float16]
@@ -23,8 +22,6 @@ MAX_BYTES: Final = 1 << 18
 MAX_LAYER_BYTES: Final = 1 << 19
 _MAGIC: Final = b"DSF1"
 _HEAD: Final = struct.Struct("<4sI3H")
-# What an entry takes in memory beside its numbers; those without any count as well.
-_ENTRY_BYTES: Final = 512
 # Stands for an image whose pass had none: it need not be asked for again.
 NO_FEATURES: Final = np.zeros((0, 0, 0), np.float16)
 
@@ -42,22 +39,18 @@ class FeatureStore:
         self, slots: Slots, *, max_bytes: int, largest_bytes: int = MAX_BYTES
     ) -> None:
         self._slots = slots
-        self._max_bytes = max_bytes
         self._largest_bytes = largest_bytes
-        self._held: OrderedDict[str, Features] = OrderedDict()
-        self._held_bytes = 0
-        self._lock = threading.Lock()
+        self._held: HeldValues[Features] = HeldValues(max_bytes, lambda one: one.nbytes)
 
     def get(self, key: str) -> Features | None:
         """What is kept, empty if its pass had none, None if there is nothing."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
+        held = self._held.get(key)
+        if held is not None:
+            return held
         packed = self._slots.get(key)
         found = None if packed is None else decode_features(packed, self._largest_bytes)
         if found is not None:
-            self._hold(key, found)
+            self._held.put(key, found)
         return found
 
     def put(self, key: str, features: Features | None) -> None:
@@ -66,23 +59,8 @@ class FeatureStore:
         is_small = kept.ndim == 3 and kept.nbytes <= self._largest_bytes
         if not is_small or not np.isfinite(kept).all():
             kept = NO_FEATURES
-        self._hold(key, kept)
+        self._held.put(key, kept)
         self._slots.put(key, encode_features(kept))
-
-    def _hold(self, key: str, features: Features) -> None:
-        with self._lock:
-            before = self._held.pop(key, None)
-            self._held[key] = features
-            self._held_bytes += _cost(features) - (
-                0 if before is None else _cost(before)
-            )
-            while self._held_bytes > self._max_bytes:
-                _, oldest = self._held.popitem(last=False)
-                self._held_bytes -= _cost(oldest)
-
-
-def _cost(features: Features) -> int:
-    return features.nbytes + _ENTRY_BYTES
 
 
 def encode_features(features: Features) -> bytes:

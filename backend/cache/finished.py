@@ -6,17 +6,16 @@ Knows nothing of what regions are but that JSON holds them.
 """
 
 import struct
-import threading
 import zlib
 from base64 import b64encode
 from binascii import a2b_base64
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
 from backend.cache.cache import Cache
+from backend.cache.held import HeldValues
 from backend.cache.slots import Slots
 
 Regions = list[dict[str, Any]]
@@ -28,8 +27,6 @@ _SLOT_HEAD_BYTES: Final = 32
 _MOST_UNPACKED_BYTES: Final = 32 << 20
 _MAGIC: Final = b"DSA1"
 _HEAD: Final = struct.Struct("<4sI")
-# What an entry takes in memory beside its bytes.
-_ENTRY_BYTES: Final = 512
 
 
 class FinishedStore:
@@ -48,15 +45,12 @@ class FinishedStore:
             for n_bytes in _PLACE_BYTES
             if share >= n_bytes
         ]
-        self._max_bytes = max_bytes
-        self._held: OrderedDict[str, bytes] = OrderedDict()
-        self._held_bytes = 0
-        self._lock = threading.Lock()
+        self._held: HeldValues[bytes] = HeldValues(max_bytes, len)
 
     @property
     def held_bytes(self) -> int:
         """What is taken in memory."""
-        return self._held_bytes
+        return self._held.held_bytes
 
     def get(self, key: str, is_good: Callable[[Regions], bool]) -> Regions | None:
         """What was put under `key`, None where it is gone.
@@ -66,17 +60,14 @@ class FinishedStore:
             is_good: asked once of what another process may have put, or anybody who
                 can reach an unprotected Redis; what is not good is a miss.
         """
-        with self._lock:
-            packed = self._held.get(key)
-            if packed is not None:
-                self._held.move_to_end(key)
+        packed = self._held.get(key)
         if packed is not None:
             return _unpack(packed)
         for _, slots in self._slots:
             packed = slots.get(key)
             regions = None if packed is None else _unpack(packed)
             if packed is not None and regions is not None and is_good(regions):
-                self._hold(key, packed)
+                self._held.put(key, packed)
                 return regions
         return None
 
@@ -85,27 +76,11 @@ class FinishedStore:
         packed = _pack(regions)
         if packed is None:
             return
-        self._hold(key, packed)
+        self._held.put(key, packed)
         for n_bytes, slots in self._slots:
             if len(packed) + _SLOT_HEAD_BYTES <= n_bytes:
                 slots.put(key, packed)
                 return
-
-    def _hold(self, key: str, packed: bytes) -> None:
-        # It would push all others out, and then itself.
-        if _cost(packed) > self._max_bytes:
-            return
-        with self._lock:
-            before = self._held.pop(key, None)
-            self._held[key] = packed
-            self._held_bytes += _cost(packed) - (0 if before is None else _cost(before))
-            while self._held_bytes > self._max_bytes:
-                _, oldest = self._held.popitem(last=False)
-                self._held_bytes -= _cost(oldest)
-
-
-def _cost(packed: bytes) -> int:
-    return len(packed) + _ENTRY_BYTES
 
 
 def _pack(regions: Regions) -> bytes | None:

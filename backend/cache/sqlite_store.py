@@ -13,9 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
-
 from backend.cache.store import LONGEST_LEASE_S, CacheSize, LeaseState, StoreClosed
+from backend.sqlite_setup import set_up
 
 SIZE_LIMIT_BYTES: Final = 1 << 30
 
@@ -27,12 +26,6 @@ _ADMIN_PATIENCE_S: Final = 600.0
 _DAMAGE: Final = (sqlite3.Error, UnicodeDecodeError)
 
 _SETUP: Final = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
--- A fault under a memory map is a signal, not an exception.
-PRAGMA mmap_size = 0;
--- Whoever can write to the file can put code into its schema; none of it is run.
-PRAGMA trusted_schema = OFF;
 PRAGMA cell_size_check = ON;
 CREATE TABLE IF NOT EXISTS scores (
     number INTEGER PRIMARY KEY,  -- in the order of the puts
@@ -260,28 +253,13 @@ class SqliteStore:
             self._db = _Database(
                 self._file, timeout=_BUSY_TIMEOUT_S, isolation_level=None
             )
-            _set_up(self._db)
+            set_up(self._db, _SETUP, patience_s=_BUSY_TIMEOUT_S)
         return self._db
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
             db.close()
-
-
-def _is_busy(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-
-
-# SQLite's own timeout is not for two processes that turn a new file to WAL at once.
-@retry(
-    retry=retry_if_exception(_is_busy),
-    stop=stop_after_delay(_BUSY_TIMEOUT_S),
-    wait=wait_random(0, 0.05),
-    reraise=True,
-)
-def _set_up(db: _Database) -> None:
-    db.executescript(_SETUP)
 
 
 def _value(db: _Database, key: str) -> bytes | None:

@@ -14,20 +14,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
-
 from backend.errors import FeedbackUnavailable
+from backend.sqlite_setup import set_up
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _MOST_FORGOTTEN: Final = 10_000
 _EVENTS_KEPT_S: Final = 30 * 24 * 3600
 _SETUP: Final = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
--- A fault under a memory map is a signal, not an exception.
-PRAGMA mmap_size = 0;
--- Whoever can write to the file can put code into its schema; none of it is run.
-PRAGMA trusted_schema = OFF;
 CREATE TABLE IF NOT EXISTS corrections (
     project TEXT NOT NULL, annotation INTEGER NOT NULL, rank INTEGER NOT NULL,
     value BLOB NOT NULL, PRIMARY KEY (project, annotation)
@@ -265,23 +258,8 @@ def _connected(file: Path | None) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        _set_up(db)
+        set_up(db, _SETUP, patience_s=_BUSY_TIMEOUT_S)
     except BaseException:
         db.close()
         raise
     return db
-
-
-def _is_busy(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-
-
-# SQLite's own timeout is not for two processes that turn a new file to WAL at once.
-@retry(
-    retry=retry_if_exception(_is_busy),
-    stop=stop_after_delay(_BUSY_TIMEOUT_S),
-    wait=wait_random(0, 0.05),
-    reraise=True,
-)
-def _set_up(db: sqlite3.Connection) -> None:
-    db.executescript(_SETUP)

@@ -72,7 +72,7 @@ class _Contrast:
     difference: _Floats
     bar: _Floats
 
-    def side(self, move: "_Floats | float" = 1.0) -> _Floats:
+    def side(self, move: "_Floats | float") -> _Floats:
         """1 for object, -1 for background, with the bars so many times as high."""
         beyond = self.difference / (self.bar * np.float32(move)) - 1
         return np.asarray((beyond * _STEEPNESS).clip(-1, 1), np.float32)
