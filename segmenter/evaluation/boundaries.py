@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.evaluation.counts import IGNORED, Rows, mean_of_known
+from segmenter.evaluation.counts import IGNORED, Rows, add_to, mean_of_known, to_rows
 
 # Share of the image's diagonal, as in Csurka et al. and near DAVIS's 0.8 %.
 _TOLERANCE: Final = 0.0075
@@ -48,9 +48,7 @@ class BoundaryCounts:
 
     def rows(self) -> Rows:
         """Per class that has a boundary: [class, hits, predicted, found, true]."""
-        numbers = np.flatnonzero(self._counts.any(axis=1))
-        rows: Rows = np.column_stack([numbers, self._counts[numbers]]).tolist()
-        return rows
+        return to_rows(self._counts)
 
     def add_rows(self, rows: Rows) -> None:
         """Add what `rows` of another count gave.
@@ -58,8 +56,7 @@ class BoundaryCounts:
         Raises:
             IndexError: if a class is none of the list.
         """
-        for number, *counts in rows:
-            self._counts[number] += np.array(counts, np.int64)
+        add_to(self._counts, rows)
 
     def per_class(self) -> NDArray[np.float64]:
         """F of each class, float64 (C,): NaN for background and what had no edge."""

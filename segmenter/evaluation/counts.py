@@ -53,7 +53,7 @@ class IouCounts:
 
     def rows(self) -> Rows:
         """Every count that is not 0: [truth, predicted, pixels]."""
-        return _to_rows(self._confusion[..., None])
+        return to_rows(self._confusion[..., None])
 
     def add_rows(self, rows: Rows) -> None:
         """Add what `rows` of another count gave.
@@ -61,7 +61,7 @@ class IouCounts:
         Raises:
             IndexError: if a class is none of the list.
         """
-        _add_rows(self._confusion[..., None], rows)
+        add_to(self._confusion[..., None], rows)
 
     def truth_pixels(self) -> NDArray[np.int64]:
         """int64 (C,), how many pixels of each class the truth has."""
@@ -119,7 +119,7 @@ class SweepCounts:
 
     def rows(self) -> Rows:
         """Bins that are not empty: [winner, bin, pixels, right, background]."""
-        return _to_rows(self._won)
+        return to_rows(self._won)
 
     def add_rows(self, rows: Rows) -> None:
         """Add what `rows` of another count gave.
@@ -127,7 +127,7 @@ class SweepCounts:
         Raises:
             IndexError: if a class or a bin is none of the list.
         """
-        _add_rows(self._won, rows)
+        add_to(self._won, rows)
 
     def means(self, truth_pixels: NDArray[np.int64]) -> NDArray[np.float64]:
         """The mIoU at each threshold, as `IouCounts.mean` has it: float64 (T,).
@@ -181,15 +181,20 @@ def _check(
             )
 
 
-def _to_rows(counts: NDArray[np.int64]) -> Rows:
-    """(I, J, K) to one row [i, j, K numbers] for each (i, j) that is not all 0."""
+def to_rows(counts: NDArray[np.int64]) -> Rows:
+    """(I, ..., K) to one row [i, ..., K numbers] for each index that is not all 0."""
     indices = np.argwhere(counts.any(axis=-1))
     rows: Rows = np.hstack([indices, counts[tuple(indices.T)]]).tolist()
     return rows
 
 
-def _add_rows(counts: NDArray[np.int64], rows: Rows) -> None:
-    """What `_to_rows` gave, added in place."""
+def add_to(counts: NDArray[np.int64], rows: Rows) -> None:
+    """What `to_rows` gave, added in place.
+
+    Raises:
+        IndexError: if an index is none of the counts'.
+    """
     if rows:
         table = np.array(rows, np.int64)
-        np.add.at(counts, (table[:, 0], table[:, 1]), table[:, 2:])
+        n_indices = counts.ndim - 1
+        np.add.at(counts, tuple(table[:, :n_indices].T), table[:, n_indices:])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.evaluation.brush import GOOD_IOU, iou_of, mend
-from segmenter.evaluation.counts import IGNORED, Rows
+from segmenter.evaluation.counts import IGNORED, Rows, add_to, to_rows
 
 ACCEPTED_IOU: Final = (0.90, GOOD_IOU)
 """From which on a region is accepted: by a generous person, by a strict one."""
@@ -88,9 +88,7 @@ class WorkCounts:
 
     def rows(self) -> Rows:
         """Per class that occurs: [class, regions, accepted, accepted, strokes, ...]."""
-        numbers = np.flatnonzero(self._counts.any(axis=1))
-        rows: Rows = np.column_stack([numbers, self._counts[numbers]]).tolist()
-        return rows
+        return to_rows(self._counts)
 
     def add_rows(self, rows: Rows) -> None:
         """Add what `rows` gave of one image.
@@ -98,8 +96,7 @@ class WorkCounts:
         Raises:
             IndexError: if a class is none of the list.
         """
-        for number, *counts in rows:
-            self._counts[number] += np.array(counts, np.int64)
+        add_to(self._counts, rows)
         self._n_images += 1
         self._n_untouched += all(row[1] == row[3] for row in rows)
 
