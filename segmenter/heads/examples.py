@@ -50,12 +50,7 @@ class Example:
         """The layers, as far as their steps have left them: float32 (E, v, u)."""
         return np.asarray(self.layers * self.step[:, None, None], np.float32)
 
-    @property
-    def shares(self) -> NDArray[np.float32]:
-        """Share of each cell that a label's mask covers: float32 (L, v, u)."""
-        return np.asarray(self.covers / np.float32(255), np.float32)
-
-    @property
+    @cached_property
     def shown(self) -> NDArray[np.bool_]:
         """Which labels are in the image: bool (L,)."""
         return np.asarray((self.covers > 0).any(axis=(1, 2)))
@@ -91,6 +86,8 @@ class Example:
         except (KeyError, TypeError) as error:
             raise ValueError(f"This is no {_KIND}: {error!r}.") from error
         example._check()
+        # Packing takes longer than all else that an example is needed for.
+        vars(example)["_packed"] = bytes(data)
         return example
 
     def _check(self) -> None:

@@ -29,6 +29,8 @@ _FOLDS: Final = 10
 _MOST_VARIED: Final = 400
 # Scores of a label's mean cell and of the others': shares of 0.98 and 0.02.
 _AT_MEANS: Final = 4.0
+# Of `Example.covers`.
+_FULL: Final = np.float32(255)
 # A sum over fewer cells is what rounding has left.
 _LEAST_CELLS: Final = 0.5
 
@@ -55,9 +57,9 @@ class Moments:
             cells = Cells(example.values)
             self._asked[number, [rows[label] for label in example.labels]] = 1
             shown = np.flatnonzero(example.shown)
-            covers = example.shares[shown].reshape(len(shown), cells.count)
+            covers = example.covers[shown].reshape(len(shown), cells.count)
             everywhere = np.ones((1, cells.count), np.float32)
-            sums = _sums(cells, np.vstack([everywhere, covers]))
+            sums = _sums(cells, np.vstack([everywhere, covers / _FULL]))
             self._all[number] = sums[0]
             self._inside.append(
                 {
@@ -74,17 +76,37 @@ class Moments:
 
         Both 0 for a label that no example shows.
         """
-        whole = _inverse(self._products.sum(axis=0), self._varied.sum(axis=0))
-        return _directions(whole, self._insides, self._everything - self._insides)
+        spread = _spread(self._products.sum(axis=0), self._varied.sum(axis=0))
+        return _directions(spread, self._insides, self._everything - self._insides)
 
-    def directions_without(self, number: int) -> tuple[_Floats, _Floats]:
-        """The same of all examples but one."""
-        inside = self._insides.copy()
-        everything = self._everything - np.outer(self._asked[number], self._all[number])
-        for row, own in self._inside[number].items():
-            inside[row] -= own
-        inverse = self._inverses[number % self._n_folds]
-        return _directions(inverse, inside, everything - inside)
+    def directions_without(
+        self, left_out: Sequence[tuple[int, int]]
+    ) -> tuple[_Floats, _Floats]:
+        """Of all examples but one: directions (K, D) and offsets (K,).
+
+        Args:
+            left_out: K times the number of an example, and the row of a label that it
+                was looked at for.
+        """
+        directions = np.zeros((len(left_out), TOTAL_WIDTH), np.float32)
+        offsets = np.zeros(len(left_out), np.float32)
+        numbers, rows = np.array(left_out, np.intp).reshape(-1, 2).T
+        products, varied = self._products.sum(axis=0), self._varied.sum(axis=0)
+        for fold in range(self._n_folds):
+            places = np.flatnonzero(numbers % self._n_folds == fold)
+            if not places.size:
+                continue
+            inside = self._insides[rows[places]]
+            for own, place in zip(inside, places, strict=True):
+                own -= self._inside[numbers[place]].get(int(rows[place]), 0)
+            everything = self._everything[rows[places]] - self._all[numbers[places]]
+            spread = _spread(
+                products - self._products[fold], varied - self._varied[fold]
+            )
+            directions[places], offsets[places] = _directions(
+                spread, inside, everything - inside
+            )
+        return directions, offsets
 
     @cached_property
     def _insides(self) -> _Doubles:
@@ -100,39 +122,30 @@ class Moments:
         """Sums over the cells of images in which labels were looked for: (L, D + 1)."""
         return self._asked.T.astype(np.float64) @ self._all.astype(np.float64)
 
-    @cached_property
-    def _inverses(self) -> list[_Doubles]:
-        """By fold, of the variances of all others."""
-        products, varied = self._products.sum(axis=0), self._varied.sum(axis=0)
-        return [
-            _inverse(products - own, varied - count)
-            for own, count in zip(self._products, self._varied, strict=True)
-        ]
-
 
 def _sums(cells: Cells, weights: _Floats) -> _Floats:
     counts = weights.sum(axis=1, keepdims=True)
     return np.concatenate([cells.sums(weights), counts], axis=1)
 
 
-def _inverse(products: _Doubles, varied: _Doubles) -> _Doubles:
-    """Inverse of the variances, kept from 0: (D, D)."""
+def _spread(products: _Doubles, varied: _Doubles) -> _Doubles:
+    """Variances and covariances, kept from 0: (D, D)."""
     count = max(float(varied[-1]), 1.0)
     mean = varied[:-1] / count
     spread = products / count - np.outer(mean, mean)
     ridge = _RIDGE_01 * max(float(np.trace(spread)) / len(spread), 1e-9)
     spread[np.diag_indices(len(spread))] += ridge
-    return np.linalg.inv(spread)
+    return spread
 
 
 def _directions(
-    inverse: _Doubles, inside: _Doubles, outside: _Doubles
+    spread: _Doubles, inside: _Doubles, outside: _Doubles
 ) -> tuple[_Floats, _Floats]:
     is_known = (inside[:, -1:] > _LEAST_CELLS) & (outside[:, -1:] > _LEAST_CELLS)
     mean_inside = inside[:, :-1] / np.maximum(inside[:, -1:], _LEAST_CELLS)
     mean_outside = outside[:, :-1] / np.maximum(outside[:, -1:], _LEAST_CELLS)
     apart = np.where(is_known, mean_inside - mean_outside, 0)
-    found = apart @ inverse
+    found = np.linalg.solve(spread, apart.T).T
     reach = np.maximum((apart * found).sum(axis=1, keepdims=True), 1e-9)
     found *= 2 * _AT_MEANS / reach
     offsets = -((mean_inside + mean_outside) / 2 * found).sum(axis=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -50,9 +51,10 @@ class Trial:
         self, head: LabelHead, threshold: float, *, presence_threshold: float = 0.0
     ) -> tuple[float, float]:
         """Cells of both mask and truth, and of either, under this head."""
-        presence = mixed_presence(head, self.scores, self.words_01)
-        if presence < presence_threshold:
-            return 0.0, float(self.cover.sum())
+        if presence_threshold > 0:
+            presence = mixed_presence(head, self.scores, self.words_01)
+            if presence < presence_threshold:
+                return 0.0, float(self.cover.sum())
         painted = mixed_map(head, self.scores, self.words) > threshold
         both = float(self.cover[painted].sum())
         return both, float(painted.sum() + self.cover.sum()) - both
@@ -62,31 +64,39 @@ def make_trials(
     examples: Sequence[Example], labels: Sequence[str], moments: Moments
 ) -> dict[str, list[Trial]]:
     """Try every label on the images that it was looked for in."""
-    trials: dict[str, list[Trial]] = {label: [] for label in labels}
+    tried = _tried(examples, labels)
     rows = {label: row for row, label in enumerate(labels)}
-    left = {(label, True): _MOST_SHOWING for label in labels}
-    left |= {(label, False): _MOST_OTHERS for label in labels}
-    for number, example in enumerate(examples):
-        places = []
-        for place, key in enumerate(
-            zip(example.labels, example.shown.tolist(), strict=True)
-        ):
-            if left[key]:
-                left[key] -= 1
-                places.append(place)
-        if not places:
-            continue
-        directions, offsets = moments.directions_without(number)
-        own = [rows[example.labels[place]] for place in places]
+    directions, offsets = moments.directions_without(
+        [(number, rows[examples[number].labels[place]]) for number, place in tried]
+    )
+    trials: dict[str, list[Trial]] = {label: [] for label in labels}
+    by_example = groupby(range(len(tried)), key=lambda index: tried[index][0])
+    for number, indices in by_example:
+        example, own = examples[number], list(indices)
         scores = Cells(example.values).scores(directions[own])
         scores += offsets[own][:, None, None]
-        for place, found in zip(places, scores, strict=True):
+        for index, found in zip(own, scores, strict=True):
+            place = tried[index][1]
             trials[example.labels[place]].append(
                 Trial(
                     scores=found,
                     words=example.words[place] / np.float32(255),
                     words_01=float(example.presence[place]),
-                    cover=example.shares[place],
+                    cover=example.covers[place] / np.float32(255),
                 )
             )
     return trials
+
+
+def _tried(examples: Sequence[Example], labels: Sequence[str]) -> list[tuple[int, int]]:
+    """Numbers of examples, and places of the labels that are tried on each."""
+    left = {(label, True): _MOST_SHOWING for label in labels}
+    left |= {(label, False): _MOST_OTHERS for label in labels}
+    found = []
+    for number, example in enumerate(examples):
+        keys = zip(example.labels, example.shown.tolist(), strict=True)
+        for place, key in enumerate(keys):
+            if left[key]:
+                left[key] -= 1
+                found.append((number, place))
+    return found
