@@ -78,6 +78,19 @@ class Browser:
         if not answer.value.ok:
             raise ValueError(f"Label Studio refused it: {answer.value.text()[:1000]}")
 
+    def start_training(self, project_id: int) -> None:
+        """Click *Start Training* behind the dots of the project's one backend."""
+        url = f"{self.label_studio.url}/projects/{project_id}/settings/ml"
+        self.page.goto(url, wait_until="domcontentloaded")
+        self.page.get_by_label("Machine learning model options").click()
+        self.page.get_by_text("Start Training", exact=True).click()
+        # Label Studio asks once more, and then shows what it was answered.
+        with self.page.expect_response(lambda r: r.url.endswith("/train")) as answer:
+            self.page.get_by_role("button", name="Start Training").click()
+        if not answer.value.ok:
+            raise ValueError(f"Label Studio refused it: {answer.value.text()[:1000]}")
+        self.page.get_by_text("Request Sent!").wait_for()
+
     def read_image_area(self, size_yx: tuple[int, int]) -> NDArray[np.uint8]:
         """What the screen shows over the picture, one pixel per image pixel.
 

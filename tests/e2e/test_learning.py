@@ -17,6 +17,7 @@ from segmenter.pocket.scenes import render_scene
 from tests.backend.feedback.annotations import region
 from tests.e2e.backend_process import Backend, ServedBackend, running_backend
 from tests.e2e.batches import wait_until
+from tests.e2e.browser import Browser
 from tests.e2e.examples import Example, Picture
 from tests.e2e.label_studio import LabelStudio
 from tests.e2e.label_studio_api import LabelStudioApi
@@ -166,7 +167,11 @@ def learning(
 
 
 def test_five_corrected_tasks_teach_a_label_that_no_word_describes(
-    api: LabelStudioApi, learning: Backend, redis_server: RedisServer, tmp_path: Path
+    api: LabelStudioApi,
+    browser: Browser,
+    learning: Backend,
+    redis_server: RedisServer,
+    tmp_path: Path,
 ) -> None:
     lesson = lesson_of(api, learning, *_CORRECTED, *_WITH, *_WITHOUT)
     api.retrieve_predictions(lesson.project_id)
@@ -176,7 +181,7 @@ def test_five_corrected_tasks_teach_a_label_that_no_word_describes(
         submitted = [lesson.correct(seed) for seed in _CORRECTED]
         wait_for_corrections(store, lesson, 5)
         untaught = lesson.version
-        api.start_training(lesson.project_id)
+        browser.start_training(lesson.project_id)
         wait_until(lambda: lesson.version != words)
         taught = lesson.version
         api.retrieve_predictions(lesson.project_id)
