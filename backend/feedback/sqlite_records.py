@@ -3,7 +3,8 @@
 For installations without Redis. Several processes may share the folder. Every read has
 a connection of its own, so that a long one holds nobody up. All writes share one, which
 stays open: with the last of its connections SQLite puts its log into the file, and that
-takes a disk twenty times as long as a write.
+takes a disk twenty times as long as a write. It does so with every so manyth write as
+well, but for those that a webhook waits for.
 """
 
 import sqlite3
@@ -20,6 +21,8 @@ from backend.sqlite_setup import set_up
 _BUSY_TIMEOUT_S: Final = 5.0
 _MOST_FORGOTTEN: Final = 10_000
 _EVENTS_KEPT_S: Final = 30 * 24 * 3600
+# Writes until SQLite's log is put into the file: of 128 kB, 4 MB.
+_WRITES_LOGGED: Final = 32
 _SETUP: Final = """
 CREATE TABLE IF NOT EXISTS corrections (
     project TEXT NOT NULL, annotation INTEGER NOT NULL, rank INTEGER NOT NULL,
@@ -74,6 +77,7 @@ class SqliteRecords:
         self._file = directory / "feedback.sqlite3"
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._n_logged = 0
 
     def put(
         self, project: str, annotation: int, rank: int, value: bytes, *, most: int
@@ -146,7 +150,7 @@ class SqliteRecords:
     ) -> bool:
         """See `Records`."""
         now = time.time()
-        with self._transaction() as db:
+        with self._transaction(is_waited_for=True) as db:
             db.execute("DELETE FROM events WHERE added_s < ?", (now - _EVENTS_KEPT_S,))
             select = "SELECT 1 FROM events WHERE queue = ? AND id = ?"
             if db.execute(select, (queue, event_id)).fetchone():
@@ -207,13 +211,17 @@ class SqliteRecords:
             self._disconnect()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, *, is_waited_for: bool = False
+    ) -> Iterator[sqlite3.Connection]:
         """Writes, all of them or, if the block raises, none."""
         with self._writing, self._faults():
             try:
                 if self._writer is not None and not self._file.exists():
                     self._disconnect()  # somebody deleted it to start afresh
-                self._writer = self._writer or _connected(self._file)
+                if self._writer is None:
+                    self._writer = _connected(self._file)
+                    self._writer.execute("PRAGMA wal_autocheckpoint = 0")
                 self._writer.execute("BEGIN IMMEDIATE")
                 with self._writer as db:
                     yield db
@@ -221,6 +229,12 @@ class SqliteRecords:
                 # Opened anew at the next try.
                 self._disconnect()
                 raise
+            self._n_logged += 1
+        if self._n_logged >= _WRITES_LOGGED and not is_waited_for:
+            self._n_logged = 0
+            # Beside other writes, which it holds up no more than a read does.
+            with self._reading() as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _disconnect(self) -> None:
         db, self._writer = self._writer, None

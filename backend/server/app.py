@@ -160,7 +160,9 @@ def create_app(services: Services) -> Flask:
         backlog, feedback = services.backlog, services.feedback
         if backlog is None and feedback is None:
             return jsonify({"status": "ignored"})
-        body = _json_body(limits)
+        # A large annotation is half a million numbers, and Label Studio waits; nothing
+        # of a webhook is given back, so that it may be read in the quick way.
+        body = _json_body(limits, read=_read_quickly)
         if feedback is not None and feedback.accept(body):
             return jsonify({"status": "accepted"})
         new = parse_new_tasks(body)
@@ -196,8 +198,21 @@ def _answer(body: dict[str, Any]) -> Response:
     return Response(text, mimetype="application/json")
 
 
-def _json_body(limits: RequestLimits) -> Any:
+def _read_quickly(data: bytes) -> Any:
+    """As `json.loads`, in a quarter of its time; of long numbers only their size."""
+    try:
+        return orjson.loads(data)
+    # NaN, for one, which Python's own servers write.
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
+def _json_body(limits: RequestLimits, read: Callable[[bytes], Any] = json.loads) -> Any:
     """What the request says, within its limits.
+
+    Args:
+        limits: of the request.
+        read: makes an object of the body.
 
     Raises:
         RequestEntityTooLarge: if it has more bytes; none of them is kept.
@@ -206,7 +221,7 @@ def _json_body(limits: RequestLimits) -> Any:
     data = _body(limits)
     limits.check_content(data, request.path)
     try:
-        body = json.loads(data)
+        body = read(data)
     except (ValueError, RecursionError) as error:
         raise BadRequest(
             f"The body of {request.path} is not JSON ({len(data)} bytes); send a JSON "

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segmenter import ScoreMaps, SegmenterOptions, cut_masks
 from segmenter.backbones.unet import UNetBackbone, load_unet
@@ -26,6 +27,12 @@ from segmenter.source import ModelSource
 
 N_CLASSES: Final = 1 + len(WORDS)
 _AT_ONCE: Final = 8
+# fmt: off
+_UNKNOWN: Final = (
+    "zork", "blim", "quaffle", "dren", "vusk", "plotz",
+    "grom", "snerf", "tazzle", "yib", "morv", "kepple",
+)
+# fmt: on
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +82,18 @@ def load_pocket() -> Pocket:
         image_text=load_image_text(source, device=cpu),
         calibration=load_calibration(source),
     )
+
+
+def unknown_names() -> dict[str, str]:
+    """Names that no model knows, by the words, half of all, that they stand for."""
+    chosen = np.random.default_rng(14).permutation(WORDS)[: len(_UNKNOWN)]
+    return dict(zip(map(str, chosen), _UNKNOWN, strict=True))
+
+
+def masks_of(scene: Scene) -> dict[str, NDArray[np.bool_]]:
+    """What a person leaves of a scene: bool (Y, X) by word."""
+    pairs = zip(scene.words, scene.visible, strict=True)
+    return {word: mask for word, mask in pairs if mask.any()}
 
 
 def ask_about(scenes: Sequence[Scene], *, n_absent: int) -> list[Question]:

@@ -368,6 +368,23 @@ def test_a_file_that_somebody_deleted_begins_anew(tmp_path: Path) -> None:
         assert [one.annotation for one in store.corrections("7")] == [2]
 
 
+def test_taking_in_an_event_leaves_the_log_of_the_file_to_others(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "feedback" / "feedback.sqlite3"
+    with contextlib.closing(open_feedback_store(None, tmp_path)) as store:
+        for number in range(80):
+            assert store.add_event("model", str(number), bytes(100_000))
+        taken_in = file.stat().st_size
+        for _ in range(20):
+            waiting = store.take_event("model")
+            assert waiting is not None
+            store.end_event("model", waiting)
+
+        assert taken_in < 1_000_000
+        assert file.stat().st_size > 5_000_000
+
+
 def test_reading_makes_no_file(tmp_path: Path) -> None:
     store = open_feedback_store(None, tmp_path)
 
