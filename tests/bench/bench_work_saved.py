@@ -19,6 +19,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import cv2
@@ -80,36 +81,29 @@ def main() -> None:
     segmenter = load_pocket().segmenter(_OPTIONS)
     table = _table(f"Pocket test split, {len(scenes)} scenes")
     for asked, n_absent in _N_ABSENT.items():
-        answers = answer(segmenter, ask_about(scenes, n_absent=n_absent))
-        found = [_cut(one.maps, one.question.scene) for one in answers]
+        read = _read(segmenter, scenes, n_absent=n_absent)
+        found = _cut(read, scenes)
         table.add_row(asked, *cells(scenes, found))
-    first = seeds.stop
-    for title, names in ((_ALL, {}), (f"{_ALL}, 12 of unknown names", unknown_names())):
-        read = _read(segmenter, scenes, names)
+    streams = [
+        [
+            render_scene(seeds.stop + n * arguments.corrected + k)
+            for k in range(arguments.corrected)
+        ]
+        for n in range(arguments.streams)
+    ]
+    for title, names in ((_ALL, {}), ("12 of them unknown", unknown_names())):
         if names:
-            today = [_cut(*one) for one in zip(read, scenes, strict=True)]
-            table.add_row(title, *cells(scenes, today))
-        for number in range(arguments.streams):
-            start = first + number * arguments.corrected
-            stream = [
-                render_scene(seed) for seed in range(start, start + arguments.corrected)
-            ]
+            read = _read(segmenter, scenes, names=names)
+            table.add_row(title, *cells(scenes, _cut(read, scenes)))
+        for stream in streams:
+            corrected = zip(_read(segmenter, stream, names=names), stream, strict=True)
             heads = fit_heads(
-                [
-                    make_example(maps, masks_of(scene))
-                    for maps, scene in zip(
-                        _read(segmenter, stream, names), stream, strict=True
-                    )
-                ]
+                [make_example(maps, masks_of(scene)) for maps, scene in corrected]
             )
-            taught = [
-                _cut(apply_heads(maps, heads), scene)
-                for maps, scene in zip(read, scenes, strict=True)
-            ]
+            taught = _cut([apply_heads(maps, heads) for maps in read], scenes)
             n_taught = sum(one.weight_01 > 0 for one in heads.labels)
             table.add_row(
-                f"{title}, {len(stream)} corrected (stream {number + 1}, {n_taught} "
-                f"labels taught)",
+                f"{title}, {len(stream)} corrected, {n_taught} taught",
                 *cells(scenes, taught),
             )
     if arguments.write:
@@ -120,25 +114,36 @@ def main() -> None:
 
 
 def _read(
-    segmenter: Segmenter, scenes: Sequence[Scene], names: Mapping[str, str]
+    segmenter: Segmenter,
+    scenes: Sequence[Scene],
+    *,
+    n_absent: int = len(WORDS),
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> list[ScoreMaps]:
-    """Score maps of all words, some of which are looked for by another name."""
-    asked = [names.get(word, word) for word in WORDS]
+    """Score maps by words, some of which are looked for by another name."""
+    questions = ask_about(scenes, n_absent=n_absent)
+    named = [
+        replace(one, labels=tuple(names.get(word, word) for word in one.labels))
+        for one in questions
+    ]
     return [
-        replace(segmenter.score([scene.image], [asked])[0], labels=WORDS)
-        for scene in scenes
+        replace(found.maps, labels=one.labels)
+        for found, one in zip(answer(segmenter, named), questions, strict=True)
     ]
 
 
-def _cut(maps: ScoreMaps, scene: Scene) -> Classes:
-    """The masks of a scene, in the numbering of its class map."""
-    cut = cut_masks(
-        maps,
-        threshold=_OPTIONS.threshold,
-        presence_threshold=_OPTIONS.presence_threshold,
-        pixels=scene.image,
-    )
-    return to_class_map(cut, WORDS)
+def _cut(read: Sequence[ScoreMaps], scenes: Sequence[Scene]) -> list[Classes]:
+    """The masks of every scene, in the numbering of its class map."""
+    cuts = [
+        cut_masks(
+            maps,
+            threshold=_OPTIONS.threshold,
+            presence_threshold=_OPTIONS.presence_threshold,
+            pixels=scene.image,
+        )
+        for maps, scene in zip(read, scenes, strict=True)
+    ]
+    return [to_class_map(cut, WORDS) for cut in cuts]
 
 
 def cells(scenes: Sequence[Scene], found: Sequence[Classes]) -> list[str]:
