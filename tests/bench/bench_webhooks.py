@@ -7,8 +7,8 @@
 corrections are in a file or in a real Redis. One client sends annotations, each on a
 connection of its own, with a short rest after each, while behind them the server does:
 nothing (they teach nothing), what each of them asks for (a pass of the model), or a fit
-of 1,000 corrected images. Rounds take turns with the baseline's, which must read images
-alike.
+of 1,000 corrected images. Beside them, a request for a prediction that is known. Rounds
+take turns with the baseline's, which must read images alike.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from tests.fakes import brush_config, data_uri, encoded
 from tests.redis_server import running_redis
 
 # Of two masks: length of a side, share of the pixels that are noise.
-_BODIES: Final = {"small": (300, 0.0), "large": (1150, 0.08)}
+_BODIES: Final = ((300, 0.0), (1150, 0.08))
 # What goes on behind, and how long the client rests meanwhile.
 _BEHIND: Final = {"nothing": 0.02, "a pass each": 0.2, "a fit": 0.02}
 _POLL_S: Final = 0.05
@@ -60,6 +60,8 @@ _N_FITTED: Final = 1000
 _N_SCENES: Final = 20
 # Of the training split: what is learned here is not looked at.
 _FIRST_SEED: Final = 862_000
+_TRAIN: Final = {"action": "START_TRAINING", "project": {"id": _PROJECT}}
+_CONFIG: Final = brush_config("".join(f'<Label value="{word}"/>' for word in WORDS))
 _numbers: Final = count(1)
 
 
@@ -86,10 +88,10 @@ def main() -> None:
     sources = {"now": REPOSITORY}
     if asked.baseline:
         sources["baseline"] = asked.baseline.resolve()
-    bodies = {name: _body(*size) for name, size in _BODIES.items()}
+    bodies = [*(_submitted(*size) for size in _BODIES), _known_prediction()]
     examples = list(islice(_examples(), _N_FITTED))
     table = Table(box=box.SIMPLE)
-    for heading in ("kept in", "behind", "body, kB", "", "webhooks"):
+    for heading in ("kept in", "behind", "request", "", "requests"):
         table.add_column(heading)
     for heading in ("median ms", "95 %", "99 %", "longest", "within 50 ms"):
         table.add_column(heading, justify="right")
@@ -100,11 +102,13 @@ def main() -> None:
                 for name, source in sources.items()
             }
             for behind in _BEHIND:
-                for body in bodies.values():
+                for body in bodies:
+                    if _path(body) == "/predict" and behind == "a pass each":
+                        continue  # as with nothing behind
                     waits = _waits(servers, body, behind, asked)
+                    title = f"{_path(body)}, {len(json.dumps(body)) // 1000} kB"
                     for name, found in waits.items():
-                        n_kb = len(json.dumps(body)) // 1000
-                        row = (kind, behind, str(n_kb), name, str(len(found)))
+                        row = (kind, behind, title, name, str(len(found)))
                         table.add_row(*row, *_cells(found))
     Console(width=130).print(table)
 
@@ -115,7 +119,7 @@ def _waits(
     behind: str,
     asked: argparse.Namespace,
 ) -> dict[str, list[float]]:
-    """By server, how long its webhooks waited, in seconds."""
+    """By server, how long its requests waited, in seconds."""
     found: dict[str, list[float]] = {name: [] for name in servers}
     for _ in range(asked.rounds):
         for name, server in servers.items():
@@ -129,9 +133,10 @@ def _round(
     waits_s = []
     before = server.store.heads(str(_PROJECT))
     with new_client(keeps_alive=False) as client:
+        if _path(body) == "/predict":
+            _send(client, server, body)  # from now on it is known
         if behind == "a fit":
-            train = {"action": "START_TRAINING", "project": body["project"]}
-            _send(client, server, train)
+            _send(client, server, _TRAIN)
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             time.sleep(_BEHIND[behind])
@@ -149,17 +154,17 @@ def _send(client: httpx.Client, server: Server, body: Mapping[str, Any]) -> floa
     content = json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     start = time.perf_counter()
-    answer = client.post(f"{server.url}/webhook", content=content, headers=headers)
+    answer = client.post(f"{server.url}{_path(body)}", content=content, headers=headers)
     waited_s = time.perf_counter() - start
-    if answer.raise_for_status().json() != {"status": "accepted"}:
-        raise ValueError(f"a webhook was answered {answer.text}")
+    told = answer.raise_for_status().json()
+    if told != {"status": "accepted"} and not told.get("results"):
+        raise ValueError(f"{_path(body)} was answered {answer.text}")
     return waited_s
 
 
-def _body(side: int, noise_01: float) -> dict[str, Any]:
+def _submitted(side: int, noise_01: float) -> dict[str, Any]:
     """A webhook about two masks of a picture."""
     rng = np.random.default_rng(0)
-    pixels = render_scene(_FIRST_SEED, n_objects=2).image
     mask = np.zeros((side, side), np.bool_)
     mask[side // 4 : -side // 4, side // 5 : -side // 5] = True
     results = [
@@ -172,14 +177,31 @@ def _body(side: int, noise_01: float) -> dict[str, Any]:
     ]
     return payload(
         annotation(results),
-        config=brush_config("".join(f'<Label value="{word}"/>' for word in WORDS)),
-        data={"image": data_uri(encoded(pixels))},
+        config=_CONFIG,
+        data=_data(),
         project_id=_PROJECT,
     )
 
 
-def _numbered(body: Mapping[str, Any], *, teaches: bool) -> dict[str, Any]:
-    """The same of another annotation."""
+def _known_prediction() -> dict[str, Any]:
+    """A request for what was answered before, of a project that nothing is taught."""
+    task = {"id": 1, "data": _data()}
+    return {"tasks": [task], "project": "9.1700000000", "label_config": _CONFIG}
+
+
+def _data() -> dict[str, str]:
+    pixels = render_scene(_FIRST_SEED, n_objects=2).image
+    return {"image": data_uri(encoded(pixels))}
+
+
+def _path(body: Mapping[str, Any]) -> str:
+    return "/webhook" if "action" in body else "/predict"
+
+
+def _numbered(body: Mapping[str, Any], *, teaches: bool) -> Mapping[str, Any]:
+    """The same of another annotation; a prediction's as it is."""
+    if "annotation" not in body:
+        return body
     number = next(_numbers)
     about = {"id": number, "was_cancelled": not teaches}
     return {
