@@ -119,6 +119,8 @@ def _project(states: Tensor, width: int, seed: int) -> Tensor:
 
 
 def _fitted(values: Tensor, grid_yx: tuple[int, int]) -> Tensor:
+    if tuple(values.shape[1:]) == grid_yx:
+        return values
     if values.shape[1] >= grid_yx[0] and values.shape[2] >= grid_yx[1]:
         return F.adaptive_avg_pool2d(values[None], grid_yx)[0]
     return resize(values, grid_yx)
