@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from segmenter.modes import (
     FastMode,
     Passes,
     Request,
-    paper_maps,
+    patch_grid,
+    patch_layer,
+    read_paper,
     size_yx,
     wordless_layers,
 )
@@ -40,7 +42,7 @@ from segmenter.presence import (
 )
 from segmenter.source import ModelSource
 from segmenter.text import check_label
-from segmenter.types import ScoreMaps, Segmentation
+from segmenter.types import ImageEncoding, ScoreMaps, Segmentation
 from segmenter.weights import (
     first_line,
     is_device_error,
@@ -54,7 +56,14 @@ logger = logging.getLogger(__name__)
 # Options that a segmenter is ready to segment under at a time.
 _KEPT_OPTIONS: Final = 4
 
-_Pair = tuple[NDArray[np.uint8], tuple[str, ...]]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """One image, what to look for, each once, and what is known of the image."""
+
+    image: NDArray[np.uint8]
+    labels: tuple[str, ...]
+    known: ImageEncoding | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,26 +158,33 @@ class Segmenter:
         labels: Sequence[Sequence[str]],
         *,
         options: SegmenterOptions | None = None,
+        encodings: Sequence[ImageEncoding | None] | None = None,
     ) -> list[ScoreMaps]:
-        """Score maps of every image, before any threshold; see `segment`."""
-        pairs = [
-            (image, tuple(names)) for image, names in zip(images, labels, strict=True)
+        """Score maps of every image, before any threshold; see `segment`.
+
+        `encodings` has for each image `ScoreMaps.encoding` of an earlier answer, if
+        any: of the same image, model and `SegmenterOptions.encoding_fingerprint`, which
+        nobody checks. What has not the shape that it should have is made anew.
+        """
+        known = encodings or [None] * len(images)
+        asked = [
+            _Asked(image=image, labels=tuple(dict.fromkeys(names)), known=own)
+            for image, names, own in zip(images, labels, known, strict=True)
         ]
-        for image, names in pairs:
-            _check_image(image)
-            for label in names:
+        for one in asked:
+            _check_image(one.image)
+            for label in one.labels:
                 check_label(label)
         with self._one_at_a_time, torch.inference_mode():
             prepared = self._prepare(options or self.options)
-            unique = [(image, tuple(dict.fromkeys(names))) for image, names in pairs]
             scored = (
-                self._score_fast(unique, prepared)
+                self._score_fast(asked, prepared)
                 if prepared.options.mode == "fast"
-                else (self._score_paper(pair, prepared) for pair in unique)
+                else (self._score_paper(one, prepared) for one in asked)
             )
             return [
-                _in_order(maps, names)
-                for maps, (_, names) in zip(scored, pairs, strict=True)
+                _in_order(maps, tuple(names))
+                for maps, names in zip(scored, labels, strict=True)
             ]
 
     def _prepare(self, options: SegmenterOptions) -> _Prepared:
@@ -185,36 +201,37 @@ class Segmenter:
         return self._prepared[options]
 
     def _score_fast(
-        self, pairs: Sequence[_Pair], prepared: _Prepared
+        self, asked: Sequence[_Asked], prepared: _Prepared
     ) -> Iterator[ScoreMaps]:
         """Many images, several in a pass."""
-        asked = [
+        requests = [
             Request(
-                image=image,
-                labels=labels,
-                caption=self._auxiliary.caption(image)
+                image=one.image,
+                labels=one.labels,
+                caption=self._auxiliary.caption(one.image)
                 if prepared.options.caption
                 else "",
+                known=one.known,
             )
-            for image, labels in pairs
-            if labels
+            for one in asked
+            if one.labels
         ]
-        readings = prepared.fast.read(asked)
-        for image, labels in pairs:
-            if not labels:
-                yield self._no_maps(image, prepared)
+        readings = prepared.fast.read(requests)
+        for one in asked:
+            if not one.labels:
+                yield self._no_maps(one, prepared)
                 continue
             (reading,) = islice(readings, 1)
+            seen = self._see(one, prepared)
             presence = self._auxiliary.presence(
-                image,
-                labels,
+                one.image,
+                one.labels,
                 prepared.options,
+                seen=_tensor(seen.embeddings),
                 evidence=reading.evidence,
-                # Windows are there for small things, which the whole hides.
-                parts=reading.layout.cut_image(image) if reading.whole else (),
             )
             yield ScoreMaps(
-                labels=labels,
+                labels=one.labels,
                 maps=prepared.fast.maps(
                     reading,
                     torch.from_numpy(
@@ -222,50 +239,78 @@ class Segmenter:
                     ),
                 ),
                 presence=presence,
-                size_yx=size_yx(image),
+                size_yx=size_yx(one.image),
                 features=reading.features,
-                layers=reading.layers(self._auxiliary.patches(image, prepared.options)),
+                layers=reading.layers(_tensor(seen.patches)),
+                encoding=replace(seen, latents=reading.all_latents),
             )
 
-    def _score_paper(self, pair: _Pair, prepared: _Prepared) -> ScoreMaps:
+    def _score_paper(self, one: _Asked, prepared: _Prepared) -> ScoreMaps:
         """One image, one pass per label that the filter keeps."""
-        image, labels = pair
-        presence = self._auxiliary.presence(image, labels, prepared.options)
-        kept = np.flatnonzero(presence >= prepared.options.presence_threshold)
-        prompts = self._auxiliary.prompts(
-            image, [labels[i] for i in kept], prepared.options
+        image, labels, options = one.image, one.labels, prepared.options
+        seen = self._see(one, prepared)
+        presence = self._auxiliary.presence(
+            image, labels, options, seen=_tensor(seen.embeddings)
         )
-        patches = self._auxiliary.patches(image, prepared.options)
-        maps, features, layers = paper_maps(
-            prepared.passes, image, prompts, patches=patches
+        kept = np.flatnonzero(presence >= options.presence_threshold)
+        prompts = self._auxiliary.prompts(image, [labels[i] for i in kept], options)
+        reading = read_paper(
+            prepared.passes,
+            image,
+            prompts,
+            patches=_tensor(seen.patches),
+            known=one.known,
         )
-        if not prompts:
-            layers = wordless_layers(prepared.passes, image, patches)
-        full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
-        full[kept] = maps
+        full = np.zeros((len(labels), *reading.maps.shape[1:]), np.float16)
+        full[kept] = reading.maps
         return ScoreMaps(
             labels=labels,
             maps=full,
             presence=presence,
             size_yx=size_yx(image),
-            features=features,
-            layers=layers,
+            features=reading.features,
+            layers=reading.layers,
+            encoding=replace(seen, latents=(reading.latents.numpy(),)),
         )
 
-    def _no_maps(self, image: NDArray[np.uint8], prepared: _Prepared) -> ScoreMaps:
+    def _no_maps(self, one: _Asked, prepared: _Prepared) -> ScoreMaps:
         """Of an image in which no word is looked for, though what it shows may be."""
-        layout = prepared.passes.map_layout(prepared.passes.lay_out(size_yx(image)))
+        size = size_yx(one.image)
+        layout = prepared.passes.map_layout(prepared.passes.lay_out(size))
+        seen = self._see(one, prepared)
+        layers, latents = wordless_layers(
+            prepared.passes, one.image, _tensor(seen.patches), one.known
+        )
         return ScoreMaps(
             labels=(),
             maps=np.zeros((0, *layout.canvas_yx), np.float16),
             presence=np.zeros(0, np.float32),
-            size_yx=size_yx(image),
-            layers=wordless_layers(
-                prepared.passes,
-                image,
-                self._auxiliary.patches(image, prepared.options),
-            ),
+            size_yx=size,
+            layers=layers,
+            encoding=replace(seen, latents=(latents.numpy(),)),
         )
+
+    def _see(self, one: _Asked, prepared: _Prepared) -> ImageEncoding:
+        """What the image-text model knows of an image, with or without a look at it."""
+        passes, width = prepared.passes, self._auxiliary.embedding_width
+        views = [passes.map_layout(view) for view in passes.views(size_yx(one.image))]
+        if one.known and one.known.has_look(width, patch_grid(views[-1])):
+            return one.known
+        # Windows are there for small things, which the whole hides.
+        has_parts = prepared.options.mode == "fast" and len(views) > 1
+        parts = views[0].cut_image(one.image) if has_parts else ()
+        look = self._auxiliary.look(one.image, prepared.options, parts)
+        if look is None:
+            return ImageEncoding(latents=())
+        return ImageEncoding(
+            latents=(),
+            embeddings=look.embeddings.numpy(),
+            patches=patch_layer(look.patches, views[-1]).numpy(),
+        )
+
+
+def _tensor(array: NDArray[Any] | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array)
 
 
 def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
