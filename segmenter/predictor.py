@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from segmenter.backbones import Backbone, load_backbone
-from segmenter.errors import BadImage, UnusableDevice
+from segmenter.errors import UnusableDevice
 from segmenter.masks import cut_masks
 from segmenter.modes import (
     FastMode,
     Passes,
     Request,
+    check_image,
     patch_grid,
     patch_layer,
     read_paper,
@@ -64,6 +65,7 @@ class _Asked:
     image: NDArray[np.uint8]
     labels: tuple[str, ...]
     known: ImageEncoding | None
+    reads_cells: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +132,7 @@ class Segmenter:
             BadImage, BadLabel: naming the first one that cannot be read.
             ValueError: if the options need a part that was not given.
         """
-        scored = self.score(images, labels, options=options)
+        scored = self.score(images, labels, options=options, reads_cells=False)
         return [
             self.cut(image, maps, options=options)
             for image, maps in zip(images, scored, strict=True)
@@ -159,20 +161,27 @@ class Segmenter:
         *,
         options: SegmenterOptions | None = None,
         encodings: Sequence[ImageEncoding | None] | None = None,
+        reads_cells: bool = True,
     ) -> list[ScoreMaps]:
         """Score maps of every image, before any threshold; see `segment`.
 
         `encodings` has for each image `ScoreMaps.encoding` of an earlier answer, if
         any: of the same image, model and `SegmenterOptions.encoding_fingerprint`, which
-        nobody checks. What has not the shape that it should have is made anew.
+        nobody checks. What has not the shape that it should have is made anew. Without
+        `reads_cells` no time is spent on `ScoreMaps.features` and `layers`.
         """
         known = encodings or [None] * len(images)
         asked = [
-            _Asked(image=image, labels=tuple(dict.fromkeys(names)), known=own)
+            _Asked(
+                image=image,
+                labels=tuple(dict.fromkeys(names)),
+                known=own,
+                reads_cells=reads_cells,
+            )
             for image, names, own in zip(images, labels, known, strict=True)
         ]
         for one in asked:
-            _check_image(one.image)
+            check_image(one.image)
             for label in one.labels:
                 check_label(label)
         with self._one_at_a_time, torch.inference_mode():
@@ -180,7 +189,12 @@ class Segmenter:
             scored = (
                 self._score_fast(asked, prepared)
                 if prepared.options.mode == "fast"
-                else (self._score_paper(one, prepared) for one in asked)
+                else (
+                    self._score_paper(one, prepared)
+                    if one.labels
+                    else self._no_maps(one, prepared)
+                    for one in asked
+                )
             )
             return [
                 _in_order(maps, tuple(names))
@@ -230,18 +244,16 @@ class Segmenter:
                 seen=_tensor(seen.embeddings),
                 evidence=reading.evidence,
             )
+            weights = competition_weights(presence, prepared.options.presence)
             yield ScoreMaps(
                 labels=one.labels,
-                maps=prepared.fast.maps(
-                    reading,
-                    torch.from_numpy(
-                        competition_weights(presence, prepared.options.presence)
-                    ),
-                ),
+                maps=prepared.fast.maps(reading, torch.from_numpy(weights)),
                 presence=presence,
                 size_yx=size_yx(one.image),
-                features=reading.features,
-                layers=reading.layers(_tensor(seen.patches)),
+                features=reading.features if one.reads_cells else None,
+                layers=reading.layers(_tensor(seen.patches))
+                if one.reads_cells
+                else None,
                 encoding=replace(seen, latents=reading.all_latents),
             )
 
@@ -254,12 +266,9 @@ class Segmenter:
         )
         kept = np.flatnonzero(presence >= options.presence_threshold)
         prompts = self._auxiliary.prompts(image, [labels[i] for i in kept], options)
+        patches, known = _tensor(seen.patches), one.known
         reading = read_paper(
-            prepared.passes,
-            image,
-            prompts,
-            patches=_tensor(seen.patches),
-            known=one.known,
+            prepared.passes, image, prompts, patches=patches, known=known
         )
         full = np.zeros((len(labels), *reading.maps.shape[1:]), np.float16)
         full[kept] = reading.maps
@@ -268,8 +277,8 @@ class Segmenter:
             maps=full,
             presence=presence,
             size_yx=size_yx(image),
-            features=reading.features,
-            layers=reading.layers,
+            features=reading.features if one.reads_cells else None,
+            layers=reading.layers if one.reads_cells else None,
             encoding=replace(seen, latents=(reading.latents.numpy(),)),
         )
 
@@ -277,22 +286,24 @@ class Segmenter:
         """Of an image in which no word is looked for, though what it shows may be."""
         size = size_yx(one.image)
         layout = prepared.passes.map_layout(prepared.passes.lay_out(size))
-        seen = self._see(one, prepared)
-        layers, latents = wordless_layers(
-            prepared.passes, one.image, _tensor(seen.patches), one.known
-        )
-        return ScoreMaps(
+        nothing = ScoreMaps(
             labels=(),
             maps=np.zeros((0, *layout.canvas_yx), np.float16),
             presence=np.zeros(0, np.float32),
             size_yx=size,
-            layers=layers,
-            encoding=replace(seen, latents=(latents.numpy(),)),
         )
+        if not one.reads_cells:
+            return nothing
+        seen = self._see(one, prepared)
+        layers, latents = wordless_layers(
+            prepared.passes, one.image, _tensor(seen.patches), one.known
+        )
+        encoding = replace(seen, latents=(latents.numpy(),))
+        return replace(nothing, layers=layers, encoding=encoding)
 
     def _see(self, one: _Asked, prepared: _Prepared) -> ImageEncoding:
         """What the image-text model knows of an image, with or without a look at it."""
-        passes, width = prepared.passes, self._auxiliary.embedding_width
+        width, passes = self._auxiliary.embedding_width, prepared.passes
         views = [passes.map_layout(view) for view in passes.views(size_yx(one.image))]
         if one.known and one.known.has_look(width, patch_grid(views[-1])):
             return one.known
@@ -384,16 +395,3 @@ def _load(
     )
     logger.info("Loaded %s on %s in %s.", source.name, device, dtype)
     return segmenter
-
-
-def _check_image(image: NDArray[np.uint8]) -> None:
-    if (
-        image.dtype != np.uint8
-        or image.ndim != 3
-        or image.shape[2] != 3
-        or not image.size
-    ):
-        raise BadImage(
-            f"The image is {image.dtype} of shape {image.shape}; give uint8 of shape "
-            f"(rows, columns, 3), RGB, with at least one pixel."
-        )

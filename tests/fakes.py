@@ -65,6 +65,8 @@ class ColourSegmenter:
         self.features: NDArray[np.float16] | None = None
         # What was known of every image, whatever its labels.
         self.known: list[ImageEncoding | None] = []
+        # Whether every call was to tell what a pass knows beside its maps.
+        self.read_cells: list[bool] = []
 
     @property
     def calls(self) -> int:
@@ -78,7 +80,9 @@ class ColourSegmenter:
         *,
         options: SegmenterOptions | None = None,
         encodings: Sequence[ImageEncoding | None] | None = None,
+        reads_cells: bool = True,
     ) -> list[ScoreMaps]:
+        self.read_cells.append(reads_cells)
         self.known += encodings or [None] * len(images)
         self.batches.append(len(images))
         options = options or SegmenterOptions()

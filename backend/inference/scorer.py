@@ -48,8 +48,12 @@ class Segmenter(Protocol):
         *,
         options: SegmenterOptions | None = None,
         encodings: Sequence[ImageEncoding | None] | None = None,
+        reads_cells: bool = True,
     ) -> list[ScoreMaps]:
-        """Score maps of every image; `encodings` are what is known of each."""
+        """Score maps of every image; `encodings` are what is known of each.
+
+        Without `reads_cells` they have neither features nor layers.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -296,6 +300,7 @@ class Scorer:
             [query.prompts for query in batch],
             options=self._options(batch[0]),
             encodings=encodings,
+            reads_cells=any(one.for_clicks or one.needs_layers for one in batch),
         )
         self.metrics.images_segmented.inc(len(batch))
         self.metrics.encodings_known.inc(len(batch) - encodings.count(None))

@@ -8,7 +8,7 @@ windows that a large image is read in. Refuses to know which family of models is
 from segmenter.modes.fast import FastMode, FastReading, Request
 from segmenter.modes.layers import patch_grid, patch_layer, wordless_layers
 from segmenter.modes.paper import PaperReading, read_paper
-from segmenter.modes.passes import Passes, size_yx
+from segmenter.modes.passes import Passes, check_image, size_yx
 
 __all__ = [
     "FastMode",
@@ -16,6 +16,7 @@ __all__ = [
     "PaperReading",
     "Passes",
     "Request",
+    "check_image",
     "patch_grid",
     "patch_layer",
     "read_paper",

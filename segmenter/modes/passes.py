@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.backbones import Backbone, Sample, SampleReading
+from segmenter.errors import BadImage
 from segmenter.modes.windows import Layout, lay_out
 from segmenter.options import SegmenterOptions
 from segmenter.types import ImageEncoding
@@ -29,6 +30,24 @@ _ON_GPU: Final = 8
 def size_yx(image: NDArray[np.uint8]) -> tuple[int, int]:
     """Rows and columns of an image."""
     return image.shape[0], image.shape[1]
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        BadImage: unless it is uint8 (rows, columns, 3) with at least one pixel.
+    """
+    if (
+        image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
+        raise BadImage(
+            f"The image is {image.dtype} of shape {image.shape}; give uint8 of shape "
+            f"(rows, columns, 3), RGB, with at least one pixel."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

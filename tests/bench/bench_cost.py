@@ -76,20 +76,7 @@ def fast_subjects(
     clip = clip_vit_l14(_CPU)
     judged = Segmenter(parts, SegmenterOptions(), image_text=lambda: clip)
     subjects["fast mode, 5 labels, presence by CLIP"] = scoring(judged, image, 5)
-    subjects["known picture, other 5 labels"] = scoring_known(bare, image)
-    subjects["known picture, other 5 labels, presence by CLIP"] = scoring_known(
-        judged, image
-    )
     return subjects
-
-
-def scoring_known(
-    segmenter: Segmenter, image: NDArray[np.uint8]
-) -> Callable[[], object]:
-    """The same where other labels were asked for before."""
-    (before,) = segmenter.score([image], [("something else",)])
-    labels, encodings = label_names(5), [before.encoding]
-    return lambda: segmenter.score([image], [labels], encodings=encodings)
 
 
 def paper_subjects(
@@ -115,9 +102,8 @@ def scoring(
 def floor(parts: UNetBackbone, image: NDArray[np.uint8]) -> None:
     """What no method that reads this model can do without."""
     side = SIDE_PX // 8
-    clean = encode_latents(
-        parts.vae, to_model_input(image, size_yx=(SIDE_PX, SIDE_PX))[None]
-    )
+    pixels = to_model_input(image, size_yx=(SIDE_PX, SIDE_PX))[None]
+    clean = encode_latents(parts.vae, pixels)
     noise = torch.randn(1, 4, side, side)
     latents = add_noise(parts.scheduler, clean, noise, timestep=100)
     context = torch.zeros(1, 77, 768, dtype=parts.unet.dtype)

@@ -107,6 +107,7 @@ DOORS = {
         "PaperReading",
         "Passes",
         "Request",
+        "check_image",
         "patch_grid",
         "patch_layer",
         "read_paper",

@@ -463,3 +463,15 @@ def test_a_segmenter_that_gives_no_encoding_is_asked_without(
 
     assert isinstance(answer, ScoreMaps)
     assert segmenter.known == [None, None]
+
+
+def test_only_what_somebody_may_click_on_or_heads_read_is_read_cell_by_cell(
+    segmenter: ColourSegmenter, cache: MemoryCache
+) -> None:
+    scorer = scorer_of(cache, layers=layers_in(cache))
+
+    ask(scorer, segmenter, query(0))
+    ask(scorer, segmenter, replace(query(1), for_clicks=True))
+    ask(scorer, segmenter, replace(query(2), needs_layers=True))
+
+    assert segmenter.read_cells == [False, True, True]
