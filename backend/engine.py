@@ -14,6 +14,7 @@ from typing import Any
 from backend.cache import (
     MAX_LAYER_BYTES,
     Cache,
+    EncodingStore,
     FeatureStore,
     FinishedStore,
     Slots,
@@ -191,6 +192,11 @@ def build_engine(
             max_bytes=settings.click_memory_bytes // 2,
         ),
         layers=_layers(settings, cache),
+        encodings=EncodingStore(
+            cache,
+            max_bytes=settings.encoding_memory_bytes,
+            max_cache_bytes=settings.encoding_cache_bytes,
+        ),
     )
     store = (feedback or settings_feedback(settings)) if settings.learning else None
     predictor = Predictor(

@@ -237,6 +237,17 @@ class SegmenterOptions:
             for name, kind in choices.items()
         ]
 
+    def encoding_fingerprint(self) -> str:
+        """12 hex digits over all that changes an `ImageEncoding`."""
+        fields = {
+            "aspect": self.aspect,
+            "max_windows": self.max_windows,
+            "as_published": self.as_published,
+            "sampled_by": self.seed if self.latent == "sample" else None,
+            "presence": self.presence,
+        }
+        return _hex_digits(fields)
+
     def maps_fingerprint(self) -> str:
         """12 hex digits over all that changes a score map (not the threshold)."""
         # Paper mode makes no maps of labels that are not present.
@@ -258,5 +269,9 @@ def _digest(options: SegmenterOptions, left_out: frozenset[str]) -> str:
     if options.mode == "fast" and options.competition and options.presence == "paper":
         # Maps of labels that the filter leaves out were empty before.
         fields["left_out_labels"] = "mapped"
+    return _hex_digits(fields)
+
+
+def _hex_digits(fields: Mapping[str, Any]) -> str:
     content = json.dumps(fields, sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()[:12]

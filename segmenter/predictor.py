@@ -10,20 +10,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from segmenter.backbones import Backbone, load_backbone
-from segmenter.errors import BadImage, UnusableDevice
+from segmenter.errors import UnusableDevice
 from segmenter.masks import cut_masks
 from segmenter.modes import (
     FastMode,
     Passes,
     Request,
-    paper_maps,
+    check_image,
+    patch_grid,
+    patch_layer,
+    read_paper,
     size_yx,
     wordless_layers,
 )
@@ -40,7 +43,7 @@ from segmenter.presence import (
 )
 from segmenter.source import ModelSource
 from segmenter.text import check_label
-from segmenter.types import ScoreMaps, Segmentation
+from segmenter.types import ImageEncoding, ScoreMaps, Segmentation
 from segmenter.weights import (
     first_line,
     is_device_error,
@@ -54,7 +57,15 @@ logger = logging.getLogger(__name__)
 # Options that a segmenter is ready to segment under at a time.
 _KEPT_OPTIONS: Final = 4
 
-_Pair = tuple[NDArray[np.uint8], tuple[str, ...]]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """One image, what to look for, each once, and what is known of the image."""
+
+    image: NDArray[np.uint8]
+    labels: tuple[str, ...]
+    known: ImageEncoding | None
+    reads_cells: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +132,7 @@ class Segmenter:
             BadImage, BadLabel: naming the first one that cannot be read.
             ValueError: if the options need a part that was not given.
         """
-        scored = self.score(images, labels, options=options)
+        scored = self.score(images, labels, options=options, reads_cells=False)
         return [
             self.cut(image, maps, options=options)
             for image, maps in zip(images, scored, strict=True)
@@ -149,26 +160,45 @@ class Segmenter:
         labels: Sequence[Sequence[str]],
         *,
         options: SegmenterOptions | None = None,
+        encodings: Sequence[ImageEncoding | None] | None = None,
+        reads_cells: bool = True,
     ) -> list[ScoreMaps]:
-        """Score maps of every image, before any threshold; see `segment`."""
-        pairs = [
-            (image, tuple(names)) for image, names in zip(images, labels, strict=True)
+        """Score maps of every image, before any threshold; see `segment`.
+
+        `encodings` has for each image `ScoreMaps.encoding` of an earlier answer, if
+        any: of the same image, model and `SegmenterOptions.encoding_fingerprint`, which
+        nobody checks. What has not the shape that it should have is made anew. Without
+        `reads_cells` no time is spent on `ScoreMaps.features` and `layers`.
+        """
+        known = encodings or [None] * len(images)
+        asked = [
+            _Asked(
+                image=image,
+                labels=tuple(dict.fromkeys(names)),
+                known=own,
+                reads_cells=reads_cells,
+            )
+            for image, names, own in zip(images, labels, known, strict=True)
         ]
-        for image, names in pairs:
-            _check_image(image)
-            for label in names:
+        for one in asked:
+            check_image(one.image)
+            for label in one.labels:
                 check_label(label)
         with self._one_at_a_time, torch.inference_mode():
             prepared = self._prepare(options or self.options)
-            unique = [(image, tuple(dict.fromkeys(names))) for image, names in pairs]
             scored = (
-                self._score_fast(unique, prepared)
+                self._score_fast(asked, prepared)
                 if prepared.options.mode == "fast"
-                else (self._score_paper(pair, prepared) for pair in unique)
+                else (
+                    self._score_paper(one, prepared)
+                    if one.labels
+                    else self._no_maps(one, prepared)
+                    for one in asked
+                )
             )
             return [
-                _in_order(maps, names)
-                for maps, (_, names) in zip(scored, pairs, strict=True)
+                _in_order(maps, tuple(names))
+                for maps, names in zip(scored, labels, strict=True)
             ]
 
     def _prepare(self, options: SegmenterOptions) -> _Prepared:
@@ -185,87 +215,113 @@ class Segmenter:
         return self._prepared[options]
 
     def _score_fast(
-        self, pairs: Sequence[_Pair], prepared: _Prepared
+        self, asked: Sequence[_Asked], prepared: _Prepared
     ) -> Iterator[ScoreMaps]:
         """Many images, several in a pass."""
-        asked = [
+        requests = [
             Request(
-                image=image,
-                labels=labels,
-                caption=self._auxiliary.caption(image)
+                image=one.image,
+                labels=one.labels,
+                caption=self._auxiliary.caption(one.image)
                 if prepared.options.caption
                 else "",
+                known=one.known,
             )
-            for image, labels in pairs
-            if labels
+            for one in asked
+            if one.labels
         ]
-        readings = prepared.fast.read(asked)
-        for image, labels in pairs:
-            if not labels:
-                yield self._no_maps(image, prepared)
+        readings = prepared.fast.read(requests)
+        for one in asked:
+            if not one.labels:
+                yield self._no_maps(one, prepared)
                 continue
             (reading,) = islice(readings, 1)
+            seen = self._see(one, prepared)
             presence = self._auxiliary.presence(
-                image,
-                labels,
+                one.image,
+                one.labels,
                 prepared.options,
+                seen=_tensor(seen.embeddings),
                 evidence=reading.evidence,
-                # Windows are there for small things, which the whole hides.
-                parts=reading.layout.cut_image(image) if reading.whole else (),
             )
+            weights = competition_weights(presence, prepared.options.presence)
             yield ScoreMaps(
-                labels=labels,
-                maps=prepared.fast.maps(
-                    reading,
-                    torch.from_numpy(
-                        competition_weights(presence, prepared.options.presence)
-                    ),
-                ),
+                labels=one.labels,
+                maps=prepared.fast.maps(reading, torch.from_numpy(weights)),
                 presence=presence,
-                size_yx=size_yx(image),
-                features=reading.features,
-                layers=reading.layers(self._auxiliary.patches(image, prepared.options)),
+                size_yx=size_yx(one.image),
+                features=reading.features if one.reads_cells else None,
+                layers=reading.layers(_tensor(seen.patches))
+                if one.reads_cells
+                else None,
+                encoding=replace(seen, latents=reading.all_latents),
             )
 
-    def _score_paper(self, pair: _Pair, prepared: _Prepared) -> ScoreMaps:
+    def _score_paper(self, one: _Asked, prepared: _Prepared) -> ScoreMaps:
         """One image, one pass per label that the filter keeps."""
-        image, labels = pair
-        presence = self._auxiliary.presence(image, labels, prepared.options)
-        kept = np.flatnonzero(presence >= prepared.options.presence_threshold)
-        prompts = self._auxiliary.prompts(
-            image, [labels[i] for i in kept], prepared.options
+        image, labels, options = one.image, one.labels, prepared.options
+        seen = self._see(one, prepared)
+        presence = self._auxiliary.presence(
+            image, labels, options, seen=_tensor(seen.embeddings)
         )
-        patches = self._auxiliary.patches(image, prepared.options)
-        maps, features, layers = paper_maps(
-            prepared.passes, image, prompts, patches=patches
+        kept = np.flatnonzero(presence >= options.presence_threshold)
+        prompts = self._auxiliary.prompts(image, [labels[i] for i in kept], options)
+        patches, known = _tensor(seen.patches), one.known
+        reading = read_paper(
+            prepared.passes, image, prompts, patches=patches, known=known
         )
-        if not prompts:
-            layers = wordless_layers(prepared.passes, image, patches)
-        full = np.zeros((len(labels), *maps.shape[1:]), np.float16)
-        full[kept] = maps
+        full = np.zeros((len(labels), *reading.maps.shape[1:]), np.float16)
+        full[kept] = reading.maps
         return ScoreMaps(
             labels=labels,
             maps=full,
             presence=presence,
             size_yx=size_yx(image),
-            features=features,
-            layers=layers,
+            features=reading.features if one.reads_cells else None,
+            layers=reading.layers if one.reads_cells else None,
+            encoding=replace(seen, latents=(reading.latents.numpy(),)),
         )
 
-    def _no_maps(self, image: NDArray[np.uint8], prepared: _Prepared) -> ScoreMaps:
+    def _no_maps(self, one: _Asked, prepared: _Prepared) -> ScoreMaps:
         """Of an image in which no word is looked for, though what it shows may be."""
-        layout = prepared.passes.map_layout(prepared.passes.lay_out(size_yx(image)))
-        return ScoreMaps(
+        size = size_yx(one.image)
+        layout = prepared.passes.map_layout(prepared.passes.lay_out(size))
+        nothing = ScoreMaps(
             labels=(),
             maps=np.zeros((0, *layout.canvas_yx), np.float16),
             presence=np.zeros(0, np.float32),
-            size_yx=size_yx(image),
-            layers=wordless_layers(
-                prepared.passes,
-                image,
-                self._auxiliary.patches(image, prepared.options),
-            ),
+            size_yx=size,
         )
+        if not one.reads_cells:
+            return nothing
+        seen = self._see(one, prepared)
+        layers, latents = wordless_layers(
+            prepared.passes, one.image, _tensor(seen.patches), one.known
+        )
+        encoding = replace(seen, latents=(latents.numpy(),))
+        return replace(nothing, layers=layers, encoding=encoding)
+
+    def _see(self, one: _Asked, prepared: _Prepared) -> ImageEncoding:
+        """What the image-text model knows of an image, with or without a look at it."""
+        width, passes = self._auxiliary.embedding_width, prepared.passes
+        views = [passes.map_layout(view) for view in passes.views(size_yx(one.image))]
+        if one.known and one.known.has_look(width, patch_grid(views[-1])):
+            return one.known
+        # Windows are there for small things, which the whole hides.
+        has_parts = prepared.options.mode == "fast" and len(views) > 1
+        parts = views[0].cut_image(one.image) if has_parts else ()
+        look = self._auxiliary.look(one.image, prepared.options, parts)
+        if look is None:
+            return ImageEncoding(latents=())
+        return ImageEncoding(
+            latents=(),
+            embeddings=look.embeddings.numpy(),
+            patches=patch_layer(look.patches, views[-1]).numpy(),
+        )
+
+
+def _tensor(array: NDArray[Any] | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array)
 
 
 def _in_order(maps: ScoreMaps, labels: tuple[str, ...]) -> ScoreMaps:
@@ -339,16 +395,3 @@ def _load(
     )
     logger.info("Loaded %s on %s in %s.", source.name, device, dtype)
     return segmenter
-
-
-def _check_image(image: NDArray[np.uint8]) -> None:
-    if (
-        image.dtype != np.uint8
-        or image.ndim != 3
-        or image.shape[2] != 3
-        or not image.size
-    ):
-        raise BadImage(
-            f"The image is {image.dtype} of shape {image.shape}; give uint8 of shape "
-            f"(rows, columns, 3), RGB, with at least one pixel."
-        )

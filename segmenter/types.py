@@ -3,7 +3,8 @@
 Axis letters:
 
     L  labels     h, w  latent grid     Y, X  image pixels
-    D, E  numbers a cell     v, u  grid of the features and layers
+    C  latent channels     n  windows     V  looks at an image
+    D, E  numbers a cell or a look     v, u  grid of the features and layers
 """
 
 import enum
@@ -11,6 +12,34 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageEncoding:
+    """What the models' encoders made of one image, which no label changes.
+
+    With it, other labels in the same image cost a pass of the denoiser alone, and give
+    the same maps to the bit.
+
+    Attributes:
+        latents: float32 (n, C, h, w) of the n windows of each view of the image,
+            without noise; exact, whatever the model's precision.
+        embeddings: float32 (V, D), unit embeddings of what the image-text model looked
+            at; None where it was not asked.
+        patches: float16 (E, v, u), what it knew of the image's parts, in the
+            projection and on the grid of the coarsest `ScoreMaps.layers`; None as well.
+    """
+
+    latents: tuple[NDArray[np.float32], ...]
+    embeddings: NDArray[np.float32] | None = None
+    patches: NDArray[np.float16] | None = None
+
+    def has_look(self, width: int | None, grid: tuple[int, int, int]) -> bool:
+        """Whether the image-text model's part is there, with this D and (E, v, u)."""
+        seen, patches = self.embeddings, self.patches
+        if seen is None or patches is None or not len(seen):
+            return False
+        return seen.shape[1:] == (width,) and patches.shape == grid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +58,8 @@ class ScoreMaps:
         layers: float16 (E, v, u), the same in a projection that is one for all images
             of the same weights, for what is learnt from corrections; at most 0.5 MB;
             None where none was read. May be dropped as `features` may.
+        encoding: what makes other labels in the same image cheap, under options of
+            the same `SegmenterOptions.encoding_fingerprint`; None where it was dropped.
     """
 
     labels: tuple[str, ...]
@@ -37,6 +68,7 @@ class ScoreMaps:
     size_yx: tuple[int, int]
     features: NDArray[np.float16] | None = None
     layers: NDArray[np.float16] | None = None
+    encoding: ImageEncoding | None = None
 
     @property
     def peaks(self) -> NDArray[np.float32]:

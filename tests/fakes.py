@@ -19,7 +19,7 @@ from backend.cache.store import CacheSize, LeaseState
 from backend.images import ImageFetcher
 from backend.inference import Metrics, Predictor, Scorer
 from backend.types import ControlDefaults, CutOptions
-from segmenter import MODES, Mode, ScoreMaps, SegmenterOptions
+from segmenter import MODES, ImageEncoding, Mode, ScoreMaps, SegmenterOptions
 from segmenter.layer_grid import WIDTHS, pack_groups
 
 Pixels = NDArray[np.uint8]
@@ -63,6 +63,10 @@ class ColourSegmenter:
         self.batches: list[int] = []
         # What every pass is to know of an image beside its maps.
         self.features: NDArray[np.float16] | None = None
+        # What was known of every image, whatever its labels.
+        self.known: list[ImageEncoding | None] = []
+        # Whether every call was to tell what a pass knows beside its maps.
+        self.read_cells: list[bool] = []
 
     @property
     def calls(self) -> int:
@@ -75,7 +79,11 @@ class ColourSegmenter:
         labels: Sequence[Sequence[str]],
         *,
         options: SegmenterOptions | None = None,
+        encodings: Sequence[ImageEncoding | None] | None = None,
+        reads_cells: bool = True,
     ) -> list[ScoreMaps]:
+        self.read_cells.append(reads_cells)
+        self.known += encodings or [None] * len(images)
         self.batches.append(len(images))
         options = options or SegmenterOptions()
         self.modes += [options.mode] * len(images)
@@ -100,6 +108,9 @@ class ColourSegmenter:
             features=self.features,
             # By which a head tells colours apart, those without a name as well.
             layers=colour_layers(pixels),
+            encoding=ImageEncoding(
+                latents=(pixels[None].astype(np.float32).transpose(0, 3, 1, 2),)
+            ),
         )
 
 
@@ -197,6 +208,7 @@ def make_predictor(segmenter: ColourSegmenter, /, **parts: Any) -> Predictor:
         options=parts.pop("options", OPTIONS),
         features=parts.pop("features", None),
         layers=parts.pop("layers", None),
+        encodings=parts.pop("encodings", None),
         clock=clock,
     )
     defaults: dict[str, Any] = {

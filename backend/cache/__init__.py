@@ -6,6 +6,7 @@ fails is a miss and never an exception. Refuses to know images, tasks and models
 
 from backend.cache.cache import Cache, open_cache, score_key
 from backend.cache.codec import UnreadableScores, decode_score_maps, encode_score_maps
+from backend.cache.encodings import EncodingStore
 from backend.cache.fault_guard import CacheStats
 from backend.cache.features import MAX_LAYER_BYTES, FeatureStore
 from backend.cache.finished import FinishedStore
@@ -34,6 +35,7 @@ __all__ = [
     "SIZE_LIMIT_BYTES",
     "Cache",
     "CacheStats",
+    "EncodingStore",
     "FeatureStore",
     "FinishedStore",
     "LeasedElsewhere",

@@ -16,13 +16,12 @@ import orjson
 
 from backend.cache.cache import Cache
 from backend.cache.held import HeldValues
-from backend.cache.slots import Slots
+from backend.cache.slots import SizedSlots
 
 Regions = list[dict[str, Any]]
 
 # A usual picture takes 2 to 20 kB; one of 12 MP with twenty ragged masks a megabyte.
-_PLACE_BYTES: Final = (1 << 14, 1 << 17, 1 << 20)
-_SLOT_HEAD_BYTES: Final = 32
+_SLOT_BYTES: Final = (1 << 14, 1 << 17, 1 << 20)
 # Of what is kept, unpacked: zlib makes a thousand bytes of one.
 _MOST_UNPACKED_BYTES: Final = 32 << 20
 _MAGIC: Final = b"DSA1"
@@ -35,16 +34,13 @@ class FinishedStore:
     Args:
         cache: for all processes.
         max_bytes: in memory.
-        max_cache_bytes: in the cache; what is less than a place keeps nothing there.
+        max_cache_bytes: in the cache; what is less than a slot keeps nothing there.
     """
 
     def __init__(self, cache: Cache, *, max_bytes: int, max_cache_bytes: int) -> None:
-        share = max_cache_bytes // len(_PLACE_BYTES)
-        self._slots = [
-            (n_bytes, Slots(cache, f"finished-{n_bytes}", share // n_bytes))
-            for n_bytes in _PLACE_BYTES
-            if share >= n_bytes
-        ]
+        self._slots = SizedSlots(
+            cache, "finished", max_bytes=max_cache_bytes, slot_bytes=_SLOT_BYTES
+        )
         self._held: HeldValues[bytes] = HeldValues(max_bytes, len)
 
     @property
@@ -63,11 +59,10 @@ class FinishedStore:
         packed = self._held.get(key)
         if packed is not None:
             return _unpack(packed)
-        for _, slots in self._slots:
-            packed = slots.get(key)
-            regions = None if packed is None else _unpack(packed)
-            if packed is not None and regions is not None and is_good(regions):
-                self._held.put(key, packed)
+        for kept in self._slots.get(key):
+            regions = _unpack(kept)
+            if regions is not None and is_good(regions):
+                self._held.put(key, kept)
                 return regions
         return None
 
@@ -77,10 +72,7 @@ class FinishedStore:
         if packed is None:
             return
         self._held.put(key, packed)
-        for n_bytes, slots in self._slots:
-            if len(packed) + _SLOT_HEAD_BYTES <= n_bytes:
-                slots.put(key, packed)
-                return
+        self._slots.put(key, packed)
 
 
 def _pack(regions: Regions) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Values that may be forgotten in, the latest of them out: a bounded number is kept.
+"""Values that may be forgotten in, the latest of them out: bounded in number or bytes.
 
 For what is worth its room for a while only, beside what is worth it for weeks: the
 store gets never more than so many values of one kind, however many tasks there are. Two
@@ -6,6 +6,7 @@ keys may share a slot: what was put last is there, and the other is a miss.
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 
 from backend.cache.cache import Cache
 
@@ -43,3 +44,36 @@ class Slots:
     def _place(self, key: str) -> tuple[str, bytes]:
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         return f"{self._kind}:{int.from_bytes(digest[:8]) % self._count}", digest
+
+
+class SizedSlots:
+    """Slots of a few sizes: all of them full are no more bytes than was allowed.
+
+    Args:
+        cache: where the values are kept.
+        kind: tells these slots from others.
+        max_bytes: of all; each size has an equal share, and none if that holds no slot.
+        slot_bytes: the sizes, smallest first.
+    """
+
+    def __init__(
+        self, cache: Cache, kind: str, *, max_bytes: int, slot_bytes: Sequence[int]
+    ) -> None:
+        share = max_bytes // len(slot_bytes)
+        self._slots = [
+            (n_bytes, Slots(cache, f"{kind}-{n_bytes}", share // n_bytes))
+            for n_bytes in slot_bytes
+            if share >= n_bytes
+        ]
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """What was put under `key`; of several sizes, the smallest first."""
+        found = (slots.get(key) for _, slots in self._slots)
+        return (value for value in found if value is not None)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep `value` in the smallest slot that holds it, if any does."""
+        for n_bytes, slots in self._slots:
+            if _KEY_BYTES + len(value) <= n_bytes:
+                slots.put(key, value)
+                return

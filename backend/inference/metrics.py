@@ -21,6 +21,11 @@ class Metrics:
             "Images that the model ran on (cache hits are not among them).",
             registry=self._registry,
         )
+        self.encodings_known = Counter(
+            "diffsegmenter_encodings_known",
+            "Images among the segmented that were encoded before, for other labels.",
+            registry=self._registry,
+        )
         self.images_known = Counter(
             "diffsegmenter_images_known",
             "Images whose finished regions were kept (not decoded, nor drawn anew).",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from backend.cache import (
     LEASE_TTL_S,
     Cache,
+    EncodingStore,
     FeatureStore,
     LeasedElsewhere,
     UnreadableScores,
@@ -28,7 +29,7 @@ from backend.cache import (
 from backend.inference.batcher import DeadlineExceeded, MicroBatcher, WorkItem
 from backend.inference.metrics import Metrics
 from backend.types import FetchedImage
-from segmenter import Mode, ScoreMaps, SegmenterOptions
+from segmenter import ImageEncoding, Mode, ScoreMaps, SegmenterOptions
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,13 @@ class Segmenter(Protocol):
         labels: Sequence[Sequence[str]],
         *,
         options: SegmenterOptions | None = None,
+        encodings: Sequence[ImageEncoding | None] | None = None,
+        reads_cells: bool = True,
     ) -> list[ScoreMaps]:
-        """Score maps of every image."""
+        """Score maps of every image; `encodings` are what is known of each.
+
+        Without `reads_cells` they have neither features nor layers.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +94,7 @@ class Scorer:
         features: what passes knew of images beside score maps; None keeps none.
         layers: what heads read of images, kept of those that somebody looks at or that
             heads are asked for; None keeps none.
+        encodings: what encoders made of images, whatever the labels; None keeps none.
         clock: monotonic seconds.
         lease_ttl_s: how long others wait for a process that died while it computed.
     """
@@ -98,6 +105,7 @@ class Scorer:
     options: Mapping[Mode, SegmenterOptions]
     features: FeatureStore | None = None
     layers: FeatureStore | None = None
+    encodings: EncodingStore | None = None
     clock: Callable[[], float] = time.monotonic
     lease_ttl_s: float = LEASE_TTL_S
     _batches: MicroBatcher[Query, ScoreMaps] = field(init=False)
@@ -286,16 +294,30 @@ class Scorer:
         if not queries:
             return {}
         batch = list(queries.values())
+        encodings = [self._encoding(query) for query in batch]
         scored = segmenter.score(
             [query.image.pixels for query in batch],
             [query.prompts for query in batch],
             options=self._options(batch[0]),
+            encodings=encodings,
+            reads_cells=any(one.for_clicks or one.needs_layers for one in batch),
         )
         self.metrics.images_segmented.inc(len(batch))
+        self.metrics.encodings_known.inc(len(batch) - encodings.count(None))
         return {
             key: self._remember(maps, query)
             for (key, query), maps in zip(queries.items(), scored, strict=True)
         }
+
+    def _encoding(self, query: Query) -> ImageEncoding | None:
+        """What is kept of the image, whatever was looked for in it."""
+        if self.encodings is None:
+            return None
+        return self.encodings.get(self._encoding_key(query))
+
+    def _encoding_key(self, query: Query) -> str:
+        fingerprint = self._options(query).encoding_fingerprint()
+        return f"{query.image.digest}:{self.weights_fingerprint}:{fingerprint}"
 
     def _remember(self, maps: ScoreMaps, query: Query) -> ScoreMaps | Exception:
         """Store, and go on with what was stored.
@@ -304,6 +326,8 @@ class Scorer:
         one from the cache the same to the pixel.
         """
         key = self._key(query)
+        if self.encodings is not None and maps.encoding is not None:
+            self.encodings.put(self._encoding_key(query), maps.encoding)
         if not np.isfinite(maps.maps).all() or not np.isfinite(maps.presence).all():
             return ValueError("the model's scores are not numbers")
         try:

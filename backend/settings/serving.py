@@ -27,6 +27,8 @@ class ServingSettings(SegmentationSettings):
         request_timeout_s: time for a request to arrive, and for its answer to be taken.
         answer_memory_bytes: of memory for finished answers.
         answer_cache_bytes: of the cache for the same.
+        encoding_memory_bytes: of memory for what encoders made of pictures.
+        encoding_cache_bytes: of the cache for the same.
         click_memory_bytes: of memory for pictures that are clicked on.
         click_cache_images: pictures of which the cache keeps what clicks need.
         webhook_secret: what webhooks must have in their path or query.
@@ -123,6 +125,25 @@ class ServingSettings(SegmentationSettings):
         help="The same in the cache, for all processes: a third each for pictures "
         "whose regions take up to 16 kB, 128 kB and 1 MB. The latest push others out.",
         shown="`268435456` (256 MiB)",
+    )
+    encoding_memory_bytes: int = variable(
+        "ENCODING_MEMORY_BYTES",
+        default=32 * _MEBIBYTE,
+        ge=0,
+        expects="a whole number of bytes, 0 for none",
+        help="Memory for what the model's encoders made of pictures, 0.13 MB each at "
+        "Stable Diffusion 1.5's size. When other labels are looked for in a picture, "
+        "it is not encoded again, which is more than half of a pass.",
+        shown="`33554432` (32 MiB)",
+    )
+    encoding_cache_bytes: int = variable(
+        "ENCODING_CACHE_BYTES",
+        default=128 * _MEBIBYTE,
+        ge=0,
+        expects="a whole number of bytes, 0 for none",
+        help="The same in the cache, for all processes: a third each for pictures that "
+        "take up to 160 kB, 512 kB and 2 MB. The latest push others out.",
+        shown="`134217728` (128 MiB)",
     )
     click_memory_bytes: int = variable(
         "CLICK_MEMORY_BYTES",

@@ -103,17 +103,19 @@ def capture(
     The original processors are back in place when the block ends, however it
     ends.
     """
-    originals = dict(denoiser.attn_processors)
-    processors: dict[str, Any] = dict(originals)
-    for name, original in originals.items():
-        layer = name.removesuffix(".processor")
-        if layers is None or layer in layers:
-            processors[name] = _HookedProcessor(layer, original, hook)
-    denoiser.set_attn_processor(processors)
+    names = layers
+    if names is None:
+        names = [name.removesuffix(".processor") for name in denoiser.attn_processors]
+    # One by one: to set all anew, diffusers walks through the whole model.
+    modules = [(name, denoiser.get_submodule(name)) for name in names]
+    originals = [(module, module.processor) for _, module in modules]
     try:
+        for name, module in modules:
+            module.set_processor(_HookedProcessor(name, module.processor, hook))
         yield
     finally:
-        denoiser.set_attn_processor(dict(originals))
+        for module, original in originals:
+            module.set_processor(original)
 
 
 class _HookedProcessor:

@@ -85,7 +85,7 @@ class Sample:
     """One latent under one text.
 
     Attributes:
-        latent: float (C, h, w), noised, see `AttentionReader.latents`.
+        latent: float (C, h, w), noised, see `AttentionReader.add_noise`.
         text: what drives the pass, a batch of one.
         tokens: which tokens to read. Samples that are read for the same ones share
             the object.
@@ -140,16 +140,24 @@ class AttentionReader(Protocol):
     def map_cell(self) -> int:
         """Latent cells that a cell of the maps is wide; divides `block_cells`."""
 
-    def latents(
-        self, pixels: Tensor, *, noise: Tensor, jitter: Tensor | None
-    ) -> Tensor:
-        """Encode windows and noise them as far as the options' timestep says.
+    def encode(self, pixels: Tensor, *, jitter: Tensor | None) -> Tensor:
+        """Encode windows, without noise.
 
         Args:
             pixels: float32 (n, 3, Y, X) in [-1, 1], Y and X multiples of `cell_px`.
-            noise: float32 (n, C, h, w), standard normal, on the CPU.
-            jitter: the same, to take a sample of the encoder's posterior; None takes
-                its mean.
+            jitter: float32 (n, C, h, w), standard normal, on the CPU, to take a sample
+                of the encoder's posterior; None takes its mean.
+
+        Returns:
+            float (n, C, h, w), scaled as the model takes them.
+        """
+
+    def add_noise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Noise latents as far as the options' timestep says.
+
+        Args:
+            latents: float32 (n, C, h, w) on the CPU, what `encode` gave.
+            noise: the same, standard normal.
 
         Returns:
             float (n, C, h, w), in whatever dtype and place `read` takes them.

@@ -208,7 +208,8 @@ def _score(
         for sample in samples
     ]
     try:
-        return segmenter.score([sample.pixels for sample in samples], prompts)
+        pictures = [sample.pixels for sample in samples]
+        return segmenter.score(pictures, prompts, reads_cells=False)
     except RuntimeError as e:
         # torch says it so on every device, with a class for some of them.
         if "out of memory" not in str(e):

@@ -6,16 +6,20 @@ windows that a large image is read in. Refuses to know which family of models is
 """
 
 from segmenter.modes.fast import FastMode, FastReading, Request
-from segmenter.modes.layers import wordless_layers
-from segmenter.modes.paper import paper_maps
-from segmenter.modes.passes import Passes, size_yx
+from segmenter.modes.layers import patch_grid, patch_layer, wordless_layers
+from segmenter.modes.paper import PaperReading, read_paper
+from segmenter.modes.passes import Passes, check_image, size_yx
 
 __all__ = [
     "FastMode",
     "FastReading",
+    "PaperReading",
     "Passes",
     "Request",
-    "paper_maps",
+    "check_image",
+    "patch_grid",
+    "patch_layer",
+    "read_paper",
     "size_yx",
     "wordless_layers",
 ]

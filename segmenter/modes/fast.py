@@ -28,9 +28,10 @@ from segmenter.modes.maps import (
     resize,
     stretch,
 )
-from segmenter.modes.passes import Passes, size_yx
+from segmenter.modes.passes import Passes, View, size_yx
 from segmenter.modes.windows import Layout
 from segmenter.text import TextEncoding, build_vocabulary
+from segmenter.types import ImageEncoding
 
 # Label sets whose embeddings and keys are kept: 5 to 20 MB each for Stable Diffusion.
 _KEPT_LABEL_SETS: Final = 16
@@ -49,11 +50,13 @@ class Request:
         image: uint8 (rows, columns, 3).
         labels: at least one, each once.
         caption: of the image, "" for none.
+        known: of the image, see `Passes.view`.
     """
 
     image: NDArray[np.uint8]
     labels: tuple[str, ...]
     caption: str = ""
+    known: ImageEncoding | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +70,7 @@ class FastReading:
         windows: one reading per window.
         layout: of the windows, in cells of the maps.
         n_labels: how many of the rows are labels.
+        latents: float32 (n, C, h, w) of the windows, without noise.
         whole: the same of the whole image in one window, where there are several.
     """
 
@@ -75,7 +79,14 @@ class FastReading:
     windows: list[SampleReading]
     layout: Layout
     n_labels: int
+    latents: Tensor
     whole: "FastReading | None" = None
+
+    @property
+    def all_latents(self) -> tuple[NDArray[np.float32], ...]:
+        """Those of the windows, and of the whole where that is another view."""
+        own: NDArray[np.float32] = self.latents.numpy()
+        return (own,) if self.whole is None else (own, *self.whole.all_latents)
 
     @property
     def evidence(self) -> NDArray[np.float32]:
@@ -133,7 +144,7 @@ class FastMode:
         """
         views = [self._passes.views(size_yx(request.image)) for request in requests]
         readings = self._read_views(
-            (request, cells)
+            (request, self._passes.view(request.image, cells, request.known))
             for request, own in zip(requests, views, strict=True)
             for cells in own
         )
@@ -142,20 +153,20 @@ class FastMode:
             yield replace(reading, whole=next(readings)) if len(own) > 1 else reading
 
     def _read_views(
-        self, views: Iterable[tuple[Request, Layout]]
+        self, views: Iterable[tuple[Request, View]]
     ) -> Iterator[FastReading]:
         """Read views of images, those of one size in common passes."""
         limit = self._passes.max_batch
-        batch: list[tuple[Request, Layout]] = []
-        for request, cells in views:
-            n_windows = sum(len(layout.origins_yx) for _, layout in batch)
+        batch: list[tuple[Request, View]] = []
+        for request, view in views:
+            n_windows = sum(len(one.cells.origins_yx) for _, one in batch)
             if batch and (
-                n_windows + len(cells.origins_yx) > limit
-                or cells.window_yx != batch[0][1].window_yx
+                n_windows + len(view.cells.origins_yx) > limit
+                or view.cells.window_yx != batch[0][1].cells.window_yx
             ):
                 yield from self._read_batch(batch)
                 batch = []
-            batch.append((request, cells))
+            batch.append((request, view))
         if batch:
             yield from self._read_batch(batch)
 
@@ -197,43 +208,49 @@ class FastMode:
         return words
 
     def _read_batch(
-        self, batch: Sequence[tuple[Request, Layout]]
+        self, batch: Sequence[tuple[Request, View]]
     ) -> Iterator[FastReading]:
         """Images that share a pass, or one that needs several."""
         passes = self._passes
-        pixels = torch.cat([passes.cut(r.image, cells) for r, cells in batch])
-        noise = torch.cat([passes.noise(cells) for _, cells in batch], dim=1)
+        views = [view for _, view in batch]
+        clean = passes.encode(views)
+        noise = torch.cat([passes.noise(view.cells) for view in views])
         words = [self._encode(request) for request, _ in batch]
         owners = [
             own
-            for own, (_, cells) in zip(words, batch, strict=True)
-            for _ in cells.origins_yx
+            for own, latents in zip(words, clean, strict=True)
+            for _ in range(len(latents))
         ]
         readings: list[SampleReading] = []
-        for start in range(0, len(pixels), passes.max_batch):
+        for start in range(0, len(noise), passes.max_batch):
             some = slice(start, start + passes.max_batch)
-            latents = passes.latents(pixels[some], noise[:, some])
+            latents = passes.add_noise(torch.cat(clean)[some], noise[some])
             readings += passes.read(
                 [
                     Sample(latent=latent, text=own.text, tokens=own.tokens)
                     for latent, own in zip(latents, owners[some], strict=True)
                 ]
             )
-        for own, (_, cells) in zip(words, batch, strict=True):
-            count = len(cells.origins_yx)
-            yield self._assemble(readings[:count], cells, own.n_labels)
+        for own, view, latents in zip(words, views, clean, strict=True):
+            count = len(latents)
+            yield self._assemble(readings[:count], view, latents, own.n_labels)
             readings = readings[count:]
 
     def _assemble(
-        self, windows: list[SampleReading], cells: Layout, n_labels: int
+        self,
+        windows: list[SampleReading],
+        view: View,
+        latents: Tensor,
+        n_labels: int,
     ) -> FastReading:
-        layout = self._passes.map_layout(cells)
+        layout = self._passes.map_layout(view.cells)
         return FastReading(
             rows=fuse_levels(windows, layout, stretches=False),
             coarsest=level_on_canvas(windows, layout, 0),
             windows=windows,
             layout=layout,
             n_labels=n_labels,
+            latents=latents,
         )
 
     def _encode(self, request: Request) -> _Words:

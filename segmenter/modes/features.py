@@ -93,7 +93,7 @@ def _directions(features: Tensor) -> Tensor:
 def _narrowed(features: Tensor, width: int) -> Tensor:
     """The directions in which the image's own cells differ most: (<= width, v, u).
 
-    Principal components by two steps of subspace iteration: four products, where a
+    Principal components by two steps of subspace iteration: few products, where a
     decomposition would cost more than the layers that the features come from.
     """
     if len(features) <= width:
@@ -103,6 +103,7 @@ def _narrowed(features: Tensor, width: int) -> Tensor:
         (len(features), width), generator=torch.Generator().manual_seed(0)
     )
     basis = start.to(flat)
+    together = flat @ flat.T
     for _ in range(2):
-        basis = torch.linalg.qr(flat @ (flat.T @ basis)).Q
+        basis = torch.linalg.qr(together @ basis).Q
     return (basis.T @ flat).reshape(-1, *features.shape[1:])

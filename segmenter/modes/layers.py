@@ -25,6 +25,7 @@ from segmenter.modes.features import kept_grid, on_canvas
 from segmenter.modes.maps import resize
 from segmenter.modes.passes import Passes, size_yx
 from segmenter.modes.windows import Layout
+from segmenter.types import ImageEncoding
 
 # The seed of the image-text model's projection; layers have their index.
 _PATCHES = 1000
@@ -45,9 +46,8 @@ def cell_layers(
     Args:
         readings: one per window, with the same layers.
         layout: of the windows, in cells of the maps.
-        patches: float (C, rows, columns), what an image-text model knew of the parts
-            of the whole image; it is of objects rather than of edges, so it is kept
-            with the coarsest layers.
+        patches: what an image-text model knew, see `patch_layer`; it is of objects
+            rather than of edges, so it is kept with the coarsest layers.
 
     Returns:
         On the grid of `cell_features`; None where nothing was read.
@@ -64,23 +64,47 @@ def cell_layers(
         group = _group_of(pieces[0], layout, sizes[0])
         groups[group] += _projected(pieces, layout, sizes[group], WIDTHS[group], index)
     if patches is not None:
-        known = _project(patches, WIDTHS[-1], _PATCHES)
-        groups[-1] += _PATCHES_WEIGHT * _fitted(known, sizes[-1])
+        groups[-1] += _PATCHES_WEIGHT * _fitted(patches.float(), sizes[-1])
     return pack_groups([group.numpy() for group in groups])
 
 
+def patch_grid(layout: Layout) -> tuple[int, int, int]:
+    """The shape of `patch_layer`."""
+    return WIDTHS[-1], *grids(kept_grid(layout.canvas_yx))[-1]
+
+
+def patch_layer(patches: Tensor, layout: Layout) -> Tensor:
+    """What `cell_layers` takes of an image-text model: float16 (E, v, u) on the CPU.
+
+    Args:
+        patches: float (C, rows, columns), what it knew of the parts of an image.
+        layout: of the windows that show the image, in cells of the maps.
+    """
+    width, *grid_yx = patch_grid(layout)
+    known = _project(patches, width, _PATCHES)
+    return _fitted(known, (grid_yx[0], grid_yx[1])).half()
+
+
 def wordless_layers(
-    passes: Passes, image: NDArray[np.uint8], patches: Tensor | None = None
-) -> NDArray[np.float16] | None:
+    passes: Passes,
+    image: NDArray[np.uint8],
+    patches: Tensor | None = None,
+    known: ImageEncoding | None = None,
+) -> tuple[NDArray[np.float16] | None, Tensor]:
     """The same of an image in which no word is looked for, by a pass without text.
 
     Args:
         passes: of the model.
         image: uint8 (rows, columns, 3), read as a whole.
         patches: see `cell_layers`.
+        known: of the image, see `Passes.view`.
+
+    Returns:
+        The layers, and the latents of the pass; see `Passes.encode`.
     """
     cells = passes.views(size_yx(image))[-1]
-    latents = passes.latents(passes.cut(image, cells), passes.noise(cells))
+    (clean,) = passes.encode([passes.view(image, cells, known)])
+    latents = passes.add_noise(clean, passes.noise(cells))
     text = passes.text.encode_texts([""])
     start = torch.zeros((1, text.context.shape[1]))
     start[0, 0] = 1
@@ -88,7 +112,7 @@ def wordless_layers(
     readings = passes.read(
         [Sample(latent=latent, text=text, tokens=tokens) for latent in latents]
     )
-    return cell_layers(readings, passes.map_layout(cells), patches)
+    return cell_layers(readings, passes.map_layout(cells), patches), clean
 
 
 def _group_of(piece: Tensor, layout: Layout, fine_yx: tuple[int, int]) -> int:
@@ -119,6 +143,8 @@ def _project(states: Tensor, width: int, seed: int) -> Tensor:
 
 
 def _fitted(values: Tensor, grid_yx: tuple[int, int]) -> Tensor:
+    if tuple(values.shape[1:]) == grid_yx:
+        return values
     if values.shape[1] >= grid_yx[0] and values.shape[2] >= grid_yx[1]:
         return F.adaptive_avg_pool2d(values[None], grid_yx)[0]
     return resize(values, grid_yx)

@@ -8,6 +8,7 @@ sample, and antialiased shrinking (`tests/bench/bench_liberties.py`).
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,41 +17,60 @@ from torch import Tensor
 
 from segmenter.backbones import PromptTokens, Sample, SampleReading
 from segmenter.modes.features import cell_features
-from segmenter.modes.layers import cell_layers
+from segmenter.modes.layers import cell_layers, wordless_layers
 from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
 from segmenter.modes.passes import Passes, size_yx
 from segmenter.text import Prompt, embed_prompts, encode_prompts
+from segmenter.types import ImageEncoding
 
 
-def paper_maps(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PaperReading:
+    """What was read of one image.
+
+    Attributes:
+        maps: float16 (L, Y, X), one per prompt, each stretched to [0, 1].
+        features: what clicks need, see `cell_features`; None where there is no prompt.
+        layers: what labels are taught by, see `cell_layers`. Both of the first label's
+            passes: what drives a pass changes little of what tells objects apart.
+        latents: of the windows, see `Passes.encode`.
+    """
+
+    maps: NDArray[np.float16]
+    features: NDArray[np.float16] | None
+    layers: NDArray[np.float16] | None
+    latents: Tensor
+
+
+def read_paper(
     passes: Passes,
     image: NDArray[np.uint8],
     prompts: Sequence[Prompt],
     *,
     patches: Tensor | None = None,
-) -> tuple[NDArray[np.float16], NDArray[np.float16] | None, NDArray[np.float16] | None]:
-    """Score maps of one image: float16 (L, Y, X), each stretched to [0, 1].
+    known: ImageEncoding | None = None,
+) -> PaperReading:
+    """Read one image.
 
     Args:
         passes: of the model, under paper mode's options.
         image: uint8 (rows, columns, 3).
         prompts: one per label.
-        patches: see `cell_layers`.
-
-    Returns:
-        The maps; what clicks need, see `cell_features`; and what labels are taught by,
-        see `cell_layers`. Both of the first label's passes: what drives a pass changes
-        little of what tells objects apart. None where there is no label.
+        patches: see `cell_layers`; of the whole image where there is no prompt.
+        known: of the image, see `Passes.view`.
     """
     options = passes.options
     cells = passes.lay_out(size_yx(image))
     layout = passes.map_layout(cells)
     results = [np.zeros((0, *layout.canvas_yx), np.float16)]
-    features: NDArray[np.float16] | None = None
-    known: NDArray[np.float16] | None = None
     if not prompts:
-        return results[0], features, known
-    latents = passes.latents(passes.cut(image, cells), passes.noise(cells))
+        layers, clean = wordless_layers(passes, image, patches, known)
+        return PaperReading(
+            maps=results[0], features=None, layers=layers, latents=clean
+        )
+    features = layers = None
+    (clean,) = passes.encode([passes.view(image, cells, known)])
+    latents = passes.add_noise(clean, passes.noise(cells))
     for start in range(0, len(prompts), options.labels_per_pass):
         encoded = encode_prompts(
             passes.text.tokenizer, prompts[start : start + options.labels_per_pass]
@@ -70,10 +90,12 @@ def paper_maps(
                 of_label[index].append(reading)
         if start == 0:
             features = cell_features(of_label[0], layout)
-            known = cell_layers(of_label[0], layout, patches)
+            layers = cell_layers(of_label[0], layout, patches)
         for readings in of_label.values():
             maps = fuse_levels(readings, layout, stretches=True)
             for _ in range(options.self_attention_products):
                 maps = refine_over_windows(maps, readings, layout)
             results.append(stretch(maps).to("cpu", torch.float16).numpy())
-    return np.concatenate(results), features, known
+    return PaperReading(
+        maps=np.concatenate(results), features=features, layers=layers, latents=clean
+    )

@@ -6,6 +6,7 @@ cells of the canvas.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.backbones import Backbone, Sample, SampleReading
+from segmenter.errors import BadImage
 from segmenter.modes.windows import Layout, lay_out
 from segmenter.options import SegmenterOptions
+from segmenter.types import ImageEncoding
 
 # Latent cells of Stable Diffusion 1.5, and so many images' worth of them in a pass.
 _CELLS_OF_SD15: Final = 64 * 64
@@ -27,6 +30,39 @@ _ON_GPU: Final = 8
 def size_yx(image: NDArray[np.uint8]) -> tuple[int, int]:
     """Rows and columns of an image."""
     return image.shape[0], image.shape[1]
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        BadImage: unless it is uint8 (rows, columns, 3) with at least one pixel.
+    """
+    if (
+        image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
+        raise BadImage(
+            f"The image is {image.dtype} of shape {image.shape}; give uint8 of shape "
+            f"(rows, columns, 3), RGB, with at least one pixel."
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """One way to see an image: as a whole, or in windows.
+
+    Attributes:
+        image: uint8 (rows, columns, 3).
+        cells: the windows, in latent cells.
+        latents: float32 (n, C, h, w) of the windows, where they are known.
+    """
+
+    image: NDArray[np.uint8]
+    cells: Layout
+    latents: NDArray[np.float32] | None = None
 
 
 class Passes:
@@ -105,8 +141,60 @@ class Passes:
         )
         return torch.stack([canvas[:, rows, cols] for rows, cols in pixels.slices()])
 
+    def view(
+        self,
+        image: NDArray[np.uint8],
+        cells: Layout,
+        known: ImageEncoding | None = None,
+    ) -> View:
+        """See an image through these windows.
+
+        Args:
+            image: uint8 (rows, columns, 3).
+            cells: the windows, in latent cells.
+            known: of the image; latents of other windows are left alone.
+        """
+        channels = self._geometry.latent_channels
+        shape = (len(cells.origins_yx), channels, *cells.window_yx)
+        latents = () if known is None else known.latents
+        own = [one for one in latents if one.shape == shape]
+        return View(image=image, cells=cells, latents=own[0] if own else None)
+
+    def encode(self, views: Sequence[View]) -> list[Tensor]:
+        """Latents of each view's windows, without noise: float32 (n, C, h, w) each.
+
+        On the CPU, and exact whatever the model's precision: what is known, and what
+        is encoded now, are noised and read in the same way.
+
+        Args:
+            views: whose windows have one size.
+        """
+        new = [view for view in views if view.latents is None]
+        encoded = iter(self._encode(new) if new else [])
+        return [
+            next(encoded) if view.latents is None else torch.from_numpy(view.latents)
+            for view in views
+        ]
+
+    def _encode(self, views: Sequence[View]) -> list[Tensor]:
+        pixels = torch.cat([self.cut(view.image, view.cells) for view in views])
+        draws = torch.cat([self._draws(view.cells) for view in views], dim=1)
+        pieces = []
+        for start in range(0, len(pixels), self.max_batch):
+            some = slice(start, start + self.max_batch)
+            jitter = draws[1, some] if len(draws) > 1 else None
+            pieces.append(self._reader.encode(pixels[some], jitter=jitter))
+        counts = [len(view.cells.origins_yx) for view in views]
+        # In one order in memory, which kernels' rounding may depend on.
+        clean = torch.cat(pieces).to("cpu", torch.float32).contiguous()
+        return list(clean.split_with_sizes(counts))
+
     def noise(self, cells: Layout) -> Tensor:
-        """What `latents` adds, window by window: float32 (draws, n, C, h, w)."""
+        """What `add_noise` adds, window by window: float32 (n, C, h, w)."""
+        return self._draws(cells)[0]
+
+    def _draws(self, cells: Layout) -> Tensor:
+        """Noise, and where the latent is sampled what for: (draws, n, C, h, w)."""
         canvas = draw_noise(
             (self._geometry.latent_channels, *cells.canvas_yx),
             seed=self.options.seed,
@@ -116,11 +204,9 @@ class Passes:
             [canvas[..., rows, columns] for rows, columns in cells.slices()], dim=1
         )
 
-    def latents(self, pixels: Tensor, noise: Tensor) -> Tensor:
+    def add_noise(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Noised latents of windows of any images: float (n, C, h, w)."""
-        return self._reader.latents(
-            pixels, noise=noise[0], jitter=noise[1] if len(noise) > 1 else None
-        )
+        return self._reader.add_noise(latents, noise)
 
     def read(self, samples: Sequence[Sample]) -> list[SampleReading]:
         """Read all samples, which have one size; see `AttentionReader.read`."""

@@ -13,6 +13,7 @@ from segmenter.options import SegmenterOptions
 from segmenter.presence.calibration import Calibration
 from segmenter.presence.captions import continue_texts
 from segmenter.presence.models import Captioner, ImageText
+from segmenter.presence.patches import Look
 from segmenter.presence.scorer import PresenceScorer
 from segmenter.text import Prompt, build_prompt
 
@@ -58,14 +59,42 @@ class AuxiliaryModels:
                 self._load_image_text(), self._calibration
             )
 
+    def look(
+        self,
+        image: NDArray[np.uint8],
+        options: SegmenterOptions,
+        parts: Sequence[NDArray[np.uint8]] = (),
+    ) -> Look | None:
+        """What the image-text model knows of an image, whatever the labels.
+
+        Args:
+            image: uint8 (Y, X, 3).
+            options: that `load_for` has seen.
+            parts: of the image, which the calibrated filter looks at as well.
+
+        Returns:
+            None under options that do without that model.
+        """
+        if options.presence == "off":
+            return None
+        assert self._scorer is not None
+        if options.presence == "paper":
+            return self._scorer.look_at_whole(image)
+        return self._scorer.look(image, parts)
+
+    @property
+    def embedding_width(self) -> int | None:
+        """D, of `Look.embeddings`; None as long as there is no image-text model."""
+        return None if self._scorer is None else self._scorer.embedding_width
+
     def presence(
         self,
         image: NDArray[np.uint8],
         labels: tuple[str, ...],
         options: SegmenterOptions,
         *,
+        seen: Tensor | None,
         evidence: NDArray[np.float32] | None = None,
-        parts: Sequence[NDArray[np.uint8]] = (),
     ) -> NDArray[np.float32]:
         """Which labels are in the picture: float32 (L,) in [0, 1].
 
@@ -73,36 +102,22 @@ class AuxiliaryModels:
             image: uint8 (Y, X, 3).
             labels: L of them.
             options: that `load_for` has seen.
+            seen: float32 (V, D), embeddings of a `look` under these options.
             evidence: what the maps say, see `modes.FastReading.evidence`.
-            parts: of the image, which the calibrated filter looks at as well.
         """
         if options.presence == "off" or not labels:
             return np.ones(len(labels), np.float32)
         assert self._scorer is not None
+        assert seen is not None
         if options.presence == "calibrated":
-            return self._scorer.by_calibration(
-                image, labels, evidence=evidence, parts=parts
-            )
+            return self._scorer.by_calibration(seen, labels, evidence=evidence)
         return self._scorer.by_paper(
-            image,
+            seen,
             labels,
             caption=self.caption(image),
             image_similarity=options.image_similarity,
             text_similarity=options.text_similarity,
         )
-
-    def patches(
-        self, image: NDArray[np.uint8], options: SegmenterOptions
-    ) -> Tensor | None:
-        """What the image-text model knew of each part of an image.
-
-        Returns:
-            float32 (C, rows, columns); None under options that do without that model.
-        """
-        if options.presence == "off":
-            return None
-        assert self._scorer is not None
-        return self._scorer.patches(image)
 
     def caption(self, image: NDArray[np.uint8]) -> str:
         """What a captioner that `load_for` has loaded says of the whole picture."""

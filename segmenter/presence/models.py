@@ -78,7 +78,8 @@ def load_image_text(source: ModelSource, *, device: torch.device) -> ImageText:
         own,
         folder,
     ):
-        model = load_weights(CLIPModel, own, folder)
+        # CPUs are slower in the half precision that the file may have.
+        model = load_weights(CLIPModel, own, folder, torch_dtype=torch.float32)
         return ImageText(
             model=prepare(model, device),
             tokenizer=_load_tokenizer(CLIPTokenizer, own, folder, model),

@@ -5,6 +5,7 @@ Axis letters: V views, D width of an embedding, C channels, p patches along a si
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,19 @@ from segmenter.presence.models import ImageText
 # Longest side by shortest of a picture, up to which it is looked at whole.
 _NEARLY_SQUARE: Final = 1.25
 _MOST_PARTS: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What an image-text model knew of one picture.
+
+    Attributes:
+        embeddings: float32 (V, D) on the CPU, unit embeddings of what it looked at.
+        patches: float32 (C, rows, columns) on the CPU, of the picture's parts.
+    """
+
+    embeddings: Tensor
+    patches: Tensor
 
 
 @torch.no_grad()

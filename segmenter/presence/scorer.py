@@ -22,7 +22,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
-from weakref import ReferenceType, ref
 
 import numpy as np
 import torch
@@ -33,7 +32,13 @@ from torch.nn import functional as F
 from segmenter.options import PresenceFilter
 from segmenter.presence.calibration import Calibration
 from segmenter.presence.models import ImageText
-from segmenter.presence.patches import join_parts, look_at, pooled, square_parts
+from segmenter.presence.patches import (
+    Look,
+    join_parts,
+    look_at,
+    pooled,
+    square_parts,
+)
 
 PAPER_THRESHOLD: Final = 0.5
 """Where `by_paper` puts the limits of its sources."""
@@ -53,12 +58,46 @@ class PresenceScorer:
         self._image_text = image_text
         self._calibration = calibration
         self._embedded: OrderedDict[str, Tensor] = OrderedDict()
-        # The picture that was looked at last, and what was known of its parts.
-        self._seen: tuple[ReferenceType[NDArray[np.uint8]], Tensor] | None = None
+
+    @property
+    def embedding_width(self) -> int:
+        """D, of `Look.embeddings`."""
+        return int(self._image_text.model.config.projection_dim)
+
+    def look(
+        self, pixels: NDArray[np.uint8], parts: Sequence[NDArray[np.uint8]] = ()
+    ) -> Look:
+        """Look at a picture's square parts, which image-text models see, and at others.
+
+        Args:
+            pixels: uint8 (Y, X, 3).
+            parts: of the picture, to be looked at by themselves as well.
+        """
+        squares = square_parts(pixels)
+        embeddings, patches = look_at(self._image_text, [*squares, *parts])
+        return Look(
+            embeddings=embeddings, patches=self._joined(pixels, patches[: len(squares)])
+        )
+
+    def look_at_whole(self, pixels: NDArray[np.uint8]) -> Look:
+        """Look at a picture as it is; of its square parts at the patches alone."""
+        squares = square_parts(pixels)
+        others = [] if squares[0] is pixels else squares
+        embeddings, patches = look_at(self._image_text, [pixels, *others])
+        return Look(
+            embeddings=embeddings[:1],
+            patches=self._joined(pixels, patches[-len(squares) :]),
+        )
+
+    def _joined(self, pixels: NDArray[np.uint8], patches: Tensor) -> Tensor:
+        crops = getattr(self._image_text.image_processor, "do_center_crop", False)
+        return join_parts(
+            patches, (pixels.shape[0], pixels.shape[1]), crops_centre=bool(crops)
+        )
 
     def by_paper(
         self,
-        pixels: NDArray[np.uint8],
+        seen: Tensor,
         labels: Sequence[str],
         *,
         caption: str,
@@ -68,7 +107,7 @@ class PresenceScorer:
         """Run the paper's filter on one image.
 
         Args:
-            pixels: uint8 (Y, X, 3).
+            seen: float32 (1, D), embeddings of `look_at_whole`.
             labels: L of them, at least one.
             caption: the captioner's free caption of the image.
             image_similarity: share of the best label's similarity, 0.97 in the paper.
@@ -80,7 +119,7 @@ class PresenceScorer:
             names.
         """
         embeddings = self._embed(labels)
-        by_image = embeddings @ embed_image(self._image_text, pixels)
+        by_image = embeddings @ seen[0]
         relative = (by_image / by_image.max().clamp(min=1e-6)).clamp(0, 1)
         words = sorted(set(_WORD.findall(caption.lower())))
         by_text = torch.zeros(len(labels))
@@ -93,22 +132,20 @@ class PresenceScorer:
 
     def by_calibration(
         self,
-        pixels: NDArray[np.uint8],
+        seen: Tensor,
         labels: Sequence[str],
         *,
         evidence: NDArray[np.float32] | None = None,
-        parts: Sequence[NDArray[np.uint8]] = (),
     ) -> NDArray[np.float32]:
         """The probability that each label is in the picture: float32 (L,).
 
         Args:
-            pixels: uint8 (Y, X, 3).
+            seen: float32 (V, D), embeddings of `look`.
             labels: L of them, at least one.
             evidence: float32 (L,) in [0, 1], `modes.FastReading.evidence`; None
                 judges by the image-text model alone.
-            parts: of the picture, to be looked at by themselves as well.
         """
-        margins = self.margins(pixels, labels, parts=parts)
+        margins = self.margins(seen, labels)
         weights = self._calibration.by_text_and_maps
         if evidence is None or weights is None:
             bias, slope = self._calibration.by_text
@@ -118,57 +155,29 @@ class PresenceScorer:
             logits = weights[0] + features @ np.array(weights[1:])
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
-    def margins(
-        self,
-        pixels: NDArray[np.uint8],
-        labels: Sequence[str],
-        *,
-        parts: Sequence[NDArray[np.uint8]] = (),
-    ) -> NDArray[np.float64]:
+    def margins(self, seen: Tensor, labels: Sequence[str]) -> NDArray[np.float64]:
         """How far each label is behind the best word: float64 (L,), 0 or less, nats.
 
         The best of all labels and of the negatives that do not mean the same as the
-        label itself. Of an oblong picture, in the square part where the label is
-        nearest: image-text models see squares, and cut or squash the rest. The same
-        goes for `parts`.
+        label itself. Of several looks, in the one where the label is nearest:
+        image-text models see squares, and cut or squash the rest of a picture.
+
+        Args:
+            seen: float32 (V, D), embeddings of `look`.
+            labels: L of them, at least one.
         """
         scale = float(self._image_text.model.logit_scale.detach().exp())
-        views = self._look(pixels, parts)  # (V, D)
         own = self._embed(labels)
-        label_logits = scale * (views @ own.T)  # (V, L)
+        label_logits = scale * (seen @ own.T)  # (V, L)
         best = label_logits.amax(dim=1, keepdim=True).expand_as(label_logits)
         if self._calibration.negatives:
             negatives = self._embed(self._calibration.negatives)
-            others = scale * (views @ negatives.T)  # (V, M)
+            others = scale * (seen @ negatives.T)  # (V, M)
             means_label = own @ negatives.T > _SYNONYM  # (L, M)
             masked = others[:, None].masked_fill(means_label, -torch.inf)
             best = torch.maximum(best, masked.amax(dim=2))
         margins = (label_logits - best).amax(dim=0)
         return np.asarray(margins.numpy(), np.float64)
-
-    def patches(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """What the model knew of each part of a picture: float32 (C, rows, columns).
-
-        Of the picture whose margins were asked for last, without a further pass.
-        """
-        if self._seen is None or self._seen[0]() is not pixels:
-            self._look(pixels, ())
-        assert self._seen is not None
-        crops = getattr(self._image_text.image_processor, "do_center_crop", False)
-        return join_parts(
-            self._seen[1],
-            (pixels.shape[0], pixels.shape[1]),
-            crops_centre=bool(crops),
-        )
-
-    def _look(
-        self, pixels: NDArray[np.uint8], parts: Sequence[NDArray[np.uint8]]
-    ) -> Tensor:
-        """Unit embeddings of a picture's squares, then of the parts: (V, D)."""
-        squares = square_parts(pixels)
-        embeddings, patches = look_at(self._image_text, [*squares, *parts])
-        self._seen = ref(pixels), patches[: len(squares)]
-        return embeddings
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings, float32 (len(texts), D); each text is encoded once."""

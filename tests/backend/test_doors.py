@@ -51,6 +51,7 @@ DOORS: Final = {
         "SIZE_LIMIT_BYTES",
         "Cache",
         "CacheStats",
+        "EncodingStore",
         "FeatureStore",
         "FinishedStore",
         "LeasedElsewhere",

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from segmenter import SegmenterOptions
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import noised_latents
+from segmenter.backbones.unet.inputs import add_noise, encode_latents
 from segmenter.modes.passes import to_model_input
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES
@@ -102,13 +102,10 @@ def scoring(
 def floor(parts: UNetBackbone, image: NDArray[np.uint8]) -> None:
     """What no method that reads this model can do without."""
     side = SIDE_PX // 8
-    latents = noised_latents(
-        parts.vae,
-        parts.scheduler,
-        to_model_input(image, size_yx=(SIDE_PX, SIDE_PX))[None],
-        timestep=100,
-        noise=torch.randn(1, 4, side, side),
-    )
+    pixels = to_model_input(image, size_yx=(SIDE_PX, SIDE_PX))[None]
+    clean = encode_latents(parts.vae, pixels)
+    noise = torch.randn(1, 4, side, side)
+    latents = add_noise(parts.scheduler, clean, noise, timestep=100)
     context = torch.zeros(1, 77, 768, dtype=parts.unet.dtype)
     parts.unet(latents, 100, context, return_dict=False)
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segmenter import SegmenterOptions
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import noised_latents
+from segmenter.backbones.unet.inputs import add_noise, encode_latents
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES
 from tests.bench.sd15 import SIDE_PX, label_names, stable_diffusion_15
@@ -89,13 +89,11 @@ def pictures(size: int) -> list[NDArray[np.uint8]]:
 def floor(parts: UNetBackbone, size: int) -> None:
     """One VAE encode and one plain U-Net forward of a batch."""
     side, device = SIDE_PX // 8, parts.unet.device
-    latents = noised_latents(
-        parts.vae,
-        parts.scheduler,
-        torch.zeros(size, 3, SIDE_PX, SIDE_PX, device=device),
-        timestep=100,
-        noise=torch.randn(size, 4, side, side),
+    clean = encode_latents(
+        parts.vae, torch.zeros(size, 3, SIDE_PX, SIDE_PX, device=device)
     )
+    noise = torch.randn(size, 4, side, side)
+    latents = add_noise(parts.scheduler, clean, noise, timestep=100)
     context = torch.zeros(size, 77, 768, dtype=parts.unet.dtype, device=device)
     parts.unet(latents, 100, context, return_dict=False)
 

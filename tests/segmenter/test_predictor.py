@@ -460,3 +460,20 @@ def test_a_threshold_of_nought_draws_what_the_paper_s_filter_leaves_out(
         cut_masks(found, threshold=0.3).label_map,
         cut_masks(replace(found, maps=emptied), threshold=0.3).label_map,
     )
+
+
+@pytest.mark.parametrize("options", [FAST, BARE], ids=["fast", "paper"])
+def test_maps_are_the_same_without_what_clicks_and_heads_need(
+    options: SegmenterOptions, parts: UNetBackbone, picture: NDArray[np.uint8]
+) -> None:
+    segmenter = Segmenter(parts, options)
+
+    (bare,) = segmenter.score([picture], [LABELS], reads_cells=False)
+    (whole,) = segmenter.score([picture], [LABELS])
+    with calls_of(parts.unet) as passes:
+        (nothing,) = segmenter.score([picture], [()], reads_cells=False)
+
+    assert bare.features is bare.layers is None
+    np.testing.assert_array_equal(bare.maps, whole.maps)
+    assert nothing.maps.shape == (0, *whole.maps.shape[1:])
+    assert passes == []

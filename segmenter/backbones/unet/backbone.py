@@ -11,7 +11,11 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
-from segmenter.backbones.unet.inputs import added_conditions, noised_latents
+from segmenter.backbones.unet.inputs import (
+    add_noise,
+    added_conditions,
+    encode_latents,
+)
 from segmenter.backbones.unet.layers import Layer, plan_layers, scan_layers
 from segmenter.backbones.unet.reading import VocabularyKeys, read_samples
 from segmenter.options import SegmenterOptions
@@ -108,17 +112,18 @@ class UNetReader:
         """Maps are as fine as the finest self-attention."""
         return 1 << self._plan.depth
 
-    def latents(
-        self, pixels: Tensor, *, noise: Tensor, jitter: Tensor | None
-    ) -> Tensor:
+    def encode(self, pixels: Tensor, *, jitter: Tensor | None) -> Tensor:
         """See `AttentionReader`; in the VAE's dtype."""
-        return noised_latents(
-            self._backbone.vae,
+        return encode_latents(self._backbone.vae, pixels, jitter)
+
+    def add_noise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """See `AttentionReader`; in the VAE's dtype."""
+        vae = self._backbone.vae
+        return add_noise(
             self._backbone.scheduler,
-            pixels,
+            latents.to(vae.device, vae.dtype),
+            noise,
             timestep=self._timestep,
-            noise=noise,
-            jitter=jitter,
         )
 
     def read(self, samples: Sequence[Sample]) -> list[SampleReading]:

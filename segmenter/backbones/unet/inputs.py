@@ -11,34 +11,35 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def noised_latents(
-    vae: Any,
-    scheduler: Any,
-    pixels: Tensor,
-    *,
-    timestep: int,
-    noise: Tensor,
-    jitter: Tensor | None = None,
-) -> Tensor:
-    """Encode and noise: float (n, C, h, w) in the VAE's dtype.
+def encode_latents(vae: Any, pixels: Tensor, jitter: Tensor | None = None) -> Tensor:
+    """Encode: float (n, C, h, w) in the VAE's dtype, scaled for the U-Net.
 
     Args:
         vae: diffusers `AutoencoderKL`.
-        scheduler: anything with `add_noise`.
         pixels: float (n, 3, Y, X) in [-1, 1].
-        timestep: of the forward process, 0 to 999.
-        noise: float (n, C, h, w), standard normal.
-        jitter: the same, to take a sample of the posterior as the published code
-            does; None takes its mean.
+        jitter: float (n, C, h, w), standard normal, to take a sample of the posterior
+            as the published code does; None takes its mean.
     """
     posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
     clean = posterior.mean
     if jitter is not None:
         clean = clean + posterior.std * jitter.to(clean)
-    time = torch.full((len(clean),), timestep, device=clean.device)
-    return torch.as_tensor(
-        scheduler.add_noise(clean * vae.config.scaling_factor, noise.to(clean), time)
-    )
+    return torch.as_tensor(clean * vae.config.scaling_factor)
+
+
+def add_noise(
+    scheduler: Any, latents: Tensor, noise: Tensor, *, timestep: int
+) -> Tensor:
+    """Noise as the forward process does: float (n, C, h, w), as `latents` are.
+
+    Args:
+        scheduler: anything with `add_noise`.
+        latents: float (n, C, h, w), see `encode_latents`.
+        noise: the same, standard normal.
+        timestep: of the forward process, 0 to 999.
+    """
+    time = torch.full((len(latents),), timestep, device=latents.device)
+    return torch.as_tensor(scheduler.add_noise(latents, noise.to(latents), time))
 
 
 def added_conditions(

@@ -73,7 +73,8 @@ class VocabularyKeys:
             keys = call.project(vocabulary.embeddings[None])
             vocabulary.keys[call.layer] = keys
         attention = attention_probabilities(call.query, keys, call.scale)
-        return torch.einsum("bhqt,rt->brq", attention, vocabulary.weights)
+        # Rows are fewer than tokens: of them the heads are summed.
+        return (attention @ vocabulary.weights.T).sum(dim=1).transpose(1, 2)
 
 
 @torch.no_grad()

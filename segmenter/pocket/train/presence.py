@@ -68,7 +68,7 @@ def gather(source: ModelSource, n_scenes: int) -> _Data:
         scene = render_scene(_FIRST_SEED + number)
         for labels in _label_lists(scene, number):
             (reading,) = fast.read([Request(image=scene.image, labels=labels)])
-            margins.append(scorer.margins(scene.image, labels))
+            margins.append(scorer.margins(scorer.look(scene.image).embeddings, labels))
             peaks.append(log_odds(reading.evidence))
             present.append([label in scene.words for label in labels])
     return np.concatenate(margins), np.concatenate(peaks), np.concatenate(present)

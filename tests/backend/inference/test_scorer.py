@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.cache import MAX_LAYER_BYTES, FeatureStore, Slots
+from backend.cache import MAX_LAYER_BYTES, EncodingStore, FeatureStore, Slots
 from backend.cache.codec import encode_score_maps
 from backend.inference.batcher import DeadlineExceeded
 from backend.inference.metrics import Metrics
@@ -407,3 +407,71 @@ def test_layers_that_are_no_numbers_are_none_and_cost_no_further_pass() -> None:
 
     assert found is not None
     assert found.layers is None
+
+
+def encodings_in(cache: MemoryCache) -> EncodingStore:
+    return EncodingStore(cache, max_bytes=0, max_cache_bytes=1 << 26)
+
+
+def test_other_labels_in_a_known_image_come_with_what_is_known_of_it(
+    segmenter: ColourSegmenter, cache: MemoryCache
+) -> None:
+    scorer = scorer_of(cache, encodings=encodings_in(cache))
+    again = scorer_of(cache, encodings=encodings_in(cache))
+
+    ask(scorer, segmenter, query(prompts=("red",)))
+    ask(again, segmenter, query(prompts=("blue",)), query(1))
+
+    new, known, other = segmenter.known
+    assert new is other is None
+    assert known is not None
+    pixels = query().image.pixels[None].astype(np.float32)
+    np.testing.assert_array_equal(known.latents[0], pixels.transpose(0, 3, 1, 2))
+    (counter,) = again.metrics.encodings_known.collect()
+    assert [s.value for s in counter.samples if s.name.endswith("_total")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        pytest.param({"weights_fingerprint": "others"}, "fast", id="weights"),
+        pytest.param({}, "paper", id="mode"),
+    ],
+)
+def test_what_another_model_or_shape_made_of_an_image_is_not_taken(
+    fields: dict[str, object],
+    mode: Mode,
+    segmenter: ColourSegmenter,
+    cache: MemoryCache,
+) -> None:
+    ask(scorer_of(cache, encodings=encodings_in(cache)), segmenter, query())
+
+    other = scorer_of(cache, encodings=encodings_in(cache), **fields)
+    ask(other, segmenter, query(prompts=("green",), mode=mode))
+
+    assert segmenter.known == [None, None]
+
+
+def test_a_segmenter_that_gives_no_encoding_is_asked_without(
+    cache: MemoryCache,
+) -> None:
+    segmenter = OddSegmenter(lambda maps: replace(maps, encoding=None))
+    scorer = scorer_of(cache, encodings=encodings_in(cache))
+
+    ask(scorer, segmenter, query(prompts=("red",)))
+    (answer,) = ask(scorer, segmenter, query(prompts=("blue",)))
+
+    assert isinstance(answer, ScoreMaps)
+    assert segmenter.known == [None, None]
+
+
+def test_only_what_somebody_may_click_on_or_heads_read_is_read_cell_by_cell(
+    segmenter: ColourSegmenter, cache: MemoryCache
+) -> None:
+    scorer = scorer_of(cache, layers=layers_in(cache))
+
+    ask(scorer, segmenter, query(0))
+    ask(scorer, segmenter, replace(query(1), for_clicks=True))
+    ask(scorer, segmenter, replace(query(2), needs_layers=True))
+
+    assert segmenter.read_cells == [False, True, True]

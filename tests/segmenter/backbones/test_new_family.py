@@ -54,10 +54,11 @@ class ToyBackbone:
     def reader(self, options: SegmenterOptions) -> AttentionReader:
         return self
 
-    def latents(
-        self, pixels: Tensor, *, noise: Tensor, jitter: Tensor | None
-    ) -> Tensor:
-        return F.avg_pool2d(pixels, 8).repeat(1, 6, 1, 1)[:, :TEXT_WIDTH] + 0.1 * noise
+    def encode(self, pixels: Tensor, *, jitter: Tensor | None) -> Tensor:
+        return F.avg_pool2d(pixels, 8).repeat(1, 6, 1, 1)[:, :TEXT_WIDTH]
+
+    def add_noise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        return latents + 0.1 * noise
 
     def read(self, samples: Any) -> list[SampleReading]:
         return [self._read_one(sample) for sample in samples]

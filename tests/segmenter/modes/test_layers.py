@@ -5,7 +5,7 @@ import torch
 
 from segmenter.backbones import SampleReading
 from segmenter.layer_grid import WIDTHS, grids, unpack_groups
-from segmenter.modes.layers import cell_layers
+from segmenter.modes.layers import cell_layers, patch_layer
 from segmenter.modes.windows import Layout
 
 
@@ -25,7 +25,9 @@ def noise(channels: int, rows: int, columns: int, seed: int = 0) -> torch.Tensor
 
 
 def found_of(*layers: torch.Tensor, patches: torch.Tensor | None = None) -> np.ndarray:
-    found = cell_layers([reading(*layers)], one_window(16, 24), patches)
+    layout = one_window(16, 24)
+    known = None if patches is None else patch_layer(patches, layout)
+    found = cell_layers([reading(*layers)], layout, known)
     assert found is not None
     return found
 

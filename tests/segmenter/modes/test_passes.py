@@ -15,6 +15,7 @@ from segmenter.backbones.unet import UNetBackbone
 from segmenter.modes.passes import Passes, draw_noise, to_model_input
 from segmenter.options import Aspect, LatentKind
 from segmenter.predictor import Segmenter
+from segmenter.types import ImageEncoding
 from tests.segmenter.asking import score_one
 
 
@@ -95,16 +96,17 @@ class Recorder:
     def __init__(self, geometry: Geometry, device: str = "cpu") -> None:
         self.geometry = geometry
         self.device = torch.device(device)
-        self.noised: list[tuple[Tensor, Tensor | None]] = []
+        self.jitters: list[Tensor | None] = []
 
     def reader(self, options: SegmenterOptions) -> AttentionReader:
         return self
 
-    def latents(
-        self, pixels: Tensor, *, noise: Tensor, jitter: Tensor | None
-    ) -> Tensor:
-        self.noised.append((noise, jitter))
-        return noise
+    def encode(self, pixels: Tensor, *, jitter: Tensor | None) -> Tensor:
+        self.jitters.append(jitter)
+        return F.avg_pool2d(pixels, self.geometry.cell_px).repeat(1, 2, 1, 1)[:, :4]
+
+    def add_noise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        return latents + noise
 
     def read(self, samples: Sequence[Sample]) -> list[SampleReading]:
         raise NotImplementedError
@@ -191,12 +193,12 @@ def test_a_cell_of_the_canvas_meets_the_same_noise_in_every_window() -> None:
 
     noise = passes.noise(cells)
 
-    assert noise.shape == (1, 2, 4, *cells.window_yx)
+    assert noise.shape == (2, 4, *cells.window_yx)
     shared = cells.window_yx[1] - cells.origins_yx[1][1]
     assert shared > 0
-    assert torch.equal(noise[0, 0, :, :, -shared:], noise[0, 1, :, :, :shared])
+    assert torch.equal(noise[0, :, :, -shared:], noise[1, :, :, :shared])
     assert torch.equal(
-        noise[0, 0],
+        noise[0],
         draw_noise((4, *cells.canvas_yx), seed=3, draws=1)[0][
             ..., : cells.window_yx[1]
         ],
@@ -205,17 +207,43 @@ def test_a_cell_of_the_canvas_meets_the_same_noise_in_every_window() -> None:
 
 def test_only_a_sampled_latent_has_a_second_draw() -> None:
     recorder = Recorder(POCKET)
-    cells = Passes(recorder, SegmenterOptions()).lay_out((128, 128))
+    image = np.zeros((128, 128, 3), np.uint8)
+    noises = []
     for kind in get_args(LatentKind):
         passes = Passes(recorder, SegmenterOptions(latent=kind))
-        passes.latents(torch.zeros(1), passes.noise(cells))
+        cells = passes.lay_out((128, 128))
+        passes.encode([passes.view(image, cells)])
+        noises.append(passes.noise(cells))
 
-    (mean, no_jitter), (sampled, jitter) = recorder.noised
+    no_jitter, jitter = recorder.jitters
     assert no_jitter is None
     assert jitter is not None
     # The noise is the same; what samples the posterior is another draw.
-    assert torch.equal(mean, sampled)
-    assert not torch.equal(sampled, jitter)
+    assert torch.equal(*noises)
+    assert not torch.equal(noises[1], jitter)
+
+
+def test_what_is_known_is_not_encoded_and_keeps_its_place() -> None:
+    recorder = Recorder(POCKET)
+    passes = Passes(recorder, SegmenterOptions(images_per_pass=2))
+    images = [np.full((128, 128, 3), 40 * n, np.uint8) for n in range(5)]
+    cells = passes.lay_out((128, 128))
+    fresh = passes.encode([passes.view(image, cells) for image in images])
+    n_before = len(recorder.jitters)
+
+    wrong = np.zeros((1, 4, 2, 2), np.float32)
+    known = [(), (fresh[1].numpy(),), (wrong,), (wrong, fresh[3].numpy()), ()]
+    views = [
+        passes.view(image, cells, ImageEncoding(latents=own))
+        for image, own in zip(images, known, strict=True)
+    ]
+    found = passes.encode(views)
+
+    # Three of the five, two at a time.
+    assert len(recorder.jitters) - n_before == 2
+    assert [one.shape for one in found] == [(1, 4, 32, 32)] * 5
+    for one, same in zip(found, fresh, strict=True):
+        assert torch.equal(one, same)
 
 
 @pytest.mark.parametrize("size_yx", [(41, 67), (67, 41)])

@@ -22,26 +22,24 @@ def test_patches_come_with_the_embeddings_of_one_pass(
     assert not image_text.model.vision_model._forward_hooks
 
 
-def test_a_picture_that_was_judged_is_not_looked_at_again(
-    image_text: ImageText, picture: NDArray[np.uint8]
+@pytest.mark.parametrize(("columns", "n_looks"), [(48, 1), (72, 3)])
+def test_one_pass_sees_a_picture_whole_and_its_square_parts(
+    image_text: ImageText, picture: NDArray[np.uint8], columns: int, n_looks: int
 ) -> None:
+    pixels = np.ascontiguousarray(picture[:, :columns])
     judge = PresenceScorer(image_text, Calibration())
-    passes = []
+    looks = []
     hook = image_text.model.vision_model.register_forward_hook(
-        lambda *_: passes.append(1)
+        lambda _, __, output: looks.append(len(output[0]))
     )
     try:
-        judge.margins(picture, ["cat"])
-        same = judge.patches(picture)
-        assert len(passes) == 1
-        other = judge.patches(picture[::-1].copy())
-        assert len(passes) == 2
-        fresh = PresenceScorer(image_text, Calibration()).patches(picture)
+        found = judge.look_at_whole(pixels)
     finally:
         hook.remove()
 
-    torch.testing.assert_close(same, fresh)
-    assert not torch.equal(same, other)
+    assert looks == [n_looks]
+    torch.testing.assert_close(found.embeddings, look_at(image_text, [pixels])[0])
+    torch.testing.assert_close(found.patches, judge.look(pixels).patches)
 
 
 @pytest.mark.parametrize("is_wide", [True, False])

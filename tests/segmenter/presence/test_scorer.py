@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,13 +30,20 @@ def presence(
     image_similarity: float = 1.0,
     text_similarity: float = 1.0,
 ) -> NDArray[np.float32]:
-    return PresenceScorer(image_text, Calibration()).by_paper(
-        pixels,
+    judge = PresenceScorer(image_text, Calibration())
+    return judge.by_paper(
+        judge.look_at_whole(pixels).embeddings,
         labels,
         caption=caption,
         image_similarity=image_similarity,
         text_similarity=text_similarity,
     )
+
+
+def margins(
+    judge: PresenceScorer, pixels: NDArray[np.uint8], labels: Sequence[str]
+) -> NDArray[np.float64]:
+    return judge.margins(judge.look(pixels).embeddings, labels)
 
 
 def towards_the_picture(
@@ -187,7 +195,7 @@ def test_margins_count_from_the_best_label_in_nats_of_the_model(
     similarity = embed_texts(image_text, LABELS) @ embed_image(image_text, square)
     logits = similarity.double() * float(image_text.model.logit_scale.exp())
 
-    found = PresenceScorer(image_text, WITHOUT_NEGATIVES).margins(square, LABELS)
+    found = margins(PresenceScorer(image_text, WITHOUT_NEGATIVES), square, LABELS)
 
     np.testing.assert_allclose(found, (logits - logits.max()).numpy(), atol=1e-4)
 
@@ -225,9 +233,9 @@ def test_a_label_is_judged_where_it_is_nearest(
     judge = PresenceScorer(image_text, replace(WITHOUT_NEGATIVES, negatives=("tree",)))
     left, right = picture[:, :48], picture[:, 24:]
 
-    whole = judge.margins(picture, LABELS)
+    whole = margins(judge, picture, LABELS)
 
-    by_part = [judge.margins(part, LABELS) for part in (left, right)]
+    by_part = [margins(judge, part, LABELS) for part in (left, right)]
     np.testing.assert_allclose(whole, np.maximum(*by_part), atol=1e-4)
     assert not np.allclose(*by_part)
 
@@ -240,10 +248,10 @@ def test_a_negative_that_fits_better_puts_all_labels_behind_it(
     *others, best = (words[i] for i in similarity.argsort())
     calibration = replace(WITHOUT_NEGATIVES, negatives=(best,))
 
-    found = PresenceScorer(image_text, calibration).margins(square, others)
+    found = margins(PresenceScorer(image_text, calibration), square, others)
 
     assert (found < 0).all()
-    alone = PresenceScorer(image_text, WITHOUT_NEGATIVES).margins(square, others)
+    alone = margins(PresenceScorer(image_text, WITHOUT_NEGATIVES), square, others)
     assert alone.max() == 0
 
 
@@ -252,7 +260,7 @@ def test_a_negative_that_is_the_label_itself_says_nothing_against_it(
 ) -> None:
     calibration = replace(WITHOUT_NEGATIVES, negatives=("cat",))
 
-    found = PresenceScorer(image_text, calibration).margins(picture, ["cat"])
+    found = margins(PresenceScorer(image_text, calibration), picture, ["cat"])
 
     np.testing.assert_array_equal(found, [0])
 
@@ -263,13 +271,14 @@ def test_by_calibration_is_the_logistic_of_its_evidence(
     evidence = np.array([0.9, 0.5, 0.1, 0.0], np.float32)
     calibration = replace(WITHOUT_NEGATIVES, by_text_and_maps=(0.5, 2.0, 3.0))
     judge = PresenceScorer(image_text, calibration)
-    margins = judge.margins(picture, LABELS)
+    seen = judge.look(picture).embeddings
+    behind = judge.margins(seen, LABELS)
 
-    by_text = judge.by_calibration(picture, LABELS)
-    by_both = judge.by_calibration(picture, LABELS, evidence=evidence)
+    by_text = judge.by_calibration(seen, LABELS)
+    by_both = judge.by_calibration(seen, LABELS, evidence=evidence)
 
-    np.testing.assert_allclose(by_text, 1 / (1 + np.exp(-1 - 2 * margins)), rtol=1e-5)
-    logits = 0.5 + 2 * margins + 3 * log_odds(evidence)
+    np.testing.assert_allclose(by_text, 1 / (1 + np.exp(-1 - 2 * behind)), rtol=1e-5)
+    logits = 0.5 + 2 * behind + 3 * log_odds(evidence)
     np.testing.assert_allclose(by_both, 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
@@ -277,24 +286,26 @@ def test_maps_that_were_not_calibrated_say_nothing(
     image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
     judge = PresenceScorer(image_text, WITHOUT_NEGATIVES)
+    seen = judge.look(picture).embeddings
 
-    found = judge.by_calibration(picture, LABELS, evidence=np.ones(4, np.float32))
+    found = judge.by_calibration(seen, LABELS, evidence=np.ones(4, np.float32))
 
-    np.testing.assert_array_equal(found, judge.by_calibration(picture, LABELS))
+    np.testing.assert_array_equal(found, judge.by_calibration(seen, LABELS))
 
 
 def test_a_text_is_encoded_once(
     image_text: ImageText, picture: NDArray[np.uint8]
 ) -> None:
     judge = PresenceScorer(image_text, Calibration())
+    seen = judge.look(picture).embeddings
     texts: list[int] = []
     handle = image_text.model.text_model.register_forward_pre_hook(
         lambda module, args, kwargs: texts.append(len(kwargs["input_ids"])),
         with_kwargs=True,
     )
     try:
-        judge.by_calibration(picture, ["cat", "zeppelin"])
-        judge.by_calibration(picture, ["zeppelin", "anvil"])
+        judge.by_calibration(seen, ["cat", "zeppelin"])
+        judge.by_calibration(seen, ["zeppelin", "anvil"])
     finally:
         handle.remove()
 

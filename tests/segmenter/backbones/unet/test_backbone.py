@@ -64,7 +64,7 @@ def test_latents_are_noised_as_far_as_the_options_say(parts: UNetBackbone) -> No
 
     def latents(timestep: int) -> torch.Tensor:
         reader = parts.reader(SegmenterOptions(timestep=timestep))
-        return reader.latents(pixels, noise=noise, jitter=None)
+        return reader.add_noise(reader.encode(pixels, jitter=None), noise)
 
     found, other = latents(100), latents(600)
 

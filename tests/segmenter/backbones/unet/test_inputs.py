@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import noised_latents
+from segmenter.backbones.unet.inputs import add_noise, encode_latents
 from segmenter.modes.passes import draw_noise
 from segmenter.options import LatentKind
 from tests.segmenter.tiny_models import IMAGE_SIDE_PX
@@ -17,14 +17,9 @@ def noised(
 ) -> torch.Tensor:
     pixels = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
     noise = draw_noise((4, 16, 16), seed=seed, draws=2)[:, None]
-    return noised_latents(
-        parts.vae,
-        parts.scheduler,
-        pixels,
-        timestep=timestep,
-        noise=noise[0],
-        jitter=noise[1] if kind == "sample" else None,
-    )
+    jitter = noise[1] if kind == "sample" else None
+    clean = encode_latents(parts.vae, pixels, jitter)
+    return add_noise(parts.scheduler, clean, noise[0], timestep=timestep)
 
 
 def test_noised_latent_is_the_forward_process_on_the_posterior_mean(
