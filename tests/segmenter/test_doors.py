@@ -19,6 +19,7 @@ DOORS = {
         "IMAGE_FORMATS",
         "MAX_IMAGE_PIXELS",
         "MODES",
+        "RECIPES",
         "BadClick",
         "BadImage",
         "BadLabel",
@@ -53,6 +54,7 @@ DOORS = {
         "decode_image",
         "estimate_ious",
         "find_devices",
+        "find_recipe",
         "find_terms",
         "find_weights",
         "fit_heads",
@@ -60,6 +62,7 @@ DOORS = {
         "load_segmenter",
         "make_example",
         "merge_prompts",
+        "recipe_options",
         "refine_mask",
     ],
     "segmenter.backbones": [

@@ -19,12 +19,15 @@ from segmenter import (
     UnsupportedModel,
     WeightsNotFound,
     load_segmenter,
+    recipe_options,
 )
 from segmenter.backbones import load_backbone
 from segmenter.backbones.joint import JointBackbone
 from segmenter.backbones.joint.blocks import find_block
 from segmenter.predictor import Segmenter
+from segmenter.presence import ImageText
 from tests.segmenter.asking import LABELS, score_one
+from tests.segmenter.tiny_models import save_auxiliary
 from tests.segmenter.tiny_transformers import (
     IMAGE_SIDE_PX,
     JOINT_WIDTH,
@@ -240,3 +243,17 @@ def test_both_modes_read_any_number_of_labels_of_any_shape(
 def test_a_model_is_compiled_where_that_is_asked_for(saved: Path) -> None:
     assert load(saved, compiles=True).vae.encoder._compiled_call_impl is not None
     assert load(saved).vae.encoder._compiled_call_impl is None
+
+
+def test_a_model_of_this_family_is_read_by_its_own_recipe(
+    folder: Path, image_text: ImageText, picture: NDArray[np.uint8]
+) -> None:
+    save_auxiliary(folder, "image_text", image_text)
+    recipe = recipe_options("sd3", "fast", {})
+    assert recipe.timestep == 515
+
+    by_default = load_segmenter(str(folder), device="cpu")
+
+    assert by_default.options == recipe
+    # Shares, not stretched: no label reaches 1.
+    assert 0 < score_one(by_default, picture).max() < 1
