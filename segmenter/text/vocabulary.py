@@ -1,6 +1,6 @@
 """Labels and background words in, the tokens that one pass is read for out.
 
-All labels stand in one list, "cat, dog, tree". What does not fit into the text
+All labels stand in one list, such as "cat, dog, tree". What does not fit into the text
 encoder's window goes into further lists, chunks, which do not drive the pass: their
 tokens are only read, on the queries of the same pass and in one softmax with the
 first chunk's (dual prompt of FA-Seg, re-reading of OVAM; `algorithm` 4.2 in the
@@ -20,7 +20,6 @@ from segmenter.errors import BadLabel
 from segmenter.text.encoders import tokenize
 from segmenter.text.prompts import tokens_in, warn_if_cut
 
-_SEPARATOR = ", "
 # A caption may take this share of the first chunk.
 _CAPTION_01 = 0.5
 
@@ -35,7 +34,8 @@ class Vocabulary:
         kept: bool (C, K), the T tokens that share the softmax: all of the first
             chunk, and of the others those that belong to a label.
         read: float32 (R, T), weights of the tokens to read, rows sum to 1: the
-            labels, then the background words, then the start token.
+            labels, then the background words, then the start token, or the end token
+            of a tokenizer that has no other.
         n_labels: how many of the rows are labels.
     """
 
@@ -59,6 +59,7 @@ def build_vocabulary(
     *,
     background_words: Sequence[str] = (),
     caption: str = "",
+    separator: str = ", ",
 ) -> Vocabulary:
     """Arrange labels in chunks and find their tokens.
 
@@ -70,6 +71,7 @@ def build_vocabulary(
         labels: at least one, each once.
         background_words: those that are no labels stand in the first chunk.
         caption: precedes the first chunk; its end is cut where it is long.
+        separator: stands between words.
 
     Raises:
         BadLabel: if not one token falls on a label.
@@ -77,7 +79,7 @@ def build_vocabulary(
     """
     taken = {label.casefold() for label in labels}
     words = [word for word in background_words if word.casefold() not in taken]
-    chunks = _arrange(tokenizer, list(labels), words, caption)
+    chunks = _arrange(tokenizer, list(labels), words, caption, separator)
     token_ids, offsets = tokenize(tokenizer, [chunk.text for chunk in chunks])
     rows = torch.zeros(len(labels) + len(words) + 1, *token_ids.shape)
     for number, chunk in enumerate(chunks):
@@ -87,7 +89,7 @@ def build_vocabulary(
                 raise BadLabel(chunk.text[slice(*span)])
             warn_if_cut(offsets[number], own, span)
             rows[row, number, own] = 1 / int(own.sum())
-    rows[-1, 0, 0] = 1  # the start token
+    rows[-1, 0, _start(tokenizer, token_ids[0])] = 1
     kept = (rows > 0).any(dim=0)
     kept[0] = True
     return Vocabulary(
@@ -98,16 +100,28 @@ def build_vocabulary(
     )
 
 
+def _start(tokenizer: Any, token_ids: Tensor) -> int:
+    """The place of the token that draws what no word names.
+
+    CLIP's texts begin with it. T5's begin with a word, and end with the only token
+    that is none.
+    """
+    if tokenizer.bos_token_id is not None:
+        return 0
+    return int((token_ids == tokenizer.eos_token_id).nonzero()[0])
+
+
 def _arrange(
-    tokenizer: Any, labels: list[str], words: list[str], caption: str
+    tokenizer: Any, labels: list[str], words: list[str], caption: str, separator: str
 ) -> list[_Chunk]:
     """Fill chunk after chunk; the background words go into the first."""
-    room = int(tokenizer.model_max_length) - 2  # start and end token
+    # Less start and end token, or only the end token.
+    room = int(tokenizer.model_max_length) - tokenizer.num_special_tokens_to_add()
     prefix = _shortened(tokenizer, caption, int(room * _CAPTION_01))
-    sizes = _token_counts(tokenizer, [*labels, *words])
+    sizes = _token_counts(tokenizer, [*labels, *words], separator)
     first_room = room - sum(sizes[len(labels) :])
     if prefix:
-        first_room -= _token_counts(tokenizer, [prefix])[0]
+        first_room -= _token_counts(tokenizer, [prefix], separator)[0]
     if first_room < 1:
         raise ValueError(
             f"The {len(words)} background words take {room - first_room} of the {room} "
@@ -124,17 +138,17 @@ def _arrange(
     groups[0] += range(len(labels), len(labels) + len(words))
     texts = [*labels, *words]
     return [
-        _join([(row, texts[row]) for row in group], "" if number else prefix)
+        _join([(row, texts[row]) for row in group], "" if number else prefix, separator)
         for number, group in enumerate(groups)
     ]
 
 
-def _join(words: Sequence[tuple[int, str]], prefix: str) -> _Chunk:
+def _join(words: Sequence[tuple[int, str]], prefix: str, separator: str) -> _Chunk:
     text = prefix
     spans = []
     for row, word in words:
         if text:
-            text += _SEPARATOR
+            text += separator
         spans.append((row, (len(text), len(text) + len(word))))
         text += word
     return _Chunk(text=text, spans=tuple(spans))
@@ -150,13 +164,13 @@ def _shortened(tokenizer: Any, text: str, most_tokens: int) -> str:
     return text if len(offsets) <= most_tokens else text[: offsets[most_tokens - 1][1]]
 
 
-def _token_counts(tokenizer: Any, words: Sequence[str]) -> list[int]:
+def _token_counts(tokenizer: Any, words: Sequence[str], separator: str) -> list[int]:
     """Tokens of each word and the separator behind it."""
     encoded = tokenizer(
-        list(words),
+        [word + separator for word in words],
         add_special_tokens=False,
         split_special_tokens=True,
         # What is too long is cut and told of elsewhere.
         verbose=False,
     )
-    return [len(ids) + 1 for ids in encoded["input_ids"]]
+    return [len(ids) for ids in encoded["input_ids"]]

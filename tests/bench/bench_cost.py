@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from segmenter import SegmenterOptions
+from segmenter.backbones.latents import add_noise, encode_latents
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import add_noise, encode_latents
 from segmenter.modes.passes import to_model_input
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES

@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from segmenter.backbones import PromptTokens, Sample, SampleReading
+from segmenter.backbones.cross_attention import LayerPlan, VocabularyKeys, grid_at
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.layers import LayerPlan, plan_layers, scan_layers
-from segmenter.backbones.unet.reading import VocabularyKeys, grid_at, read_samples
+from segmenter.backbones.unet.layers import plan_layers, scan_layers
+from segmenter.backbones.unet.reading import read_samples
 from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
 from segmenter.modes.windows import Layout
 from segmenter.pocket.train import blip, clip
@@ -313,10 +314,14 @@ def save_model(
 ) -> None:
     """Write a model and its auxiliary models as `load_segmenter` reads them."""
     save_parts(folder, parts)
-    for name, auxiliary in (("captioner", captioner), ("image_text", image_text)):
-        auxiliary.model.save_pretrained(folder / name)
-        auxiliary.tokenizer.save_pretrained(folder / name)
-        auxiliary.image_processor.save_pretrained(folder / name)
+    save_auxiliary(folder, "captioner", captioner)
+    save_auxiliary(folder, "image_text", image_text)
+
+
+def save_auxiliary(folder: Path, name: str, auxiliary: Captioner | ImageText) -> None:
+    auxiliary.model.save_pretrained(folder / name)
+    auxiliary.tokenizer.save_pretrained(folder / name)
+    auxiliary.image_processor.save_pretrained(folder / name)
 
 
 def save_parts(folder: Path, parts: UNetBackbone) -> None:
