@@ -7,26 +7,26 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.heads.evidence import fit_presences
+from segmenter.heads.evidence import LEAST_SHOWING, fit_presences, words_find
 from segmenter.heads.examples import Example
 from segmenter.heads.moments import Moments
-from segmenter.heads.trials import Trial, make_trials
+from segmenter.heads.trials import PRESENCE_THRESHOLD, Trial, make_trials
 from segmenter.heads.values import Heads, LabelHead
 
 _Floats = NDArray[np.float32]
 
-_LEAST_SHOWING: Final = 2
 _CUT_FROM: Final = 4
 _WEIGHTS_01: Final = (0.25, 0.5, 0.75, 1.0)
 _CUTS: Final[tuple[float, ...]] = tuple(np.linspace(-3, 3, 13).tolist())
-# In IoU: with many examples, and what one alone would have to bring beside.
-_LEAST_GAIN: Final = 0.01
-_LEAST_GAIN_OF_ONE: Final = 0.05
-# And so many times what words find alone, which two or three examples may be wrong
-# about: less by their square.
-_AT_STAKE: Final = 1.5
+# Standard errors that the gain of a label has to be above 0, for each example that
+# shows it: of two or three the error is hardly known.
+_LEAST_ERRORS_OF_ONE: Final = 3.0
+# Before a label that words find is taught at all: fewer say little of where it is not.
+_LEAST_IMAGES: Final = 12
+# So many that show it teach a label that words never find: nothing else draws it, and
+# the trials of three are of heads that two have taught.
+_ENOUGH: Final = 3
 _THRESHOLD: Final = 0.46
-_PRESENCE_THRESHOLD: Final = 0.3
 
 
 def fit_heads(examples: Sequence[Example]) -> Heads:
@@ -66,9 +66,11 @@ def weigh_heads(
     cut = {
         head.label: _with_cut(head, trials[head.label])
         for head in heads
-        if head.n_positive >= _LEAST_SHOWING
+        if head.n_positive >= LEAST_SHOWING
     }
-    presences = fit_presences({label: own for label, (_, own) in cut.items()})
+    presences = fit_presences(
+        {**trials, **{label: own for label, (_, own) in cut.items()}}
+    )
     found = []
     for head in heads:
         if head.label in cut:
@@ -106,23 +108,36 @@ def _weighed(head: LabelHead, trials: Sequence[Trial]) -> LabelHead:
             [trial.overlap(one, _THRESHOLD) for trial in showing]
         ),
     )
-    both = [
-        trial.overlap(tried, _THRESHOLD, presence_threshold=_PRESENCE_THRESHOLD)
-        for trial in trials
-    ]
-    words = _iou([_words_alone(trial) for trial in trials])
-    gain = _iou(both) - words
-    few = 1 / head.n_positive
-    at_stake = _AT_STAKE * words * few
-    if gain <= _LEAST_GAIN + (_LEAST_GAIN_OF_ONE + at_stake) * few:
-        return head
-    return replace(tried, expected_gain=gain)
+    both = _Overlaps(
+        [
+            trial.overlap(tried, _THRESHOLD, presence_threshold=PRESENCE_THRESHOLD)
+            for trial in trials
+        ]
+    )
+    words = _Overlaps([_words_alone(trial) for trial in trials])
+    gain = both.iou - words.iou
+    error = float(np.linalg.norm(both.errors - words.errors))
+    is_worth_it = gain > _LEAST_ERRORS_OF_ONE / head.n_positive * error
+    if words_find(trials):
+        is_taught = is_worth_it and len(trials) >= _LEAST_IMAGES
+    else:
+        is_taught = is_worth_it or head.n_positive >= _ENOUGH
+    return replace(tried, expected_gain=gain) if is_taught else head
 
 
-def _iou(overlaps: Sequence[tuple[float, float]]) -> float:
-    """Over all images as if they were one."""
-    both, either = np.sum(overlaps, axis=0)
-    return float(both / max(either, 1e-9))
+class _Overlaps:
+    """Of all images as if they were one.
+
+    Attributes:
+        iou: of all.
+        errors: float64 (images,), what each has moved it by, as far as it is linear.
+    """
+
+    def __init__(self, overlaps: Sequence[tuple[float, float]]) -> None:
+        both, either = np.array(overlaps).T
+        total = max(float(either.sum()), 1e-9)
+        self.iou = float(both.sum() / total)
+        self.errors = (both - self.iou * either) / total
 
 
 def _mean_iou(overlaps: Sequence[tuple[float, float]]) -> float:
@@ -130,7 +145,7 @@ def _mean_iou(overlaps: Sequence[tuple[float, float]]) -> float:
 
 
 def _words_alone(trial: Trial) -> tuple[float, float]:
-    shown = trial.words_01 >= _PRESENCE_THRESHOLD
+    shown = trial.words_01 >= PRESENCE_THRESHOLD
     painted = (trial.words > _THRESHOLD) & shown
     both = float(trial.cover[painted].sum())
     return both, float(painted.sum() + trial.cover.sum()) - both

@@ -15,6 +15,9 @@ from segmenter.heads.values import LabelHead
 
 _Floats = NDArray[np.float32]
 
+# Of masks as they are usually cut.
+PRESENCE_THRESHOLD: Final = 0.3
+
 # A label is tried on no more images than these, however many there are.
 _MOST_SHOWING: Final = 100
 _MOST_OTHERS: Final = 200
