@@ -61,7 +61,7 @@ class CellGraph:
         return self._walks[key]
 
     def walk(self, start: _Floats, n_steps: int) -> _Floats:
-        """Where walkers are after some steps; each step is a mean: float32 (n,)."""
+        """Where walkers are after some steps; each step is a mean: float32 (n, ...)."""
         for _ in range(n_steps):
             start = self._steps @ start
         return start

@@ -47,18 +47,18 @@ def apply_heads(maps: ScoreMaps, heads: Heads) -> ScoreMaps:
             f"The score maps bring no layers, which the heads of "
             f"{', '.join(sorted(taught))} are applied to; score the image again."
         )
+    places = [place for place, label in enumerate(maps.labels) if label in taught]
+    found = [taught[maps.labels[place]] for place in places]
     cells = Cells(maps.layers)
-    scores, presence = maps.maps.copy(), maps.presence.copy()
+    said = cells.scores(np.stack([head.direction for head in found]))
+    said += np.array([head.offset for head in found], np.float32)[:, None, None]
+    # As self-attention does for words: cells that are alike agree.
     graph = CellGraph(cells.directions())
-    for index, label in enumerate(maps.labels):
-        if label in taught:
-            found = taught[label].scores(cells)
-            presence[index] = mixed_presence(
-                taught[label], found, float(maps.presence[index])
-            )
-            # As self-attention does for words: cells that are alike agree.
-            found = graph.walk(found.ravel(), _STEPS).reshape(found.shape)
-            scores[index] = mixed_map(taught[label], found, maps.maps[index])
+    walked = graph.walk(said.reshape(len(found), -1).T, _STEPS).T.reshape(said.shape)
+    scores, presence = maps.maps.copy(), maps.presence.copy()
+    for place, head, first, last in zip(places, found, said, walked, strict=True):
+        presence[place] = mixed_presence(head, first, float(presence[place]))
+        scores[place] = mixed_map(head, last, scores[place])
     return replace(maps, maps=scores, presence=presence)
 
 

@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.heads.cells import Cells
 from segmenter.heads.packing import pack, unpack
 
 _KIND: Final = "heads 1"
@@ -40,11 +39,6 @@ class LabelHead:
     direction: _Floats
     offset: float
     presence: _Floats
-
-    def scores(self, cells: Cells) -> _Floats:
-        """Of each cell, above 0 where it is the label: float32 (v, u)."""
-        (found,) = cells.scores(self.direction[None])
-        return np.asarray(found + np.float32(self.offset))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,9 +1,9 @@
 """What corrections teach: `python -m tests.bench.bench_heads`.
 
 On the pocket model, never evidence about Stable Diffusion. Scenes of the test split
-from seed 1,400,000 up: a stream of corrected scenes, in each of which all 24 labels
+from seed 1,500,000 up: a stream of corrected scenes, in each of which all 24 labels
 are looked for, and other scenes on which what was learnt is judged. Nothing is chosen
-on these scenes.
+on these scenes. As long as other work leaves it a core it takes 20 minutes.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from segmenter.predictor import Segmenter
 from tests.bench.annotator import iou_of
 from tests.bench.pocket_scenes import N_CLASSES, load_pocket
 
-_FIRST_SEED: Final = 1_400_000
+_FIRST_SEED: Final = 1_500_000
 _OPTIONS: Final = SegmenterOptions()
 # fmt: off
 _UNKNOWN: Final = (
@@ -48,11 +48,12 @@ _UNKNOWN: Final = (
     "grom", "snerf", "tazzle", "yib", "morv", "kepple",
 )
 # fmt: on
-_SHOWN: Final = (1, 3, 5, 10, 20)
+_SHOWN: Final = (3, 5, 10)
 _SCENES: Final = (5, 20, 50, 100)
 _SCENES_ELSEWHERE: Final = (5, 20, 50)
 # In each order the stream is another one. Of unknown names each has a stream, too.
 _ORDERS: Final = 5
+_ORDERS_ELSEWHERE: Final = 3
 _ORDERS_UNKNOWN: Final = 2
 
 _Bools = NDArray[np.bool_]
@@ -98,7 +99,7 @@ def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--first-seed", type=int, default=_FIRST_SEED)
-    parser.add_argument("--scenes", type=int, default=120, help="to judge on")
+    parser.add_argument("--scenes", type=int, default=80, help="to judge on")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
@@ -142,33 +143,39 @@ class _Bench:
             zip(map(str, chosen), _UNKNOWN, strict=True)
         )
         judged = self._items(0, self._n_judged, names)
-        stream = self._items(self._n_judged, 420, names)
+        stream = self._items(self._n_judged, 300, names)
         default = [item.cut() for item in judged]
         table = _table(
             f"{len(_UNKNOWN)} unknown names, judged on {len(judged)} scenes",
             "corrected scenes that show it",
             "scenes in all",
+            "heads applied",
             "IoU",
-            "least / most of an order",
+            "of each order",
             "drawn where it is not",
             "other labels",
         )
         zero = [_judge(judged, default, default, name) for name in _UNKNOWN]
-        table.add_row("0", "0", *_unknown_cells([zero]))
+        table.add_row("0", "0", "none", *_unknown_cells([zero]), "")
         for n_shown in _SHOWN:
-            orders, lengths = [], []
+            every, alone, lengths = [], [], []
             for order in range(_ORDERS_UNKNOWN):
                 shuffled = _shuffled(stream, order)
-                found = []
+                every.append([])
                 for name in _UNKNOWN:
                     taught = _until_shown(shuffled, name, n_shown)
                     lengths.append(len(taught))
-                    heads = _only(fit_heads([one.example for one in taught]), name)
+                    heads = fit_heads([one.example for one in taught])
                     cuts = [item.cut(heads) for item in judged]
-                    found.append(_judge(judged, cuts, default, name))
-                orders.append(found)
+                    every[-1].append(_judge(judged, cuts, default, name))
+                    if order == 0:
+                        cuts = [item.cut(_only(heads, name)) for item in judged]
+                        alone.append(_judge(judged, cuts, default, name))
+            counts = str(n_shown), f"{np.mean(lengths):.0f}"
+            table.add_row(*counts, "all labels'", *_unknown_cells(every), "")
+            others = 100 * np.mean([change for _, _, change in alone])
             table.add_row(
-                str(n_shown), f"{np.mean(lengths):.0f}", *_unknown_cells(orders)
+                *counts, "its own", *_unknown_cells([alone]), f"{others:+.2f} points"
             )
         self._console.print(table)
 
@@ -181,17 +188,22 @@ class _Bench:
         judged = self._items(start, self._n_judged, names, look)
         stream = self._items(start + self._n_judged, n_stream, names, look)
         default = _miou(judged, None)
+        clean, title = default, f"24 known names: mIoU {100 * default:.1f}"
+        if look != "clean":
+            clean = _miou(self._items(start, self._n_judged, names), None)
+            title += f" in {look} scenes, {100 * clean:.1f} in the same ones clean"
         table = _table(
-            f"24 known names, {look} scenes: mIoU {100 * default:.1f} by words alone",
+            f"{title}, by words alone",
             "corrected scenes",
             "gain in points",
             "of each order",
             "labels taught",
+            "of the gap",
         )
         for count in counts:
             heads = [
                 fit_heads([one.example for one in _shuffled(stream, order)[:count]])
-                for order in range(_ORDERS)
+                for order in range(_ORDERS if look == "clean" else _ORDERS_ELSEWHERE)
             ]
             gains = [100 * (_miou(judged, one) - default) for one in heads]
             taught = [sum(one.weight_01 > 0 for one in each.labels) for each in heads]
@@ -200,6 +212,9 @@ class _Bench:
                 f"{np.mean(gains):+.1f}",
                 " / ".join(f"{gain:+.1f}" for gain in gains),
                 f"{np.mean(taught):.0f}",
+                f"{np.mean(gains) / (clean - default):.0f} %"
+                if clean > default
+                else "",
             )
         self._console.print(table)
         return judged
@@ -335,12 +350,10 @@ def _judge(
 
 def _unknown_cells(orders: Sequence[Sequence[tuple[float, float, float]]]) -> list[str]:
     found = np.array(orders).mean(axis=1)  # (orders, 3)
-    iou, drawn, others = found.mean(axis=0)
     return [
-        f"{iou:.3f}",
-        f"{found[:, 0].min():.3f} / {found[:, 0].max():.3f}",
-        f"{100 * drawn:.1f} %",
-        f"{100 * others:+.2f} points",
+        f"{found[:, 0].mean():.3f}",
+        " / ".join(f"{iou:.3f}" for iou in found[:, 0]),
+        f"{100 * found[:, 1].mean():.1f} %",
     ]
 
 

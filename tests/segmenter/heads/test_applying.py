@@ -137,7 +137,7 @@ def test_cells_that_are_alike_agree() -> None:
     direction = np.zeros(sum(WIDTHS))
     direction[: WIDTHS[0]] = rng.normal(size=WIDTHS[0]) / 50
     uneven = replace(head, direction=direction.astype(np.float32), offset=0.0)
-    alone = logistic(uneven.scores(Cells(maps.layers)))
+    alone = logistic(Cells(maps.layers).scores(uneven.direction[None])[0])
 
     found = apply_heads(maps, Heads(labels=(uneven,))).maps[0].astype(np.float32)
 

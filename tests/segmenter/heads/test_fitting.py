@@ -119,3 +119,21 @@ def test_images_of_other_shapes_are_learnt_from_together() -> None:
     (zork,) = (one for one in heads.labels if one.label == "zork")
     assert zork.weight_01 > 0
     assert GRID_YX[0] < GRID_YX[1]
+
+
+def weight_of_zork(n_images: int, *, found: bool) -> float:
+    """After five images that show it, whose words find it but not where, and others."""
+    taught = []
+    for number in range(n_images):
+        maps, masks = planted(number, ("zork",) if number < 5 else ())
+        presence = maps.presence.copy()
+        presence[0] = 0.9 if found and number < 5 else 0.01
+        taught.append(make_example(replace(maps, presence=presence), masks))
+    (zork,) = (one for one in fit_heads(taught).labels if one.label == "zork")
+    return zork.weight_01
+
+
+def test_a_label_that_words_find_waits_for_more_images() -> None:
+    assert weight_of_zork(8, found=False) > 0
+    assert weight_of_zork(8, found=True) == 0
+    assert weight_of_zork(16, found=True) > 0
