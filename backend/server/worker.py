@@ -33,6 +33,8 @@ _READ_BYTES: Final = 256 * 1024
 # that stops wait for a request.
 _LINGER_S: Final = 2.0
 _REPORT_EVERY_S: Final = 60.0
+# Of the two minutes after which it would be taken for dead.
+_NOTIFY_EVERY_S: Final = 1.0
 _REASONS: Final = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
@@ -51,10 +53,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         # Who sends, and who is done with, both in the order of their deadlines.
         self._arriving: dict[TConn, tuple[float, Arrival]] = {}
         self._lingering: dict[TConn, float] = {}
+        # Those among both that the poller looks at.
+        self._watched: set[TConn] = set()
         # Those that threads are at work on.
         self._served: dict[TConn, Arrival] = {}
         self._n_dropped = 0
         self._report_at_s = 0.0
+        self._notify_at_s = 0.0
         self._stops_at_once = False
 
     def load_wsgi(self) -> None:
@@ -75,6 +80,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 os._exit(0)
             if self._background is not None:
                 self._background.finish()
+
+    def notify(self) -> None:
+        """Tell the parent that all is well; gunicorn asks for it at every event."""
+        now = time.monotonic()
+        if now >= self._notify_at_s:
+            self._notify_at_s = now + _NOTIFY_EVERY_S
+            super().notify()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to stop: requests at hand are answered, no other work is begun."""
@@ -97,9 +109,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Wait for the request of a connection that may begin to send one."""
         arrival = Arrival(self.cfg, conn.client, max_body_bytes=self._limits.max_bytes)
         self._arriving[conn] = (time.monotonic() + self._limits.timeout_s, arrival)
-        self._watch(conn)
-        if conn.initialized:
-            self._take(conn, conn.parser.unreader.take_buffered())
+        conn.sock.setblocking(False)
+        if conn.initialized and (ahead := conn.parser.unreader.take_buffered()):
+            self._take(conn, ahead)
+        # Most have sent all of it already, or have closed the connection.
+        if conn in self._arriving:
+            self._receive(conn)
+        if conn in self._arriving:
+            self._watch(conn)
 
     def murder_pending(self) -> None:
         """Let go of those whose time is up; gunicorn calls it every second."""
@@ -141,7 +158,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Keep a connection for its next request, or let it end."""
         self._served.pop(conn, None)
         is_kept = not fs.cancelled() and fs.exception() is None and fs.result()
-        if is_kept:
+        if is_kept and conn.parser.unreader.data:
+            self.enqueue_req(conn)  # its next request has begun to arrive
+        elif is_kept:
             super().finish_request(conn, fs)
         else:
             self._linger(conn)
@@ -181,10 +200,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         _, arrival = self._arriving[conn]
         self._forget(conn)
         self._served[conn] = arrival
-        conn.sock.setblocking(True)
-        conn.init()
-        conn.parser.unreader.unread(bytes(arrival.data))
-        arrival.data.clear()
+        # In place of `init`, which would make a parser that reads the socket.
+        conn.parser, conn.initialized = arrival.parser, True
         super().enqueue_req(conn)
 
     def _time_out(self, conn: TConn) -> None:
@@ -229,7 +246,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _n_held_bytes(self) -> int:
         """Bytes of requests that the application has not read yet."""
         arriving = sum(len(arrival.data) for _, arrival in self._arriving.values())
-        return arriving + sum(int(c.parser.unreader.buf.tell()) for c in self._served)
+        return arriving + sum(len(arrival.data) for arrival in self._served.values())
 
     def _refuse(self, conn: TConn, status: int, message: str) -> None:
         """Answer without a thread."""
@@ -270,6 +287,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(
             conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn)
         )
+        self._watched.add(conn)
 
     def _on_readable(self, conn: TConn, _: socket.socket) -> None:
         # It may have been let go of between two events of the same poll.
@@ -281,8 +299,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _forget(self, conn: TConn) -> None:
         self._arriving.pop(conn, None)
         self._lingering.pop(conn, None)
-        with contextlib.suppress(KeyError, ValueError, OSError):
-            self.poller.unregister(conn.sock)
+        if conn in self._watched:
+            self._watched.remove(conn)
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self.poller.unregister(conn.sock)
 
     def _close(self, conn: TConn) -> None:
         self._forget(conn)

@@ -65,7 +65,10 @@ def test_what_follows_a_request_is_kept_with_it() -> None:
     it.feed(WHOLE["body"] + WHOLE["get"])
 
     assert it.is_complete
-    assert bytes(it.data) == WHOLE["body"] + WHOLE["get"]
+    request = next(it.parser)
+    assert (request.method, request.path) == ("POST", "/predict")
+    assert request.body.read() == b"{\r\n\r\n\r\n\r\n   }\r"
+    assert it.parser.unreader.take_buffered() == WHOLE["get"]
 
 
 @pytest.mark.parametrize(
