@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from segmenter import Mode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Label texts that are looked for in one image. Time and memory grow with the square:
 # the pocket model takes 21 s and 0.6 GB for 2,000 on two cores, 76 s and 1.7 GB for
@@ -168,7 +169,7 @@ class FetchedImage:
             decoded.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: "NDArray[np.uint8]"
     digest: str
     release: Callable[[], None] = field(default=lambda: None, repr=False)
 

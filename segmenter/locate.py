@@ -1,6 +1,5 @@
 """Where a model's weights are, and what there is to run it on. Loads nothing."""
 
-import torch
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -51,6 +50,9 @@ def _is_cached(source: ModelSource) -> bool:
 
 def find_devices() -> Devices:
     """See what torch can run a model on."""
+    # Whoever looks for weights alone does without.
+    import torch
+
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Devices(
         torch_version=str(torch.__version__),
@@ -60,6 +62,8 @@ def find_devices() -> Devices:
 
 
 def _describe_cuda(number: int) -> str:
+    import torch
+
     free_bytes, total_bytes = torch.cuda.mem_get_info(number)
     return (
         f"cuda:{number}, {torch.cuda.get_device_name(number)}, {free_bytes / 1e9:.0f} "

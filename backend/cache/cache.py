@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backend.cache.fault_guard import CacheStats, FaultGuard
-from backend.cache.redis_store import RedisStore
 from backend.cache.sqlite_store import SqliteStore
 from backend.cache.store import CacheSize, LeaseState, LeasingStore
 from backend.errors import SettingsError
@@ -131,6 +130,9 @@ def open_cache(redis_url: str | None, directory: Path, ttl_s: int) -> Cache:
     if ttl_s < 1:
         raise SettingsError(f"CACHE_TTL_S is {ttl_s}; it must be at least 1 second.")
     if redis_url:
+        # Brings redis-py along, which is slow to import.
+        from backend.cache.redis_store import RedisStore
+
         return Cache(RedisStore(redis_url, ttl_s=ttl_s))
     return Cache(SqliteStore(directory / "score-maps", ttl_s=ttl_s))
 

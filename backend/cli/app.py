@@ -1,47 +1,68 @@
 """All commands of `diffsegmenter`, found by their files.
 
 A command is one file in this folder with a `command`: a function, whose parameters
-typer reads, or a `typer.Typer` of several. It is called as the file is.
+typer reads, or a `typer.Typer` of several. It is called as the file is, which is
+imported when its command is called or described: most of them import a lot.
 """
 
 import importlib
 import pkgutil
 import platform
-from collections.abc import Iterator
 from importlib import metadata
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 import backend.cli
+
+# What is beside the commands.
+_NO_COMMANDS: Final = frozenset({"app", "refusals"})
 
 # What decides how masks and Label Studio's formats come out.
 _VERSIONED: Final = ("torch", "diffusers", "transformers", "label-studio-sdk")
 
 
+class _Commands(TyperGroup):
+    """Every command that this folder holds."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """See click."""
+        return sorted(
+            found.name
+            for found in pkgutil.iter_modules(backend.cli.__path__)
+            if not found.name.startswith("_") and found.name not in _NO_COMMANDS
+        )
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """See click."""
+        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+            found = importlib.import_module(f"backend.cli.{cmd_name}").command
+            if not isinstance(found, typer.Typer):
+                alone = typer.Typer(add_completion=False)
+                alone.command(name=cmd_name)(found)
+                found = alone
+            self.add_command(typer.main.get_command(found), cmd_name)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """See click; a misspelt name is compared with all."""
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            for name in names:
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+
 def build_app() -> typer.Typer:
     """The command line with every command that this folder holds."""
-    app = typer.Typer(
+    return typer.Typer(
+        cls=_Commands,
         callback=_read_common_options,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for name, command in _commands():
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name=name)(command)
-    return app
-
-
-def _commands() -> Iterator[tuple[str, Any]]:
-    for found in pkgutil.iter_modules(backend.cli.__path__):
-        if found.name.startswith("_") or found.name == "app":
-            continue
-        module = importlib.import_module(f"backend.cli.{found.name}")
-        if hasattr(module, "command"):
-            yield found.name, module.command
 
 
 def _print_versions(is_asked: bool) -> None:

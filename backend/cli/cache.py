@@ -1,5 +1,6 @@
 """`diffsegmenter cache`: look at what is cached, and forget it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Annotated
@@ -7,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backend.cache import Cache, MemoryUsage
+from backend.cache import Cache, MemoryUsage, open_cache
 from backend.cli.refusals import exit_on_refusal
-from backend.engine import configure_logging, settings_cache
 from backend.settings import Settings
 
 _output = Console()
@@ -63,9 +63,15 @@ def _memory(room: MemoryUsage) -> str:
 def _open_cache() -> Iterator[Cache]:
     """The cache of the environment's settings."""
     # What the store logs is meant for a backend, which goes on without it.
-    configure_logging("CRITICAL")
+    logging.basicConfig(level="CRITICAL")
     with exit_on_refusal():
-        store = settings_cache(Settings.from_env())
+        settings = Settings.from_env()
+        redis_url = settings.redis_url
+        store = open_cache(
+            redis_url.get_secret_value() if redis_url else None,
+            settings.cache_dir,
+            settings.cache_ttl_s,
+        )
     with closing(store):
         yield store
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-import redis
 import typer
+from rich.console import Console
 
-from backend.batch import ERRORS
 from backend.errors import BackendError
-from backend.redis_client import network_reason
 from segmenter import SegmenterError
+
+_ERRORS: Final = Console(stderr=True)
 
 
 @contextmanager
@@ -18,10 +19,17 @@ def exit_on_refusal() -> Iterator[None]:
     try:
         yield
     except (BackendError, SegmenterError) as error:
-        ERRORS.print(str(error), style="red", markup=False, soft_wrap=True)
+        _ERRORS.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    except redis.RedisError as error:
-        ERRORS.print(
+    except Exception as error:
+        # Imported by whoever raises it.
+        from redis import RedisError
+
+        from backend.redis_client import network_reason
+
+        if not isinstance(error, RedisError):
+            raise
+        _ERRORS.print(
             f"REDIS_URL cannot be used: {network_reason(error) or 'Redis refuses'}. "
             f"`diffsegmenter doctor` says more; `--here` does without.",
             style="red",

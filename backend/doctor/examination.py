@@ -114,12 +114,12 @@ def _all_checks(
             "clicks", check_clicks(project, config, rows, no_project=no_project)
         )
         yield from _guard("learning", check_learning(settings, project))
-        has_weights = yield from _guard("weights", check_weights(settings))
-        has_device = yield from _guard("device", check_device(settings))
         running = None
         if not loads:
             expected = version if project else _version_of(build, "")
             running = find_running(settings, project, expected)
+        has_weights = yield from _guard("weights", check_weights(settings))
+        has_device = yield from _guard("device", check_device(settings, running))
         predictor = yield from _guard(
             "loading",
             check_loading(

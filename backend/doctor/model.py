@@ -49,9 +49,22 @@ def check_weights(settings: Settings) -> Check[bool]:
     return found.is_here
 
 
-def check_device(settings: Settings) -> Check[bool]:
-    """Whether DEVICE is there, and what "auto" becomes; returns whether it is."""
-    asked, devices = settings.device, find_devices()
+def check_device(
+    settings: Settings, running: RunningBackend | None = None
+) -> Check[bool]:
+    """Whether DEVICE is there, and what "auto" becomes; returns whether it is.
+
+    Args:
+        settings: of the operator.
+        running: has its model on the device, which then is there: torch, which is slow
+            to import, is asked only if "auto" may have taken a slower one than is
+            wanted.
+    """
+    asked = settings.device
+    if running is not None and (asked != "auto" or settings.model == "pocket"):
+        yield ok("device", f"the backend at {running.url} runs on DEVICE={asked}")
+        return True
+    devices = find_devices()
     if asked.startswith("cuda"):
         number = int(asked.partition(":")[2] or 0)
         if number >= len(devices.cuda):

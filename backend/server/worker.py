@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, Final
 
 from gunicorn import util
-from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from backend.server.arrival import LONGEST_HEAD_BYTES, Arrival
@@ -29,52 +28,18 @@ from backend.server.limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 _READ_BYTES: Final = 256 * 1024
-# What an application reads at once.
-_PIECE_BYTES: Final = 64 * 1024
 # How long what comes after a last answer is read and thrown away: closed at once, the
 # connection would be reset before the sender has read the answer. As long does a worker
 # that stops wait for a request.
 _LINGER_S: Final = 2.0
 _REPORT_EVERY_S: Final = 60.0
+# Of the two minutes after which it would be taken for dead.
+_NOTIFY_EVERY_S: Final = 1.0
 _REASONS: Final = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
     503: "Service Unavailable",
 }
-
-
-class Gathered(SocketUnreader):  # type: ignore[misc]
-    """A connection to read from, of whose request all is there already.
-
-    gunicorn copies all that it holds at each read, however little is read: 3 MB took 50
-    ms, ten times as many a hundred times as long. It is given little at a time.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        """See gunicorn."""
-        super().__init__(sock)
-        self._left = memoryview(b"")
-
-    def gather(self, data: bytes) -> None:
-        """Take what has come, all of what came before having been taken back."""
-        self._left = memoryview(data)
-
-    @property
-    def n_bytes(self) -> int:
-        """That are held, for now."""
-        return len(self._left) + int(self.buf.tell())
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        """See gunicorn."""
-        if not self._left:
-            return bytes(super().chunk(size_hint))
-        piece, self._left = self._left[:_PIECE_BYTES], self._left[_PIECE_BYTES:]
-        return bytes(piece)
-
-    def take_buffered(self) -> bytes:
-        """See gunicorn."""
-        data, self._left = super().take_buffered() + self._left, memoryview(b"")
-        return bytes(data)
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -88,10 +53,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         # Who sends, and who is done with, both in the order of their deadlines.
         self._arriving: dict[TConn, tuple[float, Arrival]] = {}
         self._lingering: dict[TConn, float] = {}
+        # Those among both that the poller looks at.
+        self._watched: set[TConn] = set()
         # Those that threads are at work on.
         self._served: dict[TConn, Arrival] = {}
         self._n_dropped = 0
         self._report_at_s = 0.0
+        self._notify_at_s = 0.0
         self._stops_at_once = False
 
     def load_wsgi(self) -> None:
@@ -112,6 +80,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 os._exit(0)
             if self._background is not None:
                 self._background.finish()
+
+    def notify(self) -> None:
+        """Tell the parent that all is well; gunicorn asks for it at every event."""
+        now = time.monotonic()
+        if now >= self._notify_at_s:
+            self._notify_at_s = now + _NOTIFY_EVERY_S
+            super().notify()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to stop: requests at hand are answered, no other work is begun."""
@@ -134,9 +109,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Wait for the request of a connection that may begin to send one."""
         arrival = Arrival(self.cfg, conn.client, max_body_bytes=self._limits.max_bytes)
         self._arriving[conn] = (time.monotonic() + self._limits.timeout_s, arrival)
-        self._watch(conn)
-        if conn.initialized:
-            self._take(conn, conn.parser.unreader.take_buffered())
+        conn.sock.setblocking(False)
+        if conn.initialized and (ahead := conn.parser.unreader.take_buffered()):
+            self._take(conn, ahead)
+        # Most have sent all of it already, or have closed the connection.
+        if conn in self._arriving:
+            self._receive(conn)
+        if conn in self._arriving:
+            self._watch(conn)
 
     def murder_pending(self) -> None:
         """Let go of those whose time is up; gunicorn calls it every second."""
@@ -178,7 +158,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Keep a connection for its next request, or let it end."""
         self._served.pop(conn, None)
         is_kept = not fs.cancelled() and fs.exception() is None and fs.result()
-        if is_kept:
+        if is_kept and conn.parser.unreader.data:
+            self.enqueue_req(conn)  # its next request has begun to arrive
+        elif is_kept:
             super().finish_request(conn, fs)
         else:
             self._linger(conn)
@@ -218,12 +200,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         _, arrival = self._arriving[conn]
         self._forget(conn)
         self._served[conn] = arrival
-        conn.sock.setblocking(True)
-        conn.init()
-        if not isinstance(conn.parser.unreader, Gathered):
-            conn.parser.unreader = Gathered(conn.sock)
-        conn.parser.unreader.gather(bytes(arrival.data))
-        arrival.data.clear()
+        # In place of `init`, which would make a parser that reads the socket.
+        conn.parser, conn.initialized = arrival.parser, True
         super().enqueue_req(conn)
 
     def _time_out(self, conn: TConn) -> None:
@@ -268,7 +246,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _n_held_bytes(self) -> int:
         """Bytes of requests that the application has not read yet."""
         arriving = sum(len(arrival.data) for _, arrival in self._arriving.values())
-        return arriving + sum(int(c.parser.unreader.n_bytes) for c in self._served)
+        return arriving + sum(len(arrival.data) for arrival in self._served.values())
 
     def _refuse(self, conn: TConn, status: int, message: str) -> None:
         """Answer without a thread."""
@@ -309,6 +287,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(
             conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn)
         )
+        self._watched.add(conn)
 
     def _on_readable(self, conn: TConn, _: socket.socket) -> None:
         # It may have been let go of between two events of the same poll.
@@ -320,8 +299,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _forget(self, conn: TConn) -> None:
         self._arriving.pop(conn, None)
         self._lingering.pop(conn, None)
-        with contextlib.suppress(KeyError, ValueError, OSError):
-            self.poller.unregister(conn.sock)
+        if conn in self._watched:
+            self._watched.remove(conn)
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self.poller.unregister(conn.sock)
 
     def _close(self, conn: TConn) -> None:
         self._forget(conn)

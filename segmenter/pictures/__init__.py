@@ -4,8 +4,8 @@ Pure: no network, no file, no settings; no torch either. Refuses to know where a
 comes from and what its pixels are for.
 """
 
+from segmenter.formats import DECODER_FAULTS, IMAGE_FORMATS, MAX_IMAGE_PIXELS
 from segmenter.pictures.decoding import Picture, decode_image
-from segmenter.pictures.formats import DECODER_FAULTS, IMAGE_FORMATS, MAX_IMAGE_PIXELS
 from segmenter.pictures.png import keep_picture_chunks
 
 __all__ = [

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from segmenter.errors import PictureTooLarge, PictureUnreadable
-from segmenter.pictures.formats import (
+from segmenter.formats import (
     DECODER_FAULTS,
     IMAGE_FORMATS,
     MAX_IMAGE_PIXELS,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from segmenter.pictures.formats import DECODER_FAULTS
+from segmenter.formats import DECODER_FAULTS
 
 _BITS, _COMPRESSION, _COLOURS, _BANDS, _SAMPLE_FORMAT = 258, 259, 262, 277, 339
 # Of strips and of tiles: where each begins, and how many bytes it has.

@@ -360,6 +360,22 @@ def test_load_in_background_logs_a_failure_and_leaves_the_next_try_to_a_request(
     assert on_demand.get() is on_demand.get()
 
 
+def test_a_server_loads_and_runs_its_model_before_anybody_asks(tmp_path: Path) -> None:
+    loader = Loader()
+    settings = settings_for(tmp_path, tmp_path)
+
+    app = build_app(settings, load=loader)
+    for thread in threading.enumerate():
+        if thread.name == "load-model":
+            thread.join(10)
+
+    assert loader.calls == 1
+    client = app.test_client()
+    assert client.get("/health").json["model"] == "ready"
+    assert client.post("/predict", json=BODY).json["results"][0]["result"]
+    assert loader.calls == 1
+
+
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in the layout of a real model, without companions."""

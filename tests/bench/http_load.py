@@ -1,11 +1,13 @@
 """Clients that ask a server as fast as it answers, and how long they wait."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from time import perf_counter
 from typing import Any, Final
 
@@ -79,6 +81,22 @@ def load(
         latencies = [one for client in clients for one in client.result()]
         spent_s = perf_counter() - start
     return Load(latencies_s=sorted(latencies), spent_s=spent_s)
+
+
+def post_json(url: str, body: bytes) -> Any:
+    """POST to `/predict` on a connection of its own; the answer's JSON.
+
+    By the leanest client at hand: one that takes longer than the server would measure
+    itself.
+    """
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=_TIMEOUT_S)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/predict", body=body, headers=headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    assert answer.status == 200, text[:300]
+    return json.loads(text)
 
 
 def for_seconds(

@@ -113,7 +113,7 @@ def running_backend(
     }
     url = f"http://{LOOPBACK}:{port}"
     with running(
-        [_python_of(source), "-m", "backend.cli", "serve"],
+        [python_of(source), "-m", "backend.cli", "serve"],
         environment={k: v for k, v in settings.items() if v is not None},
         log_path=log_path,
         is_ready=lambda: answers(f"{url}/health"),
@@ -123,6 +123,6 @@ def running_backend(
         yield ServedBackend(url=url, log_path=log_path, process=process)
 
 
-def _python_of(source: Path) -> str:
+def python_of(source: Path) -> str:
     own = source / ".venv" / "bin" / "python"
     return str(own) if source != REPOSITORY and own.exists() else sys.executable

@@ -185,4 +185,8 @@ def test_examine_loads_no_second_model_unless_it_is_told_to(
     )
     assert found["prediction"].level == "ok"
     assert segmenter.calls == 1
+    assert found["device"].seen == (
+        f"the backend at http://127.0.0.1:{port} runs on DEVICE=auto"
+    )
     assert "the model loads in" in loaded["loading"].seen
+    assert "runs on" not in loaded["device"].seen

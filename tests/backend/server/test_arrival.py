@@ -1,5 +1,7 @@
 """When a request is whole, whichever way it is cut."""
 
+import os
+
 import pytest
 from gunicorn.config import Config
 
@@ -65,7 +67,26 @@ def test_what_follows_a_request_is_kept_with_it() -> None:
     it.feed(WHOLE["body"] + WHOLE["get"])
 
     assert it.is_complete
-    assert bytes(it.data) == WHOLE["body"] + WHOLE["get"]
+    request = next(it.parser)
+    assert (request.method, request.path) == ("POST", "/predict")
+    assert request.body.read() == b"{\r\n\r\n\r\n\r\n   }\r"
+    assert it.parser.unreader.take_buffered() == WHOLE["get"]
+
+
+def test_a_large_body_is_read_without_copying_what_is_left() -> None:
+    body = os.urandom(3_000_001)
+    it = arrival(len(body))
+    it.feed(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body + WHOLE["get"])
+
+    request = next(it.parser)
+    pieces, most_held = [], 0
+    while piece := request.body.read(64 * 1024):
+        pieces.append(piece)
+        most_held = max(most_held, len(it.parser.unreader.buf.getvalue()))
+
+    assert b"".join(pieces) == body
+    assert most_held <= 128 * 1024
+    assert it.parser.unreader.take_buffered() == WHOLE["get"]
 
 
 @pytest.mark.parametrize(
