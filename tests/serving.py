@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 
 from backend.inference import Predictor
 from backend.label_studio import LabelStudioConnections
+from backend.page import Page, PageGuard
 from backend.server.app import Services, create_app
 from backend.types import LabelStudioAccess
 from tests.fakes import (
@@ -36,15 +37,30 @@ def never_called(timeout_s: float) -> ColourSegmenter:
 
 
 def make_services(predictor: Predictor, **services: Any) -> Services:
+    connections = LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True)
     defaults: dict[str, Any] = {
-        "connections": LabelStudioConnections(
-            LabelStudioAccess(url=None), trusts_setup=True
-        ),
+        "connections": connections,
+        "page": make_page(predictor, connections),
         "metrics": predictor.metrics,
         "cache_status": predictor.scorer.cache.describe,
         "model_status": lambda: "ready",
     }
     return Services(predictor=predictor, **{**defaults, **services})
+
+
+def make_page(
+    predictor: Predictor,
+    connections: LabelStudioConnections | None = None,
+    *,
+    has_password: bool = False,
+    is_on_loopback: bool = True,
+) -> Page:
+    return Page(
+        predictor=predictor,
+        connections=connections
+        or LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True),
+        guard=PageGuard(has_password=has_password, is_on_loopback=is_on_loopback),
+    )
 
 
 def client_of(predictor: Predictor, **services: Any) -> FlaskClient:

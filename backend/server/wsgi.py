@@ -13,6 +13,7 @@ from backend.errors import SettingsError
 from backend.feedback import FeedbackLoop
 from backend.inference import Segmenter
 from backend.label_studio import LabelStudioClient, LabelStudioConnections
+from backend.page import Page, PageGuard
 from backend.server.app import Services, create_app
 from backend.server.background import Background
 from backend.server.limits import RequestLimits
@@ -86,6 +87,22 @@ def build_feedback(
     )
 
 
+def build_page(
+    settings: Settings, engine: Engine, connections: LabelStudioConnections
+) -> Page | None:
+    """What browsers are shown; None where nothing is."""
+    if not settings.page:
+        return None
+    return Page(
+        predictor=engine.predictor,
+        connections=connections,
+        guard=PageGuard(
+            has_password=settings.basic_auth_user is not None,
+            is_on_loopback=settings.is_on_loopback,
+        ),
+    )
+
+
 def build_app(
     settings: Settings,
     *,
@@ -133,6 +150,7 @@ def build_app(
             else None,
             limits=limits,
             webhook_secret=secret.get_secret_value() if secret else None,
+            page=build_page(settings, engine, connections),
         )
     )
     Background(limits=limits, backlog=backlog, engine=engine, feedback=feedback).attach(

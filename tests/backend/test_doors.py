@@ -194,6 +194,7 @@ DOORS: Final = {
         "redraw",
         "seen_regions",
     ],
+    "page": ["Page", "PageGuard"],
     "server": ["build_app", "server_options"],
     "settings": ["Settings", "is_loopback"],
 }

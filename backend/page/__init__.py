@@ -1,0 +1,10 @@
+"""What people look at: pictures, labels and thresholds in, HTML and masks out.
+
+A playground that draws what `/predict` would, and what projects and the backend are
+like. Refuses to know how requests get here, and who may ask anything else.
+"""
+
+from backend.page.blueprint import Page
+from backend.page.guard import PageGuard
+
+__all__ = ["Page", "PageGuard"]
