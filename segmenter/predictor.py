@@ -103,6 +103,11 @@ class Segmenter:
         # Images that are best given together: in fast mode they share a pass.
         self.images_per_pass: Final = self._prepare(options).passes.max_batch
 
+    @property
+    def kind(self) -> str:
+        """What makes masks and where, in words, such as "UNetBackbone on cpu"."""
+        return f"{type(self._backbone).__name__} on {self._backbone.device}"
+
     def segment(
         self,
         images: Sequence[NDArray[np.uint8]],

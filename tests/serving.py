@@ -4,9 +4,10 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from backend.batch import Backlog
 from backend.inference import Predictor
 from backend.label_studio import LabelStudioConnections
-from backend.page import Page, PageGuard
+from backend.page import Doctor, Page, PageGuard, State
 from backend.server.app import Services, create_app
 from backend.types import LabelStudioAccess
 from tests.fakes import (
@@ -54,12 +55,23 @@ def make_page(
     *,
     has_password: bool = False,
     is_on_loopback: bool = True,
+    doctor: Doctor | None = None,
+    model_status: str = "ready",
 ) -> Page:
     return Page(
         predictor=predictor,
         connections=connections
         or LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True),
         guard=PageGuard(has_password=has_password, is_on_loopback=is_on_loopback),
+        state=State(
+            model=(("Name", "colours"),),
+            model_status=lambda: model_status,
+            model_kind=lambda: "Colours on paper",
+            cache=predictor.scorer.cache,
+            backlog=Backlog(predictor=predictor),
+            learning=None,
+        ),
+        doctor=doctor,
     )
 
 

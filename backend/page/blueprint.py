@@ -6,11 +6,12 @@ All addresses in answers are relative, so that a path before them, of a proxy or
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, render_template, request
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from backend.errors import BackendError, BadRequest, ImageError, LabelStudioError
 from backend.inference import EXAMPLE, Predictor
@@ -23,7 +24,9 @@ from backend.label_studio import (
 from backend.page.config import config_of_labels
 from backend.page.guard import PageGuard, shield
 from backend.page.images import jpeg, relevance_png
-from backend.page.playground import Picture, Playground
+from backend.page.playground import Playground
+from backend.page.scenes import Picture
+from backend.page.state import Doctor, Finding, State, recent_failures
 from backend.types import ImageFile, LabelStudioAccess
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ class Page:
         predictor: Predictor,
         connections: LabelStudioConnections,
         guard: PageGuard,
+        state: State,
+        doctor: Doctor | None = None,
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -50,10 +55,16 @@ class Page:
             predictor: draws.
             connections: how to reach Label Studio.
             guard: looks at who asks.
+            state: of the backend.
+            doctor: looks at the whole installation; None where there is none.
         """
         self._predictor = predictor
         self._connections = connections
         self._guard = guard
+        self._state = state
+        self._doctor = doctor
+        self._examining = threading.Lock()
+        self._failures = recent_failures()
         self._playground = Playground(predictor)
 
     def index(self) -> Response:
@@ -82,6 +93,7 @@ class Page:
         routes.register_error_handler(BackendError, _refused)
         self._add_pictures(routes, read_json, read_body)
         self._add_scenes(routes, read_json)
+        self._add_state(routes, read_json)
         return routes
 
     def _add_pictures(
@@ -162,6 +174,36 @@ class Page:
             scores = controls[control][1].maps[label]
             return Response(relevance_png(scores), mimetype="image/png")
 
+    def _add_state(self, routes: Blueprint, read_json: Callable[[], Any]) -> None:
+        @routes.get("/state")
+        def state() -> Response:
+            return self._render(
+                "state.html",
+                root="../",
+                state=self._state.facts(),
+                has_doctor=self._doctor is not None,
+                failures=self._failures.latest_first(),
+            )
+
+        @routes.post("/doctor")
+        def doctor() -> Response:
+            self._guard.check_trusted()
+            body = read_json()
+            has_project = isinstance(body, dict) and body.get("project") is not None
+            project = _number(body, "project") if has_project else None
+            if self._doctor is None:
+                raise NotFound("This server was started without a doctor.")
+            # It asks this backend for its model; else it would load a second one.
+            if self._state.model_status() == "loading":
+                raise ServiceUnavailable("The model is still loading. Ask again soon.")
+            if not self._examining.acquire(blocking=False):
+                raise ServiceUnavailable("Somebody has it looked at just now.")
+            try:
+                found = [_finding(one) for one in self._doctor(project)]
+            finally:
+                self._examining.release()
+            return jsonify({"findings": found})
+
     def _open_task(self, project: int, task_id: int) -> dict[str, Any]:
         """Read a task's first picture; its project's label config comes along."""
         access = self._label_studio()
@@ -207,6 +249,16 @@ def _refused(error: BackendError) -> tuple[Response, int]:
     logger.warning("%s refused: %s", request.path, error)
     answer = {"error": {"type": type(error).__name__, "message": str(error)}}
     return jsonify(answer), status
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "level": finding.level,
+        "subject": finding.subject,
+        "seen": finding.seen,
+        "remedy": finding.remedy,
+        "details": list(finding.details),
+    }
 
 
 def _attributes(body: Mapping[str, Any]) -> dict[str, str]:

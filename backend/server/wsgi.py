@@ -13,11 +13,12 @@ from backend.errors import SettingsError
 from backend.feedback import FeedbackLoop
 from backend.inference import Segmenter
 from backend.label_studio import LabelStudioClient, LabelStudioConnections
-from backend.page import Page, PageGuard
+from backend.page import Doctor, Page, PageGuard, State
 from backend.server.app import Services, create_app
 from backend.server.background import Background
 from backend.server.limits import RequestLimits
 from backend.settings import Settings
+from segmenter import ModelSource, find_terms
 
 _THREADS_FOR_HEALTH = 4
 # Connections that send their request, or rest, beside those that threads are at.
@@ -88,7 +89,12 @@ def build_feedback(
 
 
 def build_page(
-    settings: Settings, engine: Engine, connections: LabelStudioConnections
+    settings: Settings,
+    engine: Engine,
+    *,
+    connections: LabelStudioConnections,
+    backlog: Backlog,
+    doctor: Doctor | None = None,
 ) -> Page | None:
     """What browsers are shown; None where nothing is."""
     if not settings.page:
@@ -100,6 +106,21 @@ def build_page(
             has_password=settings.basic_auth_user is not None,
             is_on_loopback=settings.is_on_loopback,
         ),
+        state=State(
+            model=(
+                ("Name", settings.model),
+                ("Licence", str(find_terms(ModelSource.parse(settings.model)))),
+                ("Mode", settings.mode),
+                ("Device", f"DEVICE={settings.device}, DTYPE={settings.dtype}"),
+                ("Version of predictions", engine.predictor.model_version("")),
+            ),
+            model_status=lambda: engine.segmenter.status,
+            model_kind=lambda: engine.segmenter.kind,
+            cache=engine.cache,
+            backlog=backlog,
+            learning=None if engine.feedback is None else engine.feedback.describe(),
+        ),
+        doctor=doctor,
     )
 
 
@@ -108,6 +129,7 @@ def build_app(
     *,
     preload: bool = True,
     load: Callable[[], Segmenter] | None = None,
+    doctor: Doctor | None = None,
 ) -> Flask:
     """Put the application together.
 
@@ -115,6 +137,7 @@ def build_app(
         settings: of the operator.
         preload: start loading the model at once, in the background.
         load: gives another model than the settings name.
+        doctor: what the page's button asks; None shows none.
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
@@ -150,7 +173,13 @@ def build_app(
             else None,
             limits=limits,
             webhook_secret=secret.get_secret_value() if secret else None,
-            page=build_page(settings, engine, connections),
+            page=build_page(
+                settings,
+                engine,
+                connections=connections,
+                backlog=backlog,
+                doctor=doctor,
+            ),
         )
     )
     Background(limits=limits, backlog=backlog, engine=engine, feedback=feedback).attach(

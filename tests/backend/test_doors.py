@@ -194,7 +194,7 @@ DOORS: Final = {
         "redraw",
         "seen_regions",
     ],
-    "page": ["Page", "PageGuard"],
+    "page": ["Doctor", "Page", "PageGuard", "State"],
     "server": ["build_app", "server_options"],
     "settings": ["Settings", "is_loopback"],
 }

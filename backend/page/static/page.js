@@ -481,3 +481,39 @@ function startPlayground() {
     say("Saved as masks.png.");
   });
 }
+
+if ($("doctor")) {
+  $("examine").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = event.submitter;
+    $("error").hidden = true;
+    $("status").textContent = "Looking … this takes some seconds.";
+    button.disabled = true;
+    try {
+      const project = $("examined").value ? $("examined").valueAsNumber : null;
+      const { findings } = await post("doctor", { project });
+      $("findings").replaceChildren(...findings.map(finding));
+      const wrong = findings.filter((one) => ["warning", "problem"].includes(one.level));
+      $("status").textContent = wrong.length
+        ? `${wrong.length} of ${findings.length} findings ask for something.`
+        : "Nothing is wrong.";
+    } catch (error) {
+      $("status").textContent = "";
+      $("error").textContent = error.message;
+      $("error").hidden = false;
+    }
+    button.disabled = false;
+    button.focus();
+  });
+}
+
+function finding({ level, subject, seen, remedy, details }) {
+  const lines = [...(remedy ? [`→ ${remedy}`] : []), ...details];
+  return element(
+    "li",
+    { className: level },
+    element("b", { textContent: `${level}: ${subject}` }),
+    ` ${seen}`,
+    ...lines.map((line) => element("div", { textContent: line })),
+  );
+}
