@@ -39,6 +39,7 @@ from segmenter.presence import (
     load_image_text,
 )
 from segmenter.source import ModelSource
+from segmenter.stages import Listener, told_to
 from segmenter.text import check_label
 from segmenter.types import ScoreMaps, Segmentation
 from segmenter.weights import (
@@ -94,6 +95,8 @@ class Segmenter:
             UnsupportedModel: if the model has no attention that can be read.
         """
         self.options = options
+        # Told how long each stage of a pass took, in seconds.
+        self.on_stage: Listener | None = None
         self._backbone = backbone
         self._auxiliary = AuxiliaryModels(
             captioner, image_text, calibration or Calibration()
@@ -163,7 +166,11 @@ class Segmenter:
             _check_image(image)
             for label in names:
                 check_label(label)
-        with self._one_at_a_time, torch.inference_mode():
+        with (
+            self._one_at_a_time,
+            torch.inference_mode(),
+            told_to(self.on_stage),
+        ):
             prepared = self._prepare(options or self.options)
             unique = [(image, tuple(dict.fromkeys(names))) for image, names in pairs]
             scored = (

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from backend.batch import Backlog
 from backend.inference import Predictor
 from backend.label_studio import LabelStudioConnections
-from backend.page import Doctor, Page, PageGuard, State
+from backend.page import Doctor, Page, PageGuard, Projects, State
 from backend.server.app import Services, create_app
 from backend.types import LabelStudioAccess
 from tests.fakes import (
@@ -57,6 +57,7 @@ def make_page(
     is_on_loopback: bool = True,
     doctor: Doctor | None = None,
     model_status: str = "ready",
+    projects: Projects | None = None,
 ) -> Page:
     return Page(
         predictor=predictor,
@@ -70,6 +71,11 @@ def make_page(
             cache=predictor.scorer.cache,
             backlog=Backlog(predictor=predictor),
             learning=None,
+        ),
+        projects=projects
+        or Projects(
+            connections=connections
+            or LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True)
         ),
         doctor=doctor,
     )

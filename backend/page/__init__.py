@@ -6,6 +6,7 @@ like. Refuses to know how requests get here, and who may ask anything else.
 
 from backend.page.blueprint import Page
 from backend.page.guard import PageGuard
+from backend.page.project import Projects
 from backend.page.state import Doctor, State
 
-__all__ = ["Doctor", "Page", "PageGuard", "State"]
+__all__ = ["Doctor", "Page", "PageGuard", "Projects", "State"]

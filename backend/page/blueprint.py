@@ -1,40 +1,34 @@
-"""The page's routes: HTML for people, JSON and pictures for its script.
+"""The page: its HTML, and all routes below `page/`.
 
 All addresses in answers are relative, so that a path before them, of a proxy or of
 `WEBHOOK_SECRET`, is kept.
 """
 
-import hashlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, render_template, request
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from backend.errors import BackendError, BadRequest, ImageError, LabelStudioError
-from backend.inference import EXAMPLE, Predictor
-from backend.label_studio import (
-    LabelStudioClient,
-    LabelStudioConnections,
-    PointPrompt,
-    ProjectTasks,
-)
-from backend.page.config import config_of_labels
+from backend.inference import Predictor
+from backend.label_studio import LabelStudioConnections, ScoredTask
+from backend.page.bodies import number_in
 from backend.page.guard import PageGuard, shield
-from backend.page.images import jpeg, relevance_png
+from backend.page.images import jpeg
 from backend.page.playground import Playground
+from backend.page.playground_routes import add_picture_routes, add_scene_routes
+from backend.page.project import CHART_HEIGHT, CHART_WIDTH, Projects
 from backend.page.scenes import Picture
 from backend.page.state import Doctor, Finding, State, recent_failures
-from backend.types import ImageFile, LabelStudioAccess
+from backend.page.tasks import TaskReader
 
 logger = logging.getLogger(__name__)
 
-# Of one object: more than a person makes.
-_MOST_CLICKS: Final = 100
-_BOX: Final = ("x", "y", "width", "height")
-_TASK_RETRIES_S: Final = 0.0
+_WORST_SHOWN: Final = 12
+_THUMBNAIL_PX: Final = 320
 
 
 class Page:
@@ -47,6 +41,7 @@ class Page:
         connections: LabelStudioConnections,
         guard: PageGuard,
         state: State,
+        projects: Projects,
         doctor: Doctor | None = None,
     ) -> None:
         """Prepare; nothing is asked yet.
@@ -56,20 +51,23 @@ class Page:
             connections: how to reach Label Studio.
             guard: looks at who asks.
             state: of the backend.
+            projects: what is known of them.
             doctor: looks at the whole installation; None where there is none.
         """
-        self._predictor = predictor
-        self._connections = connections
         self._guard = guard
         self._state = state
+        self._projects = projects
         self._doctor = doctor
         self._examining = threading.Lock()
         self._failures = recent_failures()
         self._playground = Playground(predictor)
+        self._tasks = TaskReader(predictor=predictor, connections=connections)
 
     def index(self) -> Response:
         """The playground, at the address of the backend."""
-        return shield(self._render("playground.html", root="", example=EXAMPLE))
+        return shield(
+            self._render("playground.html", root="", projects=self._known_projects())
+        )
 
     def blueprint(
         self, *, read_json: Callable[[], Any], read_body: Callable[[], bytes]
@@ -91,88 +89,53 @@ class Page:
         routes.before_request(self._guard.check_post)
         routes.after_request(shield)
         routes.register_error_handler(BackendError, _refused)
-        self._add_pictures(routes, read_json, read_body)
-        self._add_scenes(routes, read_json)
+        add_picture_routes(
+            routes,
+            self._playground,
+            self._tasks,
+            guard=self._guard,
+            read_json=read_json,
+            read_body=read_body,
+        )
+        add_scene_routes(routes, self._playground, read_json=read_json)
+        self._add_project(routes)
         self._add_state(routes, read_json)
         return routes
 
-    def _add_pictures(
-        self,
-        routes: Blueprint,
-        read_json: Callable[[], Any],
-        read_body: Callable[[], bytes],
-    ) -> None:
-        playground = self._playground
-
-        @routes.post("/pictures")
-        def upload() -> Response:
-            data = read_body()
-            file = ImageFile(
-                data=data,
-                digest=hashlib.sha256(data).hexdigest(),
-                address="the chosen file",
-                access=LabelStudioAccess(url=None),
+    def _add_project(self, routes: Blueprint) -> None:
+        @routes.get("/project")
+        def project() -> Response:
+            number = request.args.get("project", type=int) or 0
+            shown: dict[str, Any] = {"project": number if number > 0 else None}
+            if self._guard.is_trusted and number > 0:
+                worst = self._worst(number)
+                shown |= {
+                    "run": self._projects.run(number),
+                    "lessons": self._projects.lessons(number),
+                    "worst": worst,
+                    "label_studio": ""
+                    if isinstance(worst, str)
+                    else self._tasks.url_for_people(number),
+                }
+            return self._render(
+                "project.html",
+                root="../",
+                projects=self._known_projects(),
+                chart_width=CHART_WIDTH,
+                chart_height=CHART_HEIGHT,
+                **shown,
             )
-            return jsonify(playground.add(Picture(file=file)))
 
-        @routes.post("/addresses")
-        def address() -> Response:
+        @routes.get("/thumbnails/<int:project>/<int:task>")
+        def thumbnail(project: int, task: int) -> Response:
             self._guard.check_trusted()
-            wanted = _text(read_json(), "address")
-            file = self._predictor.fetcher.read(
-                wanted, access=self._connections.get(None)
-            )
-            return jsonify(playground.add(Picture(file=file)))
-
-        @routes.post("/tasks")
-        def task() -> Response:
-            self._guard.check_trusted()
-            body = read_json()
-            return jsonify(
-                self._open_task(_number(body, "project"), _number(body, "task"))
-            )
-
-        @routes.get("/pictures/<name>")
-        def picture(name: str) -> Response:
-            image = playground.decode(playground.pictures.get(name))
+            file, _, _ = self._tasks.read(project, task)
+            image = self._playground.decode(Picture(file=file))
             try:
-                return Response(jpeg(image.pixels), mimetype="image/jpeg")
+                small = jpeg(image.pixels, longest_px=_THUMBNAIL_PX)
             finally:
                 image.release()
-
-    def _add_scenes(self, routes: Blueprint, read_json: Callable[[], Any]) -> None:
-        playground = self._playground
-
-        @routes.post("/masks")
-        def masks() -> Response:
-            body = read_json()
-            config = body.get("label_config") if isinstance(body, dict) else None
-            if not isinstance(config, str) or not config.strip():
-                config = config_of_labels(_text(body, "labels"))
-            return jsonify(
-                playground.draw(body.get("picture"), config, _attributes(body))
-            )
-
-        @routes.post("/clicks")
-        def clicks() -> Response:
-            body = read_json()
-            return jsonify(
-                playground.click(
-                    body.get("scene") if isinstance(body, dict) else None,
-                    control=_text(body, "control"),
-                    label=_text(body, "label"),
-                    points=_points(body),
-                    box=_box(body),
-                )
-            )
-
-        @routes.get("/scenes/<name>/<int:control>/<int:label>.png")
-        def relevance(name: str, control: int, label: int) -> Response:
-            controls = playground.scenes.get(name).controls
-            if control >= len(controls) or label >= len(controls[control][1].labels):
-                raise NotFound("There is no such label.")
-            scores = controls[control][1].maps[label]
-            return Response(relevance_png(scores), mimetype="image/png")
+            return Response(small, mimetype="image/jpeg")
 
     def _add_state(self, routes: Blueprint, read_json: Callable[[], Any]) -> None:
         @routes.get("/state")
@@ -190,7 +153,7 @@ class Page:
             self._guard.check_trusted()
             body = read_json()
             has_project = isinstance(body, dict) and body.get("project") is not None
-            project = _number(body, "project") if has_project else None
+            project = number_in(body, "project") if has_project else None
             if self._doctor is None:
                 raise NotFound("This server was started without a doctor.")
             # It asks this backend for its model; else it would load a second one.
@@ -204,32 +167,19 @@ class Page:
                 self._examining.release()
             return jsonify({"findings": found})
 
-    def _open_task(self, project: int, task_id: int) -> dict[str, Any]:
-        """Read a task's first picture; its project's label config comes along."""
-        access = self._label_studio()
-        tasks = ProjectTasks(
-            LabelStudioClient(access), project, retry_for_s=_TASK_RETRIES_S
+    def _worst(self, project: int) -> list[ScoredTask] | str:
+        """Tasks with the lowest scores, or why none are shown."""
+        try:
+            found = self._tasks.worst(project, most=_WORST_SHOWN)
+        except (BadRequest, LabelStudioError) as error:
+            return str(error)
+        return found or (
+            "The Data Manager shows no scores. `diffsegmenter preannotate` has it show "
+            "them; or choose the backend under Settings > Annotation."
         )
-        config = tasks.info().label_config
-        found = tasks.fetch([task_id])
-        if not found:
-            raise BadRequest(f"Project {project} has no task {task_id}.")
-        address = self._playground.first_address(found[0].data, config)
-        file = self._predictor.fetcher.read(address, access=access, task_id=task_id)
-        told = self._playground.add(
-            Picture(file=file, data=found[0].data, project=str(project))
-        )
-        return told | {"label_config": config}
 
-    def _label_studio(self) -> LabelStudioAccess:
-        """The operator's; no other is asked for what no request brings."""
-        access = self._connections.get(None)
-        if not access.from_environment or access.token is None:
-            raise BadRequest(
-                "Tasks are read from the Label Studio of the environment. Set "
-                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and start again."
-            )
-        return access
+    def _known_projects(self) -> list[int]:
+        return self._projects.known() if self._guard.is_trusted else []
 
     def _render(self, template: str, *, root: str, **values: Any) -> Response:
         text = render_template(
@@ -259,66 +209,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "remedy": finding.remedy,
         "details": list(finding.details),
     }
-
-
-def _attributes(body: Mapping[str, Any]) -> dict[str, str]:
-    """Attributes of controls that the sliders write; the label config's reader judges.
-
-    Raises:
-        BadRequest: if one is neither a number nor a word.
-    """
-    found = {}
-    for name in ("threshold", "presence_threshold", "boundaries"):
-        value = body.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise BadRequest(f"{name} is a {type(value).__name__}; send a number.")
-        shown = value if isinstance(value, str) else f"{value:g}"
-        attribute = "score_threshold" if name == "threshold" else name
-        found[f"model_{attribute}"] = shown
-    return found
-
-
-def _points(body: Any) -> list[PointPrompt]:
-    points = body.get("points", [])
-    if not isinstance(points, list) or len(points) > _MOST_CLICKS:
-        raise BadRequest(f"points are a list of at most {_MOST_CLICKS} clicks.")
-    return [
-        PointPrompt(
-            x_percent=_percent(point, "x"),
-            y_percent=_percent(point, "y"),
-            is_positive=point.get("is_positive") is not False,
-        )
-        for point in points
-    ]
-
-
-def _box(body: Any) -> dict[str, float] | None:
-    box = body.get("box")
-    if box is None:
-        return None
-    return {name: _percent(box, name) for name in _BOX} | {"rotation": 0.0}
-
-
-def _percent(holder: Any, name: str) -> float:
-    value = holder.get(name) if isinstance(holder, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRequest(f"{name} is missing; send a percentage from 0 to 100.")
-    if not 0 <= value <= 100:
-        raise BadRequest(f"{name} is {value}; send a percentage from 0 to 100.")
-    return float(value)
-
-
-def _text(body: Any, name: str) -> str:
-    value = body.get(name) if isinstance(body, dict) else None
-    if not isinstance(value, str):
-        raise BadRequest(f"{name} is missing; send a text.")
-    return value
-
-
-def _number(body: Any, name: str) -> int:
-    value = body.get(name) if isinstance(body, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadRequest(f"{name} is {value!r}; send a number of Label Studio's.")
-    return value

@@ -75,16 +75,6 @@ class Playground:
         name = self.pictures.put(picture, len(picture.file.data))
         return {"picture": name, "width": columns, "height": rows}
 
-    def first_address(self, data: Mapping[str, Any], config: str) -> str:
-        """Where the first picture of a task is.
-
-        Raises:
-            BackendError: if the label config or the data cannot be read.
-        """
-        controls = self._predictor.plan(config).config.for_task(data)
-        opened = PendingTask(index=0, task=Task(id=None, data=data))
-        return next(jobs_of(opened, controls)).address
-
     def decode(self, picture: Picture) -> FetchedImage:
         """Its pixels; whoever gets them releases them."""
         return self._predictor.fetcher.decode(picture.file, turn=URGENT)

@@ -163,7 +163,8 @@ def create_app(services: Services) -> Flask:
             len(answers),
             sum(not answer for answer in answers),
         )
-        return _answer({"results": answers})
+        with services.metrics.stage("answer"):
+            return _answer({"results": answers})
 
     @app.post("/webhook")
     def webhook() -> Response:

@@ -7,16 +7,23 @@ from typing import Any
 
 from flask import Flask
 
-from backend.batch import Backlog, ChunkRunner, JobQueue, queue_connection
+from backend.batch import (
+    Backlog,
+    ChunkRunner,
+    JobQueue,
+    RunRecords,
+    queue_connection,
+)
 from backend.engine import MAX_PENDING_REQUESTS, Engine, build_engine, configure_logging
 from backend.errors import SettingsError
 from backend.feedback import FeedbackLoop
 from backend.inference import Segmenter
 from backend.label_studio import LabelStudioClient, LabelStudioConnections
-from backend.page import Doctor, Page, PageGuard, State
+from backend.page import Doctor, Page, PageGuard, Projects, State
 from backend.server.app import Services, create_app
 from backend.server.background import Background
 from backend.server.limits import RequestLimits
+from backend.server.waiting import Waiting
 from backend.settings import Settings
 from segmenter import ModelSource, find_terms
 
@@ -120,8 +127,23 @@ def build_page(
             backlog=backlog,
             learning=None if engine.feedback is None else engine.feedback.describe(),
         ),
+        projects=Projects(
+            connections=connections,
+            corrections=engine.feedback,
+            runs=_run_records(settings),
+        ),
         doctor=doctor,
     )
+
+
+def _run_records(settings: Settings) -> RunRecords | None:
+    """Runs of workers; None where there can be none."""
+    if settings.redis_url is None:
+        return None
+    try:
+        return RunRecords(queue_connection(settings.redis_url.get_secret_value()))
+    except SettingsError:  # a cluster
+        return None
 
 
 def build_app(
@@ -154,6 +176,7 @@ def build_app(
     if feedback is not None:
         feedback.start()
     secret = settings.webhook_secret
+    engine.metrics.watch_waiting(Waiting(engine=engine, backlog=backlog))
     limits = RequestLimits(
         max_bytes=settings.request_max_bytes,
         max_tasks=settings.request_max_tasks,

@@ -30,6 +30,7 @@ from segmenter.modes.maps import (
 )
 from segmenter.modes.passes import Passes, size_yx
 from segmenter.modes.windows import Layout
+from segmenter.stages import stage
 from segmenter.text import TextEncoding, build_vocabulary
 
 # Label sets whose embeddings and keys are kept: 5 to 20 MB each for Stable Diffusion.
@@ -159,6 +160,7 @@ class FastMode:
         if batch:
             yield from self._read_batch(batch)
 
+    @stage("maps")
     def maps(self, reading: FastReading, weights: Tensor) -> NDArray[np.float16]:
         """Score maps: float16 (L, Y, X), each stretched to [0, 1].
 

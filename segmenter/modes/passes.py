@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from segmenter.backbones import Backbone, Sample, SampleReading
 from segmenter.modes.windows import Layout, lay_out
 from segmenter.options import SegmenterOptions
+from segmenter.stages import stage
 
 # Latent cells of Stable Diffusion 1.5, and so many images' worth of them in a pass.
 _CELLS_OF_SD15: Final = 64 * 64
@@ -116,12 +117,14 @@ class Passes:
             [canvas[..., rows, columns] for rows, columns in cells.slices()], dim=1
         )
 
+    @stage("encode")
     def latents(self, pixels: Tensor, noise: Tensor) -> Tensor:
         """Noised latents of windows of any images: float (n, C, h, w)."""
         return self._reader.latents(
             pixels, noise=noise[0], jitter=noise[1] if len(noise) > 1 else None
         )
 
+    @stage("backbone")
     def read(self, samples: Sequence[Sample]) -> list[SampleReading]:
         """Read all samples, which have one size; see `AttentionReader.read`."""
         return self._reader.read(samples)

@@ -14,6 +14,7 @@ from segmenter.presence.calibration import Calibration
 from segmenter.presence.captions import continue_texts
 from segmenter.presence.models import Captioner, ImageText
 from segmenter.presence.scorer import PresenceScorer
+from segmenter.stages import stage
 from segmenter.text import Prompt, build_prompt
 
 
@@ -58,6 +59,7 @@ class AuxiliaryModels:
                 self._load_image_text(), self._calibration
             )
 
+    @stage("presence")
     def presence(
         self,
         image: NDArray[np.uint8],

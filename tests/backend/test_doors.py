@@ -30,6 +30,7 @@ DOORS: Final = {
         "RunSpec",
         "RunWatcher",
         "Session",
+        "alike_failures",
         "connect",
         "log_beside_the_bar",
         "print_failures",
@@ -162,6 +163,7 @@ DOORS: Final = {
         "ProjectInfo",
         "ProjectTasks",
         "Reply",
+        "ScoredTask",
         "TokenProvider",
         "ask",
         "cloud_bucket",
@@ -176,6 +178,7 @@ DOORS: Final = {
         "parse_predict",
         "parse_setup",
         "takes_token",
+        "worst_tasks",
     ],
     "regions": [
         "Canvas",
@@ -194,7 +197,7 @@ DOORS: Final = {
         "redraw",
         "seen_regions",
     ],
-    "page": ["Doctor", "Page", "PageGuard", "State"],
+    "page": ["Doctor", "Page", "PageGuard", "Projects", "State"],
     "server": ["build_app", "server_options"],
     "settings": ["Settings", "is_loopback"],
 }

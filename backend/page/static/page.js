@@ -517,3 +517,17 @@ function finding({ level, subject, seen, remedy, details }) {
     ...lines.map((line) => element("div", { textContent: line })),
   );
 }
+
+// A run that goes on is looked at again every few seconds.
+const EVERY_MS = 5000;
+if (document.querySelector("#run[data-live]")) {
+  const timer = setInterval(async () => {
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer?.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const run = page.getElementById("run");
+    if (!run) return;
+    document.getElementById("run").replaceWith(run);
+    if (!("live" in run.dataset)) clearInterval(timer);
+  }, EVERY_MS);
+}
