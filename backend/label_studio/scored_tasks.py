@@ -54,8 +54,9 @@ def worst_tasks(
             "page": 1,
             "page_size": most,
             "resolve_uri": "false",
-            # A reviewer's list asks for no predictions to be made.
-            "review": "true",
+            # A reviewer's list does not tell scores. No prediction is asked for in
+            # this one either: its tasks have some.
+            "review": "false",
             "query": json.dumps(query, separators=(",", ":")),
         }
     )

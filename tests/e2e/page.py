@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -21,14 +22,14 @@ from playwright.sync_api import (
 
 from tests.e2e.browser import FLAGS
 from tests.e2e.examples import Picture
-from tests.e2e.processes import require_program
+from tests.e2e.processes import REPOSITORY, NotReady, require_program
 
 Mask = NDArray[np.bool_]
 
 WIDE: Final = ViewportSize(width=1280, height=900)
 NARROW: Final = ViewportSize(width=400, height=800)
-# The first picture waits for the model to be loaded.
-_TIMEOUT_MS: Final = 60_000
+# The first picture waits for the model to be loaded, on a busy machine for long.
+_TIMEOUT_MS: Final = 150_000
 # What a page that is let down by its own policy would say, and what it met.
 _WATCH: Final = """
 window.violations = [];
@@ -97,6 +98,15 @@ class Playground:
         x = box["x"] + place_yx[1] * box["width"] / size_yx[1]
         return x, y
 
+    def barriers(self) -> list[str]:
+        """What axe-core finds that keeps somebody from using the page as it is."""
+        found = self.page.evaluate("axe.run()")["violations"]
+        return [
+            f"{one['impact']} {one['id']}: {node['html'][:200]}"
+            for one in found
+            for node in one["nodes"]
+        ]
+
     def tab_to(self, selector: str) -> None:
         """Press Tab until a control has the focus; fails where it never does."""
         for _ in range(60):
@@ -114,8 +124,11 @@ def opened_page(
     viewport: ViewportSize = WIDE,
     scheme: Literal["dark", "light"] = "light",
     credentials: HttpCredentials | None = None,
+    looks_for_barriers: bool = False,
 ) -> Iterator[Playground]:
     """Open an address of the page in a window of its own.
+
+    With `looks_for_barriers`, axe-core is there too, see `Playground.barriers`.
 
     Ends with an error if anything was asked of another host, was against the page's
     own Content-Security-Policy, or broke its script.
@@ -128,6 +141,8 @@ def opened_page(
             viewport=viewport, color_scheme=scheme, http_credentials=credentials
         )
         context.add_init_script(_WATCH)
+        if looks_for_barriers:
+            context.add_init_script(path=_axe())
         page = context.new_page()
         page.set_default_timeout(_TIMEOUT_MS)
         asked: list[str] = []
@@ -143,6 +158,13 @@ def opened_page(
         assert page.evaluate("window.violations") == []
     finally:
         browser.close()
+
+
+def _axe() -> Path:
+    found = list(REPOSITORY.glob(".venvs/axe/lib/*/site-packages/*/axe.min.js"))
+    if not found:
+        raise NotReady("axe-core is not installed. `make axe` installs it.")
+    return found[0]
 
 
 def _opaque(address: str) -> Mask:

@@ -2,12 +2,15 @@
 
 const root = document.body.dataset.root;
 const token = document.querySelector("meta[name=page-token]").content;
+const MOST_TRIES = 60;
+const TRY_AGAIN_MS = 2000;
 const $ = (id) => document.getElementById(id);
 
 class Refusal extends Error {
-  constructor(status, message) {
+  constructor(status, message, kind) {
     super(message);
     this.status = status;
+    this.kind = kind;
   }
 }
 
@@ -30,7 +33,7 @@ async function post(route, body) {
   const told = await answer.json().catch(() => null);
   if (!answer.ok) {
     const message = told?.error?.message ?? `The backend answered ${answer.status}.`;
-    throw new Refusal(answer.status, message);
+    throw new Refusal(answer.status, message, told?.error?.type);
   }
   return told;
 }
@@ -151,14 +154,15 @@ function startPlayground() {
     const asked = { ...moved, [isConfig ? "label_config" : "labels"]: text };
     if (!shown) say("Looking for the labels …");
     const started = performance.now();
-    let answer;
-    try {
-      answer = await post("masks", { ...asked, picture });
-    } catch (error) {
-      if (error.status !== 410) throw error;
-      picture = (await reopen()).picture;
-      answer = await post("masks", { ...asked, picture });
-    }
+    const answer = await patiently(async () => {
+      try {
+        return await post("masks", { ...asked, picture });
+      } catch (error) {
+        if (error.status !== 410) throw error;
+        picture = (await reopen()).picture;
+        return post("masks", { ...asked, picture });
+      }
+    });
     base = answer;
     clicks = { points: [], box: null };
     show(answer);
@@ -166,6 +170,19 @@ function startPlayground() {
     const took = Math.round(performance.now() - started);
     const how = answer.passes ? "with a pass of the model" : "from kept maps";
     say(`${summary(answer)} ${took} ms, ${how}.`);
+  }
+
+  /** Try again while the model is being loaded, or is busy. */
+  async function patiently(work) {
+    for (let left = MOST_TRIES; ; left -= 1) {
+      try {
+        return await work();
+      } catch (error) {
+        if (error.kind !== "ServiceUnavailable" || !left) throw error;
+        say("The model is still loading, or busy …");
+        await new Promise((done) => setTimeout(done, TRY_AGAIN_MS));
+      }
+    }
   }
 
   function labelsOf(answer) {
