@@ -13,7 +13,10 @@ LABEL_STUDIO_VENV := .venvs/label-studio
 LABEL_STUDIO_ML_VERSION := 1.0.9
 LABEL_STUDIO_ML_VENV := .venvs/label-studio-ml
 MOTO_VERSION := 5.2.5
+# Brings axe-core 4.12.1, without npm.
+AXE_VERSION := 0.1.8
 OBJECT_STORE_VENV := .venvs/s3
+AXE_VENV := .venvs/axe
 PODMAN_COMPOSE_VERSION := 1.6.0
 CONTAINERS_VENV := .venvs/containers
 
@@ -25,13 +28,14 @@ DEV_STAMP := .venv/.installed-dev
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO_VENV)/.installed-$(LABEL_STUDIO_VERSION)
 LABEL_STUDIO_ML_STAMP := $(LABEL_STUDIO_ML_VENV)/.installed-$(LABEL_STUDIO_ML_VERSION)
 OBJECT_STORE_STAMP := $(OBJECT_STORE_VENV)/.installed-$(MOTO_VERSION)
+AXE_STAMP := $(AXE_VENV)/.installed-$(AXE_VERSION)
 CONTAINERS_STAMP := $(CONTAINERS_VENV)/.installed-$(PODMAN_COMPOSE_VERSION)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run demo test test-full check bench containers format docs dev \
-	label-studio label-studio-ml object-store system-packages clean
+	label-studio label-studio-ml object-store axe system-packages clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -44,7 +48,7 @@ demo: dev label-studio ## The same, with a local Label Studio and a seeded proje
 
 # A process that dies ends the run: another in its place confuses pytest-xdist.
 IN_PROCESSES := -n $(TEST_PROCESSES) --max-worker-restart=0
-TESTED := dev label-studio label-studio-ml object-store system-packages
+TESTED := dev label-studio label-studio-ml object-store axe system-packages
 
 test: $(TESTED) ## All tests, with a real Label Studio, Redis, S3 server and browser
 	@.venv/bin/python -m pytest $(IN_PROCESSES)
@@ -82,6 +86,8 @@ label-studio-ml: $(LABEL_STUDIO_ML_STAMP)
 
 object-store: $(OBJECT_STORE_STAMP)
 
+axe: $(AXE_STAMP)
+
 system-packages:
 	@.ci/install-system-packages redis-server chromium nginx
 
@@ -101,6 +107,9 @@ $(LABEL_STUDIO_ML_VENV)/bin/python: | $(DEV_STAMP)
 
 $(CONTAINERS_VENV)/bin/python:
 	@.ci/make-venv $(PYTHON) $(CONTAINERS_VENV)
+
+$(AXE_VENV)/bin/python:
+	@.ci/make-venv $(PYTHON) $(AXE_VENV)
 
 $(OBJECT_STORE_VENV)/bin/python:
 	@.ci/make-venv $(PYTHON) $(OBJECT_STORE_VENV)
@@ -138,6 +147,13 @@ $(OBJECT_STORE_STAMP): | $(OBJECT_STORE_VENV)/bin/python
 	@echo "Installing an S3-compatible server into $(OBJECT_STORE_VENV)"
 	@$(OBJECT_STORE_VENV)/bin/python $(PIP_INSTALL) \
 		'moto[s3]==$(MOTO_VERSION)' flask flask-cors
+	@touch $@
+
+# The one file of it that is used is a script for browsers.
+$(AXE_STAMP): | $(AXE_VENV)/bin/python
+	@echo "Installing the accessibility checker axe-core into $(AXE_VENV)"
+	@$(AXE_VENV)/bin/python $(PIP_INSTALL) --no-deps \
+		axe-playwright-python==$(AXE_VERSION)
 	@touch $@
 
 $(CONTAINERS_STAMP): | $(CONTAINERS_VENV)/bin/python

@@ -127,15 +127,22 @@ def settings_feedback(settings: Settings) -> FeedbackStore:
     )
 
 
-def _load(settings: Settings, options: SegmenterOptions) -> Segmenter:
+def _load(
+    settings: Settings,
+    options: SegmenterOptions,
+    *,
+    on_stage: Callable[[str, float], None],
+) -> Segmenter:
     try:
-        return load_segmenter(
+        loaded = load_segmenter(
             settings.model,
             options,
             device=settings.device,
             dtype=settings.dtype,
             compiles=settings.compile,
         )
+        loaded.on_stage = on_stage
+        return loaded
     except (UnusableDevice, UnusablePrecision) as error:
         reason = error.reason if isinstance(error, UnusableDevice) else error
         raise WeightsNotFound(
@@ -193,7 +200,12 @@ def build_engine(
     options = segmenter_options(settings)
     cache = settings_cache(settings)
     metrics = Metrics(lambda: cache.stats)
-    on_demand = LazySegmenter(load or (lambda: _load(settings, options[settings.mode])))
+    on_demand = LazySegmenter(
+        load
+        or (
+            lambda: _load(settings, options[settings.mode], on_stage=metrics.note_stage)
+        )
+    )
     scorer = Scorer(
         cache=cache,
         metrics=metrics,

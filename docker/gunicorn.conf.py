@@ -6,5 +6,5 @@ gunicorn -c docker/gunicorn.conf.py
 from backend.server import server_options
 from backend.settings import Settings
 
-wsgi_app = "backend.server.wsgi:app_from_environment()"
+wsgi_app = "backend.cli.serve:app_from_environment()"
 globals().update(server_options(Settings.from_env()))

@@ -43,6 +43,7 @@ from segmenter.presence import (
 )
 from segmenter.recipes import find_recipe, recipe_options
 from segmenter.source import ModelSource
+from segmenter.stages import Listener, told_to
 from segmenter.text import check_label
 from segmenter.types import ImageEncoding, ScoreMaps, Segmentation
 from segmenter.weights import (
@@ -106,6 +107,8 @@ class Segmenter:
             UnsupportedModel: if the model has no attention that can be read.
         """
         self.options = options
+        # Told how long each stage of a pass took, in seconds.
+        self.on_stage: Listener | None = None
         self._backbone = backbone
         self._auxiliary = AuxiliaryModels(
             captioner, image_text, calibration or Calibration()
@@ -114,6 +117,11 @@ class Segmenter:
         self._one_at_a_time = threading.Lock()
         # Images that are best given together: in fast mode they share a pass.
         self.images_per_pass: Final = self._prepare(options).passes.max_batch
+
+    @property
+    def kind(self) -> str:
+        """What makes masks and where, in words, such as "UNetBackbone on cpu"."""
+        return f"{type(self._backbone).__name__} on {self._backbone.device}"
 
     def segment(
         self,
@@ -185,7 +193,11 @@ class Segmenter:
             check_image(one.image)
             for label in one.labels:
                 check_label(label)
-        with self._one_at_a_time, torch.inference_mode():
+        with (
+            self._one_at_a_time,
+            torch.inference_mode(),
+            told_to(self.on_stage),
+        ):
             prepared = self._prepare(options or self.options)
             scored = (
                 self._score_fast(asked, prepared)

@@ -4,8 +4,10 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
+from backend.batch import Backlog
 from backend.inference import Predictor
 from backend.label_studio import LabelStudioConnections
+from backend.page import Doctor, Page, PageGuard, Projects, State
 from backend.server.app import Services, create_app
 from backend.types import LabelStudioAccess
 from tests.fakes import (
@@ -36,15 +38,47 @@ def never_called(timeout_s: float) -> ColourSegmenter:
 
 
 def make_services(predictor: Predictor, **services: Any) -> Services:
+    connections = LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True)
     defaults: dict[str, Any] = {
-        "connections": LabelStudioConnections(
-            LabelStudioAccess(url=None), trusts_setup=True
-        ),
+        "connections": connections,
+        "page": make_page(predictor, connections),
         "metrics": predictor.metrics,
         "cache_status": predictor.scorer.cache.describe,
         "model_status": lambda: "ready",
     }
     return Services(predictor=predictor, **{**defaults, **services})
+
+
+def make_page(
+    predictor: Predictor,
+    connections: LabelStudioConnections | None = None,
+    *,
+    has_password: bool = False,
+    is_on_loopback: bool = True,
+    doctor: Doctor | None = None,
+    model_status: str = "ready",
+    projects: Projects | None = None,
+) -> Page:
+    return Page(
+        predictor=predictor,
+        connections=connections
+        or LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True),
+        guard=PageGuard(has_password=has_password, is_on_loopback=is_on_loopback),
+        state=State(
+            model=(("Name", "colours"),),
+            model_status=lambda: model_status,
+            model_kind=lambda: "Colours on paper",
+            cache=predictor.scorer.cache,
+            backlog=Backlog(predictor=predictor),
+            learning=None,
+        ),
+        projects=projects
+        or Projects(
+            connections=connections
+            or LabelStudioConnections(LabelStudioAccess(url=None), trusts_setup=True)
+        ),
+        doctor=doctor,
+    )
 
 
 def client_of(predictor: Predictor, **services: Any) -> FlaskClient:

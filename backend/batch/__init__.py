@@ -8,7 +8,11 @@ from backend.batch.backlog import Backlog
 from backend.batch.chunk_runner import ChunkRunner
 from backend.batch.job_queue import JobQueue, queue_connection
 from backend.batch.listing import RunSpec
-from backend.batch.progress_bar import ProgressBar, print_failures
+from backend.batch.progress_bar import (
+    ProgressBar,
+    alike_failures,
+    print_failures,
+)
 from backend.batch.report import print_plan, print_summary, write_failures
 from backend.batch.run_records import Progress, RunRecords
 from backend.batch.runs import LocalRun, QueuedRun
@@ -41,6 +45,7 @@ __all__ = [
     "RunSpec",
     "RunWatcher",
     "Session",
+    "alike_failures",
     "connect",
     "log_beside_the_bar",
     "print_failures",

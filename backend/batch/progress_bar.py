@@ -148,7 +148,7 @@ def print_failures(
     if not failures:
         return
     console.print(f"\n{what} {counted(len(failures), 'task')}:", style="yellow")
-    groups = _alike(failures)
+    groups = alike_failures(failures)
     for reason, task_ids in groups[:_REASONS_SHOWN]:
         console.print(
             f"  {_failure_line(reason, task_ids)}",
@@ -172,7 +172,7 @@ def _failure_line(reason: str, task_ids: Sequence[int]) -> str:
     return f"{len(task_ids)} tasks: {reason} ({', '.join(named)})"
 
 
-def _alike(failures: Mapping[int, str]) -> list[tuple[str, list[int]]]:
+def alike_failures(failures: Mapping[int, str]) -> list[tuple[str, list[int]]]:
     """Reasons that differ in an address or a name only, with the tasks they are of."""
     by_pattern: defaultdict[str, list[int]] = defaultdict(list)
     for task_id in sorted(failures):

@@ -1,7 +1,10 @@
 """`diffsegmenter serve`: gunicorn, configured by our settings."""
 
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from flask import Flask
 from gunicorn.app.base import BaseApplication
 from rich.console import Console
 
@@ -10,6 +13,9 @@ from backend.engine import configure_logging, settings_cache
 from backend.server import build_app, server_options
 from backend.settings import Settings
 from segmenter import ModelSource
+
+if TYPE_CHECKING:
+    from backend.doctor import Finding
 
 _errors = Console(stderr=True)
 
@@ -28,7 +34,21 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """Build the application, in the worker process."""
-        return build_app(self._settings)
+        return build_app(self._settings, doctor=partial(examined, self._settings))
+
+
+def app_from_environment() -> Flask:
+    """The same application for gunicorn's own command line, as in the container."""
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    return build_app(settings, doctor=partial(examined, settings))
+
+
+def examined(settings: Settings, project_id: int | None) -> "Iterator[Finding]":
+    """What the doctor says; it is needed when somebody asks, not at the start."""
+    from backend.doctor import examine
+
+    return examine(settings, project_id=project_id)
 
 
 def command() -> None:

@@ -99,6 +99,11 @@ class Learner:
             found, missing = self._read(event, found, controls)
         if found != held:
             self.store.put(found)
+            # An image that can be read later changes nothing of what was submitted.
+            if held is None or held.updated_at != found.updated_at:
+                for outcome in found.outcomes:
+                    metrics = self.predictor.metrics
+                    metrics.judged_regions.labels(outcome.kind).inc()
             self.note_change(event.project)
             logger.info("%s: %s", _named(event), _described(found))
         return missing

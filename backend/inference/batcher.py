@@ -94,6 +94,11 @@ class MicroBatcher(Generic[Work, Result]):
                 entry.items.append(item)
                 self._entries[item] = entry
 
+    @property
+    def n_waiting(self) -> int:
+        """Pieces of work that wait to be begun."""
+        return len(self._waiting)
+
     def withdraw(self, items: Sequence[WorkItem[Work]]) -> None:
         """Get out of line again; what is being computed goes on."""
         with self._changed:

@@ -37,6 +37,14 @@ class LazySegmenter:
         """Say "loading", "ready", or why the last try failed."""
         return self._status
 
+    @property
+    def kind(self) -> str | None:
+        """What was loaded and where it runs, in words; None before."""
+        loading = self._loading
+        if loading is None or not loading.done() or loading.exception() is not None:
+            return None
+        return getattr(loading.result(), "kind", None)
+
     def get(self, timeout_s: float = threading.TIMEOUT_MAX) -> Segmenter:
         """Return the loaded segmenter, loading it when need be.
 

@@ -156,11 +156,15 @@ class Pipeline:
         )
 
         def fetch(job: Job) -> FetchedImage | KnownPage:
-            file = self.fetcher.read(
-                job.address, access=run.access, task_id=job.task.task.id, turn=turn
-            )
+            with self.metrics.stage("fetch"):
+                file = self.fetcher.read(
+                    job.address, access=run.access, task_id=job.task.task.id, turn=turn
+                )
             known = None if run.typed else self._known(job, file.digest, run.plan)
-            return known or self.fetcher.decode(file, turn=turn)
+            if known is not None:
+                return known
+            with self.metrics.stage("decode"):
+                return self.fetcher.decode(file, turn=turn)
 
         prefetcher = Prefetcher(
             tasks,
@@ -260,7 +264,8 @@ class Pipeline:
                 if self.clock() >= run.deadline + self.grace_s:
                     task.failures.append(DeadlineExceeded())
                     return
-                regions += paint(control, maps, canvas, run.heads_of(mode))
+                with self.metrics.stage("painting"):
+                    regions += paint(control, maps, canvas, run.heads_of(mode))
         # The border to what draws: a fault there costs this task and not its batch.
         except Exception as error:
             task.failures.append(without_traceback(error, task.task.id))
@@ -279,7 +284,7 @@ class Pipeline:
                 failures.append(without_traceback(error, task.task.id))
         for failure in failures:
             run.failures.add(task.task.id, failure)
-        if answer is not None and task.fresh:
+        if answer is not None:
             logger.info("Task %s: %d regions.", task.task.id, len(answer["result"]))
         self.metrics.tasks.labels("predicted" if answer else "failed").inc()
         yield TaskOutcome(index=task.index, prediction=answer, failures=tuple(failures))
@@ -330,6 +335,7 @@ class Pipeline:
         except Exception:
             return None
         self.metrics.tasks.labels("predicted").inc()
+        logger.info("Task %s: %d regions.", task.id, len(regions))
         return gathered(regions, plan.version)
 
     def _known(self, job: Job, image_digest: str, plan: Plan) -> KnownPage | None:
@@ -340,6 +346,7 @@ class Pipeline:
             self._key(job, image_digest, plan),
             lambda kept: are_of_config(kept, plan.config, plan.version),
         )
+        self.metrics.note_kept("answers", is_found=regions is not None)
         if regions is None:
             return None
         self.metrics.images_known.inc()

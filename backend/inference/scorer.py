@@ -143,6 +143,7 @@ class Scorer:
             keys, queries, self.cache.get_many(keys), strict=True
         ):
             maps = self._complete(packed, key, query)
+            self._count(query, packed, maps)
             if maps is not None and not query.is_read_anew:
                 known[key] = maps
         items = {
@@ -169,7 +170,15 @@ class Scorer:
     def cached(self, query: Query) -> ScoreMaps | None:
         """Score maps that need no model, None where it takes one."""
         key = self._key(query)
-        return self._complete(self.cache.get(key), key, query)
+        packed = self.cache.get(key)
+        maps = self._complete(packed, key, query)
+        self._count(query, packed, maps)
+        return maps
+
+    @property
+    def n_waiting(self) -> int:
+        """Images that wait for the model."""
+        return self._batches.n_waiting
 
     def lacks_features(self, query: Query) -> bool:
         """Whether a pass might tell more of the image than is kept."""
@@ -197,6 +206,16 @@ class Scorer:
             has_any = features is not None and features.size > 0
             maps = replace(maps, features=features if has_any else None)
         return maps
+
+    def _count(
+        self, query: Query, packed: bytes | None, maps: ScoreMaps | None
+    ) -> None:
+        """Count what was looked for, and what of it was found."""
+        self.metrics.note_kept("maps", is_found=packed is not None)
+        if packed is not None and query.needs_layers:
+            self.metrics.note_kept("layers", is_found=maps is not None)
+        if maps is not None and query.for_clicks and self.features is not None:
+            self.metrics.note_kept("features", is_found=maps.features is not None)
 
     def _answer(
         self, request: "_Request", keys: Sequence[str], segmenter: Segmenter
@@ -304,6 +323,7 @@ class Scorer:
         )
         self.metrics.images_segmented.inc(len(batch))
         self.metrics.encodings_known.inc(len(batch) - encodings.count(None))
+        self.metrics.passes.observe(len(batch))
         return {
             key: self._remember(maps, query)
             for (key, query), maps in zip(queries.items(), scored, strict=True)

@@ -26,6 +26,7 @@ from backend.label_studio.requests import (
     parse_predict,
     parse_setup,
 )
+from backend.label_studio.scored_tasks import ScoredTask, worst_tasks
 from backend.label_studio.task_urls import cloud_bucket, local_file, locate
 from backend.label_studio.urls import (
     is_label_studio,
@@ -48,6 +49,7 @@ __all__ = [
     "ProjectInfo",
     "ProjectTasks",
     "Reply",
+    "ScoredTask",
     "TokenProvider",
     "ask",
     "cloud_bucket",
@@ -62,4 +64,5 @@ __all__ = [
     "parse_predict",
     "parse_setup",
     "takes_token",
+    "worst_tasks",
 ]

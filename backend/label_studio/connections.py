@@ -86,6 +86,24 @@ class LabelStudioConnections:
             external_url=None if learned is None else learned.url,
         )
 
+    def project_numbers(self) -> list[int]:
+        """Label Studio's numbers of the projects that were told of, ascending."""
+        with self._lock:
+            numbers = {name.partition(".")[0] for name in self._learned}
+        return sorted(int(one) for one in numbers if one.isdecimal())
+
+    def learned_url(self, number: int) -> str | None:
+        """Where a project's Label Studio says that it is; None where it did not."""
+        with self._lock:
+            return next(
+                (
+                    access.url
+                    for name, access in reversed(self._learned.items())
+                    if name.partition(".")[0] == str(number)
+                ),
+                None,
+            )
+
 
 def _flaw(project: str, hostname: str, token: str) -> str | None:
     """What keeps a `/setup` from being remembered, without its secrets."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import (
     HTTPException,
     RequestEntityTooLarge,
@@ -24,13 +24,14 @@ from werkzeug.exceptions import (
 from backend.batch import Backlog
 from backend.errors import BadRequest
 from backend.feedback import FeedbackLoop
-from backend.inference import EXAMPLE, Metrics, Predictor
+from backend.inference import Metrics, Predictor
 from backend.label_studio import (
     LabelStudioConnections,
     parse_new_tasks,
     parse_predict,
     parse_setup,
 )
+from backend.page import Page
 from backend.server.guards import (
     basic_auth_check,
     refuse_web_pages,
@@ -66,6 +67,7 @@ class Services:
         feedback: learns from corrections, None where nothing is to be learned.
         limits: of each request.
         webhook_secret: what `/webhook` asks for, or None.
+        page: what browsers are shown; None answers them as everybody.
     """
 
     predictor: Predictor
@@ -78,6 +80,7 @@ class Services:
     feedback: FeedbackLoop | None = None
     limits: RequestLimits = field(default_factory=RequestLimits)
     webhook_secret: str | None = None
+    page: Page | None = None
 
 
 def create_app(services: Services) -> Flask:
@@ -107,13 +110,21 @@ def create_app(services: Services) -> Flask:
             "cache": services.cache_status(),
         }
 
+    page = services.page
+    if page is not None:
+        app.register_blueprint(
+            page.blueprint(
+                read_json=lambda: _json_body(limits), read_body=lambda: _body(limits)
+            )
+        )
+
     @app.get("/")
-    def index() -> Any:
+    def index() -> Response:
         wants_page = request.accept_mimetypes.best_match(
             ["application/json", "text/html"]
         )
-        if wants_page == "text/html":
-            return render_template("index.html", example=EXAMPLE, **status())
+        if wants_page == "text/html" and page is not None:
+            return page.index()
         return jsonify(status())
 
     @app.get("/health")
@@ -152,7 +163,8 @@ def create_app(services: Services) -> Flask:
             len(answers),
             sum(not answer for answer in answers),
         )
-        return _answer({"results": answers})
+        with services.metrics.stage("answer"):
+            return _answer({"results": answers})
 
     @app.post("/webhook")
     def webhook() -> Response:

@@ -15,8 +15,11 @@ def refuse_web_pages() -> tuple[Response, int] | None:
     """Refuse what a web page sends from the browser of somebody on this machine.
 
     Servers, Label Studio among them, name no origin. A browser does with every POST,
-    which it sends to loopback addresses too, for any page of the internet.
+    which it sends to loopback addresses too, for any page of the internet. Our own page
+    has a guard of its own.
     """
+    if request.blueprint == "page":
+        return None
     if request.method != "POST" or "Origin" not in request.headers:
         return None
     message = "Web pages may not send requests here; Label Studio's server does."

@@ -7,16 +7,25 @@ from typing import Any
 
 from flask import Flask
 
-from backend.batch import Backlog, ChunkRunner, JobQueue, queue_connection
+from backend.batch import (
+    Backlog,
+    ChunkRunner,
+    JobQueue,
+    RunRecords,
+    queue_connection,
+)
 from backend.engine import MAX_PENDING_REQUESTS, Engine, build_engine, configure_logging
 from backend.errors import SettingsError
 from backend.feedback import FeedbackLoop
 from backend.inference import Segmenter
 from backend.label_studio import LabelStudioClient, LabelStudioConnections
+from backend.page import Doctor, Page, PageGuard, Projects, State
 from backend.server.app import Services, create_app
 from backend.server.background import Background
 from backend.server.limits import RequestLimits
+from backend.server.waiting import Waiting
 from backend.settings import Settings
+from segmenter import ModelSource, find_terms
 
 _THREADS_FOR_HEALTH = 4
 # Connections that send their request, or rest, beside those that threads are at.
@@ -86,11 +95,63 @@ def build_feedback(
     )
 
 
+def build_page(
+    settings: Settings,
+    engine: Engine,
+    *,
+    connections: LabelStudioConnections,
+    backlog: Backlog,
+    doctor: Doctor | None = None,
+) -> Page | None:
+    """What browsers are shown; None where nothing is."""
+    if not settings.page:
+        return None
+    return Page(
+        predictor=engine.predictor,
+        connections=connections,
+        guard=PageGuard(
+            has_password=settings.basic_auth_user is not None,
+            is_on_loopback=settings.is_on_loopback,
+        ),
+        state=State(
+            model=(
+                ("Name", settings.model),
+                ("Licence", str(find_terms(ModelSource.parse(settings.model)))),
+                ("Mode", settings.mode),
+                ("Device", f"DEVICE={settings.device}, DTYPE={settings.dtype}"),
+                ("Version of predictions", engine.predictor.model_version("")),
+            ),
+            model_status=lambda: engine.segmenter.status,
+            model_kind=lambda: engine.segmenter.kind,
+            cache=engine.cache,
+            backlog=backlog,
+            learning=None if engine.feedback is None else engine.feedback.describe(),
+        ),
+        projects=Projects(
+            connections=connections,
+            corrections=engine.feedback,
+            runs=_run_records(settings),
+        ),
+        doctor=doctor,
+    )
+
+
+def _run_records(settings: Settings) -> RunRecords | None:
+    """Runs of workers; None where there can be none."""
+    if settings.redis_url is None:
+        return None
+    try:
+        return RunRecords(queue_connection(settings.redis_url.get_secret_value()))
+    except SettingsError:  # a cluster
+        return None
+
+
 def build_app(
     settings: Settings,
     *,
     preload: bool = True,
     load: Callable[[], Segmenter] | None = None,
+    doctor: Doctor | None = None,
 ) -> Flask:
     """Put the application together.
 
@@ -98,6 +159,7 @@ def build_app(
         settings: of the operator.
         preload: start loading the model at once, in the background.
         load: gives another model than the settings name.
+        doctor: what the page's button asks; None shows none.
 
     Raises:
         WeightsNotFound: if the model's name cannot be one.
@@ -114,6 +176,7 @@ def build_app(
     if feedback is not None:
         feedback.start()
     secret = settings.webhook_secret
+    engine.metrics.watch_waiting(Waiting(engine=engine, backlog=backlog))
     limits = RequestLimits(
         max_bytes=settings.request_max_bytes,
         max_tasks=settings.request_max_tasks,
@@ -133,6 +196,13 @@ def build_app(
             else None,
             limits=limits,
             webhook_secret=secret.get_secret_value() if secret else None,
+            page=build_page(
+                settings,
+                engine,
+                connections=connections,
+                backlog=backlog,
+                doctor=doctor,
+            ),
         )
     )
     Background(limits=limits, backlog=backlog, engine=engine, feedback=feedback).attach(

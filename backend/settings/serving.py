@@ -32,6 +32,7 @@ class ServingSettings(SegmentationSettings):
         click_memory_bytes: of memory for pictures that are clicked on.
         click_cache_images: pictures of which the cache keeps what clicks need.
         webhook_secret: what webhooks must have in their path or query.
+        page: whether browsers are shown a page.
     """
 
     host: str = variable(
@@ -172,13 +173,26 @@ class ServingSettings(SegmentationSettings):
         "too. One that was entered by hand may have `?secret=<secret>` instead.",
     )
 
+    page: bool = variable(
+        "PAGE",
+        default=True,
+        expects="on or off",
+        help="Show browsers [a page](page.md) at the backend's address: a playground, "
+        "projects and the state of the backend. `off` answers them as Label Studio.",
+    )
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether the server listens to this machine alone."""
+        return is_loopback(self.host)
+
     @property
     def trusts_setup(self) -> bool:
         """Whether `/setup` can come from trusted callers alone.
 
         Those on this machine, or those who know the password.
         """
-        return self.basic_auth_user is not None or is_loopback(self.host)
+        return self.basic_auth_user is not None or self.is_on_loopback
 
     @field_validator("basic_auth_pass")
     @classmethod

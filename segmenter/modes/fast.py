@@ -30,6 +30,7 @@ from segmenter.modes.maps import (
 )
 from segmenter.modes.passes import Passes, View, size_yx
 from segmenter.modes.windows import Layout
+from segmenter.stages import stage
 from segmenter.text import TextEncoding, build_vocabulary
 from segmenter.types import ImageEncoding
 
@@ -170,6 +171,7 @@ class FastMode:
         if batch:
             yield from self._read_batch(batch)
 
+    @stage("maps")
     def maps(self, reading: FastReading, weights: Tensor) -> NDArray[np.float16]:
         """Score maps: float16 (L, Y, X) in [0, 1].
 

@@ -20,6 +20,7 @@ from segmenter.modes.features import cell_features
 from segmenter.modes.layers import cell_layers, wordless_layers
 from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
 from segmenter.modes.passes import Passes, size_yx
+from segmenter.stages import stage
 from segmenter.text import Prompt, embed_prompts, encode_prompts
 from segmenter.types import ImageEncoding
 
@@ -92,10 +93,11 @@ def read_paper(
             features = cell_features(of_label[0], layout)
             layers = cell_layers(of_label[0], layout, patches)
         for readings in of_label.values():
-            maps = fuse_levels(readings, layout, stretches=True)
-            for _ in range(options.self_attention_products):
-                maps = refine_over_windows(maps, readings, layout)
-            results.append(stretch(maps).to("cpu", torch.float16).numpy())
+            with stage("maps"):
+                maps = fuse_levels(readings, layout, stretches=True)
+                for _ in range(options.self_attention_products):
+                    maps = refine_over_windows(maps, readings, layout)
+                results.append(stretch(maps).to("cpu", torch.float16).numpy())
     return PaperReading(
         maps=np.concatenate(results), features=features, layers=layers, latents=clean
     )

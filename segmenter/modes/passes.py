@@ -19,6 +19,7 @@ from segmenter.backbones import Backbone, Sample, SampleReading
 from segmenter.errors import BadImage
 from segmenter.modes.windows import Layout, lay_out
 from segmenter.options import SegmenterOptions
+from segmenter.stages import stage
 from segmenter.types import ImageEncoding
 
 # Latent cells of Stable Diffusion 1.5, and so many images' worth of them in a pass.
@@ -176,6 +177,7 @@ class Passes:
             for view in views
         ]
 
+    @stage("encode")
     def _encode(self, views: Sequence[View]) -> list[Tensor]:
         pixels = torch.cat([self.cut(view.image, view.cells) for view in views])
         draws = torch.cat([self._draws(view.cells) for view in views], dim=1)
@@ -208,6 +210,7 @@ class Passes:
         """Noised latents of windows of any images: float (n, C, h, w)."""
         return self._reader.add_noise(latents, noise)
 
+    @stage("backbone")
     def read(self, samples: Sequence[Sample]) -> list[SampleReading]:
         """Read all samples, which have one size; see `AttentionReader.read`."""
         return self._reader.read(samples)

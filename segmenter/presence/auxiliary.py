@@ -15,6 +15,7 @@ from segmenter.presence.captions import continue_texts
 from segmenter.presence.models import Captioner, ImageText
 from segmenter.presence.patches import Look
 from segmenter.presence.scorer import PresenceScorer
+from segmenter.stages import stage
 from segmenter.text import Prompt, build_prompt
 
 
@@ -59,6 +60,7 @@ class AuxiliaryModels:
                 self._load_image_text(), self._calibration
             )
 
+    @stage("presence")
     def look(
         self,
         image: NDArray[np.uint8],
@@ -87,6 +89,7 @@ class AuxiliaryModels:
         """D, of `Look.embeddings`; None as long as there is no image-text model."""
         return None if self._scorer is None else self._scorer.embedding_width
 
+    @stage("presence")
     def presence(
         self,
         image: NDArray[np.uint8],

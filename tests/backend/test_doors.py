@@ -30,6 +30,7 @@ DOORS: Final = {
         "RunSpec",
         "RunWatcher",
         "Session",
+        "alike_failures",
         "connect",
         "log_beside_the_bar",
         "print_failures",
@@ -163,6 +164,7 @@ DOORS: Final = {
         "ProjectInfo",
         "ProjectTasks",
         "Reply",
+        "ScoredTask",
         "TokenProvider",
         "ask",
         "cloud_bucket",
@@ -177,6 +179,7 @@ DOORS: Final = {
         "parse_predict",
         "parse_setup",
         "takes_token",
+        "worst_tasks",
     ],
     "regions": [
         "Canvas",
@@ -195,6 +198,7 @@ DOORS: Final = {
         "redraw",
         "seen_regions",
     ],
+    "page": ["Doctor", "Page", "PageGuard", "Projects", "State"],
     "server": ["build_app", "server_options"],
     "settings": ["Settings", "is_loopback"],
 }

@@ -25,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.table import Table
 
@@ -249,7 +250,10 @@ def main() -> None:
             folder=Path(folder) / "data", log_path=ARTIFACTS_DIR / "bench-editor.log"
         ) as server,
         api_with_legacy_token(server.url, server.legacy_token) as api,
-        logged_in_browser(label_studio=server, folder=Path(folder) / "b") as browser,
+        sync_playwright() as playwright,
+        logged_in_browser(
+            playwright, label_studio=server, folder=Path(folder) / "b"
+        ) as browser,
     ):
         browser.page.set_default_timeout(_TIMEOUT_S * 1000)
         prepared = prepare(api, list(cases(options.sizes)), options.rounds)

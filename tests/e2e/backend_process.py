@@ -112,11 +112,13 @@ def running_backend(
         **environment,
     }
     url = f"http://{LOOPBACK}:{port}"
+    user, password = (environment.get(f"BASIC_AUTH_{n}") for n in ("USER", "PASS"))
+    auth = (user, password) if user and password else None
     with running(
         [python_of(source), "-m", "backend.cli", "serve"],
         environment={k: v for k, v in settings.items() if v is not None},
         log_path=log_path,
-        is_ready=lambda: answers(f"{url}/health"),
+        is_ready=lambda: answers(f"{url}/health", auth),
         timeout_s=_START_TIMEOUT_S,
         folder=source,
     ) as process:

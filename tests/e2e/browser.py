@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Page, Playwright, ViewportSize
 
 from tests.e2e.label_studio import LabelStudio
 from tests.e2e.processes import require_program
 
 _WINDOW: Final = ViewportSize(width=1400, height=900)
-_FLAGS: Final = (
+FLAGS: Final = (
     "--no-sandbox",  # as root, as in most containers, there is no sandbox
     "--disable-gpu",
     "--disable-quic",
@@ -143,28 +143,29 @@ class Browser:
 
 
 @contextmanager
-def logged_in_browser(*, label_studio: LabelStudio, folder: Path) -> Iterator[Browser]:
+def logged_in_browser(
+    playwright: Playwright, *, label_studio: LabelStudio, folder: Path
+) -> Iterator[Browser]:
     """Open Chromium with a fresh profile in `folder` and log in."""
     own_address = urlsplit(label_studio.url).netloc
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            folder,
-            executable_path=require_program("chromium"),
-            headless=True,
-            viewport=_WINDOW,
-            args=_FLAGS,
+    context = playwright.chromium.launch_persistent_context(
+        folder,
+        executable_path=require_program("chromium"),
+        headless=True,
+        viewport=_WINDOW,
+        args=FLAGS,
+    )
+    try:
+        context.set_default_timeout(_STEP_TIMEOUT_S * 1000)
+        context.route(
+            lambda url: urlsplit(url).netloc not in {own_address, ""},
+            lambda route: route.abort(),
         )
-        try:
-            context.set_default_timeout(_STEP_TIMEOUT_S * 1000)
-            context.route(
-                lambda url: urlsplit(url).netloc not in {own_address, ""},
-                lambda route: route.abort(),
-            )
-            page = context.pages[0]
-            _log_in(page, label_studio)
-            yield Browser(page=page, label_studio=label_studio)
-        finally:
-            context.close()
+        page = context.pages[0]
+        _log_in(page, label_studio)
+        yield Browser(page=page, label_studio=label_studio)
+    finally:
+        context.close()
 
 
 def _log_in(page: Page, label_studio: LabelStudio) -> None:

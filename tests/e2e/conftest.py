@@ -6,6 +6,7 @@ Nothing here skips: a missing program is an error that names its remedy.
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Playwright, sync_playwright
 
 from tests.e2e.backend_process import Backend, running_backend
 from tests.e2e.batches import Command
@@ -88,12 +89,23 @@ def predicted_tasks(api: LabelStudioApi, backend: Backend) -> list[SeededTask]:
 
 
 @pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """What opens browsers; there is one of it in a thread."""
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def browser(
-    label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory
+    playwright: Playwright,
+    label_studio: LabelStudio,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Browser]:
     """A Chromium window that is logged in."""
     folder = tmp_path_factory.mktemp("chromium")
-    with logged_in_browser(label_studio=label_studio, folder=folder) as window:
+    with logged_in_browser(
+        playwright, label_studio=label_studio, folder=folder
+    ) as window:
         yield window
 
 

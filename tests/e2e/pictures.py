@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import sync_playwright
 from rich.console import Console
 
 from tests.bench.annotator import iou_of, next_click
@@ -71,7 +72,9 @@ def main() -> None:
         )
         browser = stack.enter_context(
             logged_in_browser(
-                label_studio=label_studio, folder=Path(scratch) / "browser"
+                stack.enter_context(sync_playwright()),
+                label_studio=label_studio,
+                folder=Path(scratch) / "browser",
             )
         )
         (seeded,) = seed_project(

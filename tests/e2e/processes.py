@@ -96,10 +96,10 @@ def running(
         _stop(process)
 
 
-def answers(url: str) -> bool:
+def answers(url: str, auth: tuple[str, str] | None = None) -> bool:
     """Whether a GET of `url` is answered with a 2xx within a second."""
     try:
-        return httpx.get(url, timeout=1).is_success
+        return httpx.get(url, timeout=1, auth=auth).is_success
     except httpx.TransportError:
         return False
 

@@ -1,4 +1,4 @@
-"""nginx before a Label Studio, so that it lives below a path of another server."""
+"""nginx before another server, so that it lives below a path."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +63,7 @@ def running_label_studio_below(
     listen = f"{LOOPBACK}:{free_port()}"
     port = free_port()
     with (
-        _running_nginx(
+        running_nginx(
             folder=folder.with_name(f"{folder.name}-nginx"),
             log_path=log_path.with_name(f"{log_path.stem}-nginx.log"),
             listen=listen,
@@ -81,9 +81,18 @@ def running_label_studio_below(
 
 
 @contextmanager
-def _running_nginx(
+def running_nginx(
     *, folder: Path, log_path: Path, listen: str, prefix: str, upstream: str
 ) -> Iterator[None]:
+    """Run nginx with one path.
+
+    Args:
+        folder: to be made, for its configuration and files.
+        log_path: for its errors.
+        listen: its host and port.
+        prefix: the path, with a leading slash and none behind.
+        upstream: host and port of what is behind it.
+    """
     folder.mkdir()
     config = folder / "nginx.conf"
     config.write_text(

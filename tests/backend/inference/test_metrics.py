@@ -64,3 +64,28 @@ def test_two_applications_count_apart() -> None:
     first.images_segmented.inc()
 
     assert values_of(second)["diffsegmenter_images_segmented_total"] == 0
+
+
+def test_render_times_stages_and_counts_what_was_looked_for() -> None:
+    metrics = Metrics(CacheStats)
+
+    with metrics.stage("decode"):
+        pass
+    metrics.note_stage("encode", 0.02)
+    metrics.note_kept("maps", is_found=True)
+    metrics.note_kept("maps", is_found=False)
+
+    values = values_of(metrics)
+    assert values["diffsegmenter_stage_seconds_countdecode"] == 1
+    assert values["diffsegmenter_stage_seconds_sumencode"] == 0.02
+    assert values["diffsegmenter_kept_totalmapsfound"] == 1
+    assert values["diffsegmenter_kept_totalmapsmissing"] == 1
+
+
+def test_render_asks_at_every_scrape_what_waits() -> None:
+    waiting = {"model": 1}
+    metrics = Metrics(CacheStats)
+    metrics.watch_waiting(lambda: waiting)
+    waiting["model"] = 4
+
+    assert values_of(metrics)["diffsegmenter_waitingmodel"] == 4

@@ -71,6 +71,7 @@ def test_from_env_reads_every_variable() -> None:
             "MAX_REGIONS": "9",
             "POLYGON_TOLERANCE": "0.01",
             "PREANNOTATE_NEW_TASKS": "on",
+            "PAGE": "off",
             "IMAGE_HOSTS": "images.example.org, minio:9000,*.my.org,",
             "IMAGE_FORMATS": "png, JPEG",
             "IMAGE_MAX_REDIRECTS": "0",
@@ -157,6 +158,7 @@ def test_from_env_reads_every_variable() -> None:
         "request_max_tasks": 7,
         "request_timeout_s": 2.5,
         "predict_budget_s": 50.0,
+        "page": False,
         "preannotate_new_tasks": True,
         "log_level": "DEBUG",
     }
