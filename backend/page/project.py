@@ -29,7 +29,7 @@ from backend.label_studio import LabelStudioConnections
 # Stretches of time that a chart has at most.
 _MOST_STRETCHES: Final = 12
 _MOST_REASONS: Final = 20
-_IDS_SHOWN: Final = 10
+_IDS_SHOWN: Final = 5
 _RUNS_WATCHED: Final = 100
 # Of a chart, in its own units.
 CHART_WIDTH: Final = 120

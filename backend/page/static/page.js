@@ -259,7 +259,7 @@ function startPlayground() {
     const meter = element("meter", { min: 0, max: 1, value });
     meter.setAttribute("aria-label", `${what} of ${label.name}`);
     meter.title = `needs ${threshold.toFixed(2)}`;
-    return element("span", {}, meter, value.toFixed(2));
+    return element("span", { className: "gauge" }, meter, value.toFixed(2));
   }
 
   function whyNot(label) {
