@@ -46,7 +46,9 @@ from segmenter import (
     UnusableDevice,
     UnusablePrecision,
     WeightsNotFound,
+    find_recipe,
     load_segmenter,
+    recipe_options,
 )
 
 # Requests that may wait beside those that are answered, each in a thread.
@@ -56,8 +58,11 @@ _VERSIONS_KEPT = 256
 
 
 def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
-    """How to segment in each mode; what is unset is the mode's own."""
-    # None takes the mode's default.
+    """How to segment in each mode.
+
+    What is unset is as the recipe of the model's family has it, or else the mode.
+    """
+    # None takes the recipe's, or the mode's.
     given: dict[str, Any] = {
         "aspect": settings.aspect,
         "background_words": settings.background_words,
@@ -69,9 +74,16 @@ def segmenter_options(settings: Settings) -> dict[Mode, SegmenterOptions]:
         "presence_threshold": settings.presence_threshold_01,
         "threshold": settings.score_threshold_01,
     }
+    try:
+        recipe = find_recipe(ModelSource.parse(settings.model))
+    except WeightsNotFound:
+        # Whoever builds an engine of such settings is told.
+        recipe = "pocket"
     return {
-        mode: SegmenterOptions(
-            mode=mode, as_published=mode == "paper" and settings.as_published, **given
+        mode: recipe_options(
+            recipe,
+            mode,
+            given | {"as_published": mode == "paper" and settings.as_published},
         )
         for mode in MODES
     }

@@ -40,6 +40,7 @@ from segmenter.pictures import (
     Picture,
     decode_image,
 )
+from segmenter.recipes import RECIPES, find_recipe, recipe_options
 from segmenter.source import ModelSource
 from segmenter.terms import ModelTerms, find_terms
 from segmenter.types import (
@@ -59,6 +60,7 @@ __all__ = [
     "IMAGE_FORMATS",
     "MAX_IMAGE_PIXELS",
     "MODES",
+    "RECIPES",
     "BadClick",
     "BadImage",
     "BadLabel",
@@ -93,6 +95,7 @@ __all__ = [
     "decode_image",
     "estimate_ious",
     "find_devices",
+    "find_recipe",
     "find_terms",
     "find_weights",
     "fit_heads",
@@ -100,6 +103,7 @@ __all__ = [
     "load_segmenter",
     "make_example",
     "merge_prompts",
+    "recipe_options",
     "refine_mask",
 ]
 

@@ -18,13 +18,16 @@ from segmenter import (
     Box,
     Click,
     Mode,
+    ModelSource,
     PictureError,
     ScoreMaps,
     SegmenterError,
     SegmenterOptions,
     UnusableDevice,
     decode_image,
+    find_recipe,
     load_segmenter,
+    recipe_options,
     refine_mask,
 )
 from segmenter.masks import label_colour, paint_overlay
@@ -100,7 +103,7 @@ def segment_picture(
     """Paint LABELS on PICTURE and say how sure the segmenter is of each."""
     # Libraries below announce their fallbacks; a user of one command needs none.
     logging.basicConfig(level=logging.ERROR)
-    # None takes the mode's default.
+    # None takes the recipe's, or the mode's.
     given: dict[str, Any] = {
         "threshold": threshold,
         "presence": presence,
@@ -110,7 +113,7 @@ def segment_picture(
         "as_published": as_published,
     }
     try:
-        options = SegmenterOptions(mode=mode, **given)
+        options = recipe_options(find_recipe(ModelSource.parse(model)), mode, given)
         clicks = [_parse_click(text) for text in click or ()]
         boxes = [] if box is None else [_parse_box(box)]
         decoded = decode_image(picture.read_bytes())

@@ -21,6 +21,15 @@ _AFTER_THE_MAPS: Final = frozenset({"threshold", "boundaries"})
 # Changes speed and memory only.
 _NO_EFFECT: Final = frozenset({"labels_per_pass", "images_per_pass"})
 
+# Fields that came later, with the value that makes the maps of before: under it they
+# are no part of a fingerprint, so that what is cached stays good.
+_LATER: Final[Mapping[str, Any]] = {
+    "as_published": False,
+    "separator": ", ",
+    "start_token": True,
+    "stretched": True,
+}
+
 # Fields that a mode sets where the caller does not.
 _OF_MODE: Any = None
 _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -84,6 +93,12 @@ class SegmenterOptions:
         competition: fast mode: a label's share of each cell, against the other
             labels that are present, the background words and the start token, takes
             the place of its attention.
+        start_token: fast mode: the start token, which draws what no word names, takes
+            part in the competition; without it labels and background words share out
+            every cell among themselves. It stays where there is no background word.
+        separator: fast mode: what stands between the words of the prompt.
+        stretched: fast mode: each label's map is stretched to [0, 1] before pixels are
+            given to labels; else maps stay the shares that they are.
         level_weights: weights of the cross-attention levels, coarsest first (for
             latents of 64: 8, 16, 32 and 64 cells). A model with fewer levels uses
             the first ones. Of weight 0, a level is not computed.
@@ -128,6 +143,9 @@ class SegmenterOptions:
     read_participle: bool = True
     background_words: tuple[str, ...] = ()
     competition: bool = _OF_MODE
+    start_token: bool = True
+    separator: str = ", "
+    stretched: bool = True
     level_weights: tuple[float, ...] = _OF_MODE
     self_attention_products: int = 1
     self_attention_layers: SelfAttentionLayers = _OF_MODE
@@ -202,6 +220,10 @@ class SegmenterOptions:
                 f"presence_threshold is {self.presence_threshold}, not in 0 to 1",
             ),
             (
+                not self.separator or self.separator.strip(" ,.;|") != "",
+                f"separator is {self.separator!r}; give a space or punctuation",
+            ),
+            (
                 self.self_attention_products < 0,
                 f"self_attention_products is {self.self_attention_products}, below 0",
             ),
@@ -237,6 +259,14 @@ class SegmenterOptions:
             for name, kind in choices.items()
         ]
 
+    def described(self) -> dict[str, Any]:
+        """All fields, but for later ones that leave maps as they were before."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _LATER or value != _LATER[name]
+        }
+
     def maps_fingerprint(self) -> str:
         """12 hex digits over all that changes a score map (not the threshold)."""
         # Paper mode makes no maps of labels that are not present.
@@ -251,10 +281,7 @@ class SegmenterOptions:
 # Asked for with every image.
 @lru_cache(maxsize=64)
 def _digest(options: SegmenterOptions, left_out: frozenset[str]) -> str:
-    fields = {k: v for k, v in asdict(options).items() if k not in left_out}
-    if not options.as_published:
-        # As before there was a choice, so that what is cached stays good.
-        del fields["as_published"]
+    fields = {k: v for k, v in options.described().items() if k not in left_out}
     if options.mode == "fast" and options.competition and options.presence == "paper":
         # Maps of labels that the filter leaves out were empty before.
         fields["left_out_labels"] = "mapped"

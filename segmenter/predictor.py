@@ -38,6 +38,7 @@ from segmenter.presence import (
     load_captioner,
     load_image_text,
 )
+from segmenter.recipes import find_recipe, recipe_options
 from segmenter.source import ModelSource
 from segmenter.text import check_label
 from segmenter.types import ScoreMaps, Segmentation
@@ -291,7 +292,8 @@ def load_segmenter(
     Args:
         model: "pocket", a directory in diffusers layout, or a hub id, optionally
             with @revision.
-        options: how to segment; the defaults are fast mode's.
+        options: how to segment; None for fast mode by the recipe of the model's
+            family (`recipes`).
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: of the diffusion model's parts: "auto", "float32",
             "bfloat16", "float16"; see `weights.pick_dtype`.
@@ -310,7 +312,7 @@ def load_segmenter(
     try:
         return _load(
             source,
-            options or SegmenterOptions(),
+            options or recipe_options(find_recipe(source), "fast", {}),
             device=torch_device,
             dtype=precision,
             compiles=compiles,

@@ -67,13 +67,11 @@ KNOWN_TERMS: Final = (
         model="stabilityai/stable-diffusion-3-medium-diffusers",
         licence="Stability AI Community (free below 1 M USD of yearly revenue)",
         gate=_ACCEPT,
-        note=_NOT_READ,
     ),
     ModelTerms(
         model="stabilityai/stable-diffusion-3.5-medium",
         licence="Stability AI Community (free below 1 M USD of yearly revenue)",
         gate=_ACCEPT,
-        note=_NOT_READ,
     ),
     ModelTerms(
         model="black-forest-labs/FLUX.1-schnell",

@@ -23,7 +23,7 @@ from backend.label_config.attributes import (
 )
 from backend.settings import Settings
 from backend.settings.segmentation import SegmentationSettings
-from segmenter import MODES, SegmenterOptions
+from segmenter import MODES, RECIPES, SegmenterOptions
 from segmenter.terms import (
     CAPTIONER_TERMS,
     IMAGE_TEXT_TERMS,
@@ -81,6 +81,20 @@ def options_table() -> str:
     return _table(("option", *(f"`{mode}`" for mode in MODES), "what it is"), rows)
 
 
+def recipes_table() -> str:
+    """Every option of every recipe, with what speaks for it; like ones together."""
+    names: dict[int, list[str]] = {}
+    for name, recipe in RECIPES.items():
+        names.setdefault(id(recipe), []).append(f"`{name}`")
+    rows = [
+        (", ".join(same), f"`{option}`", _code(choice.value), choice.reason)
+        for recipe in {id(one): one for one in RECIPES.values()}.values()
+        for same in [names[id(recipe)]]
+        for option, choice in recipe.items()
+    ]
+    return _table(("recipe", "option", "value", "what speaks for it"), rows)
+
+
 def terms_table() -> str:
     """Every model that is known by name, its licence and its gate."""
     rows = [
@@ -136,6 +150,7 @@ PARTS: Final[Mapping[tuple[str, str], Callable[[], str]]] = {
     ("docs/settings.md", "settings"): settings_table,
     ("docs/label-config.md", "attributes"): attributes_table,
     ("docs/modes.md", "options"): options_table,
+    ("docs/modes.md", "recipes"): recipes_table,
     ("docs/models.md", "terms"): terms_table,
     ("docs/how-it-works.md", "backend"): lambda: rooms_picture("backend"),
     ("docs/how-it-works.md", "backend-rooms"): lambda: rooms_table("backend"),

@@ -139,6 +139,11 @@ def raise_case(value: Any) -> Any:
     return value.strip().upper() if isinstance(value, str) else value
 
 
+def split_words(value: Any) -> Any:
+    """Split at commas; what is not set stays so."""
+    return None if value is None else _split(value)
+
+
 def _split(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -154,7 +159,7 @@ Secret = Annotated[SecretStr | None, AfterValidator(check_secret)]
 UserName = Annotated[str | None, AfterValidator(check_user)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_hosts)]
 Formats = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_formats)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(split_words)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(raise_case),

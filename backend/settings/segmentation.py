@@ -45,7 +45,8 @@ class SegmentationSettings(BaseSettings):
         presence_threshold_01: see `CutOptions`.
         caption: let a captioner, where the model has one, speak.
         boundaries: see `CutOptions`.
-        background_words: what may be in pictures and is no label.
+        background_words: what may be in pictures and is no label; None for what the
+            recipe of the model's family has.
         aspect: "squash" images to the model's square or "keep" their shape; None for
             what the mode has.
         max_windows: most windows that a large image is read through.
@@ -165,11 +166,10 @@ class SegmentationSettings(BaseSettings):
     )
     background_words: Words = variable(
         "BACKGROUND_WORDS",
-        default=(),
         expects="words with commas between: sky, grass",
         help="What may be in pictures and is no label (fast mode). The words compete "
-        "with the labels, and what they win is background.",
-        shown="none",
+        "with the labels, and what they win is background. A comma alone is none.",
+        shown="none for the pocket model; others by their [recipe](modes.md#recipes)",
     )
     aspect: Literal["squash", "keep"] | None = variable(
         "ASPECT",

@@ -7,25 +7,32 @@ What to do with queries and keys is the hook's affair: no N x N matrix exists un
 the hook makes one. A hook that needs no more raises `StopForward`, and the model
 stops there.
 
-For models whose layers attend to the image or to the text, with processors that take
-`encoder_hidden_states` (U-Nets, PixArt); joint attention has other processors.
+For models whose layers attend to the image, to the text (U-Nets, PixArt) or to both at
+once (`JointAttnProcessor2_0` of Stable Diffusion 3), with processors that take
+`encoder_hidden_states`.
 
 Axis letters:
 
     B  samples (labels of an image)     H  heads
-    Q  query cells   K  key cells (self) or tokens (cross)     d  head width
-    C  channels
+    Q  query cells   K  key cells (self) or tokens (cross) or both (joint)
+    d  head width    C  channels
 """
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
-AttentionKind = Literal["cross", "self"]
+AttentionKind = Literal["cross", "self", "joint"]
+
+# Scores that exist at once: 8 MB, which a CPU's cache holds. 8 heads have 134 million
+# at 512 pixels.
+_SCORES_AT_ONCE: Final = 1 << 21
+# A GPU wants larger pieces: 512 MB.
+_SCORES_AT_ONCE_CUDA: Final = 1 << 27
 
 
 class StopForward(Exception):
@@ -38,7 +45,8 @@ class AttentionCall:
 
     Attributes:
         layer: dotted module name inside the model.
-        kind: "cross" (keys are text tokens) or "self" (keys are cells).
+        kind: "cross" (keys are text tokens), "self" (keys are cells) or "joint" (keys
+            are cells, then tokens; queries are the cells').
         states: float (B, Q, C), what the layer is given of each query cell.
         query: float (B, H, Q, d), cells in row-major order.
         key: float (B, H, K, d).
@@ -63,6 +71,14 @@ class AttentionCall:
     def probabilities(self) -> Tensor:
         """Softmax over the keys: float32 (B, H, Q, K), rows sum to 1."""
         return attention_probabilities(self.query, self.key, self.scale)
+
+    def row_blocks(self) -> Iterator[slice]:
+        """Query cells, as many at a time as have scores that memory is fast with."""
+        is_cuda = self.query.is_cuda
+        at_once = _SCORES_AT_ONCE_CUDA if is_cuda else _SCORES_AT_ONCE
+        n_rows = max(1, at_once // (self.query.shape[:2].numel() * self.key.shape[2]))
+        for start in range(0, self.cells, n_rows):
+            yield slice(start, min(start + n_rows, self.cells))
 
     def rows(self, rows: slice) -> "AttentionCall":
         """The same layer seen from some of its query cells only."""
@@ -141,25 +157,42 @@ class _HookedProcessor:
     def _call(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None
     ) -> AttentionCall:
+        # `add_k_proj` makes keys of tokens where cells have keys of their own.
+        is_joint = encoder_hidden_states is not None and attn.add_k_proj is not None
+
         def project(source: Tensor) -> Tensor:
+            if is_joint:
+                return _heads_of(attn, attn.add_k_proj, attn.norm_added_k, source)
             if encoder_hidden_states is not None and attn.norm_cross:
                 source = attn.norm_encoder_hidden_states(source)
-            return _split_heads(attn.to_k(source), attn.heads)
+            return own_keys(source)
 
-        is_self = encoder_hidden_states is None
+        def own_keys(source: Tensor) -> Tensor:
+            return _heads_of(attn, attn.to_k, attn.norm_k, source)
+
+        kind: AttentionKind
+        if encoder_hidden_states is None:
+            kind, key = "self", project(hidden_states)
+        elif is_joint:
+            keys = own_keys(hidden_states), project(encoder_hidden_states)
+            kind, key = "joint", torch.cat(keys, dim=2)
+        else:
+            kind, key = "cross", project(encoder_hidden_states)
         return AttentionCall(
             layer=self._layer,
-            kind="self" if is_self else "cross",
+            kind=kind,
             states=hidden_states,
-            query=_split_heads(attn.to_q(hidden_states), attn.heads),
-            key=project(
-                hidden_states
-                if encoder_hidden_states is None
-                else encoder_hidden_states
-            ),
+            query=_heads_of(attn, attn.to_q, attn.norm_q, hidden_states),
+            key=key,
             scale=float(attn.scale),
             project=project,
         )
+
+
+def _heads_of(attn: Any, projection: Any, norm: Any, source: Tensor) -> Tensor:
+    """Queries or keys of each head: (B, N, C) to (B, H, N, d)."""
+    heads = _split_heads(projection(source), attn.heads)
+    return heads if norm is None else norm(heads)
 
 
 def _split_heads(projected: Tensor, heads: int) -> Tensor:

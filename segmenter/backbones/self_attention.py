@@ -10,12 +10,6 @@ from torch import Tensor
 
 from segmenter.backbones.attention import AttentionCall
 
-# Entries of the self-attention matrix that exist at once: 8 MB, which a CPU's cache
-# holds. The whole matrix of 8 heads has 134 million at 512 pixels.
-_ENTRIES_AT_ONCE = 1 << 21
-# A GPU wants larger pieces: 512 MB.
-_ENTRIES_AT_ONCE_CUDA = 1 << 27
-
 
 def refine_by_self_attention(maps: Tensor, calls: Sequence[AttentionCall]) -> Tensor:
     """Multiply maps by the mean self-attention matrix: M = S A.
@@ -27,8 +21,8 @@ def refine_by_self_attention(maps: Tensor, calls: Sequence[AttentionCall]) -> Te
 
     Args:
         maps: float (M, h, w).
-        calls: self-attention layers on the same grid, (1, H, h*w, d) each; at
-            least one.
+        calls: layers on the same grid that attend to its cells, (1, H, h*w, d) each,
+            at least one; of a joint one, the cells' part of its softmax.
 
     Returns:
         float32 (M, h, w).
@@ -36,12 +30,11 @@ def refine_by_self_attention(maps: Tensor, calls: Sequence[AttentionCall]) -> Te
     values = maps.flatten(1).T.float()  # (K, M)
     total = torch.zeros_like(values)
     for call in calls:
-        n_heads, cells = call.query.shape[1], call.cells
-        is_cuda = call.query.is_cuda
-        at_once = _ENTRIES_AT_ONCE_CUDA if is_cuda else _ENTRIES_AT_ONCE
-        n_rows = max(1, at_once // (n_heads * cells))
-        for start in range(0, cells, n_rows):
-            rows = slice(start, start + n_rows)
+        for rows in call.row_blocks():
             block = call.rows(rows).probabilities()[0].mean(dim=0)  # (rows, K)
+            if call.kind == "joint":
+                # A mean over cells takes no part in what is spent on the text.
+                block = block[:, : call.cells]
+                block = block / block.sum(dim=1, keepdim=True)
             total[rows] += block @ values
     return (total / len(calls)).T.reshape(maps.shape)

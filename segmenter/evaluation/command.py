@@ -4,6 +4,8 @@ Imported by every command of the program, so torch waits until a model is needed
 """
 
 import logging
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,18 +22,26 @@ from rich.progress import (
 from rich.text import Text
 
 from segmenter import (
+    ModelSource,
     SegmenterError,
-    SegmenterOptions,
     UnusableDevice,
+    find_recipe,
     load_segmenter,
+    recipe_options,
 )
 from segmenter.evaluation.class_lists import load_class_list
 from segmenter.evaluation.errors import EvaluationError
-from segmenter.evaluation.job import Job
+from segmenter.evaluation.job import Job, parse_recipes
 from segmenter.evaluation.records import RecordFile, open_records
-from segmenter.evaluation.report import doubts, failure_lines, print_report, to_json
+from segmenter.evaluation.report import (
+    compare,
+    doubts,
+    failure_lines,
+    print_report,
+    to_json,
+)
 from segmenter.evaluation.run import Labels, Plan, evaluate
-from segmenter.evaluation.tally import Tally
+from segmenter.evaluation.tally import Summary, Tally
 from segmenter.evaluation.voc_folder import open_voc_folder
 from segmenter.options import Boundaries, Mode, PresenceFilter
 
@@ -77,6 +87,15 @@ def evaluate_folder(
     mode: Annotated[
         Mode, typer.Option(help="One pass for all labels, or as published.")
     ] = "fast",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Compare several, with commas between: paper (the mode), fast (by the "
+            "recipe of the model's family), toy (the pocket model's), or a family's "
+            "such as sd1.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(min=0.01, max=0.99, help="Background score; else the mode's."),
@@ -119,31 +138,45 @@ def evaluate_folder(
     """
     # Libraries below announce their fallbacks; a user of one command needs none.
     logging.basicConfig(level=logging.ERROR)
+    # None takes the recipe's, or the mode's.
     given: dict[str, Any] = {
         "threshold": threshold,
         "presence": presence,
         "boundaries": boundaries,
-        "as_published": as_published,
     }
     try:
         voc = open_voc_folder(folder, split=split, truth_folder=truth_folder)
-        job = Job(
-            folder=voc,
-            names=voc.names[:limit],
-            classes=load_class_list(classes),
-            plan=Plan(
-                labels=labels,
-                absent=absent,
-                batch_size=batch_size,
-                work_saved=work_saved,
-            ),
-            # None takes the mode's default.
-            options=SegmenterOptions(mode=mode, images_per_pass=batch_size, **given),
-            model=model,
-            device=device,
-            dtype=dtype,
-        )
-        complete = _run(job, out, restart=restart)
+        own = find_recipe(ModelSource.parse(model))
+        asked = {mode: (mode, own)} if recipe is None else parse_recipes(recipe, own)
+        jobs = {
+            name: Job(
+                folder=voc,
+                names=voc.names[:limit],
+                classes=load_class_list(classes),
+                plan=Plan(
+                    labels=labels,
+                    absent=absent,
+                    batch_size=batch_size,
+                    work_saved=work_saved,
+                ),
+                options=recipe_options(
+                    one,
+                    its_mode,
+                    given
+                    | {
+                        "images_per_pass": batch_size,
+                        # Of several, it is paper mode that can be so.
+                        "as_published": as_published
+                        and (recipe is None or its_mode == "paper"),
+                    },
+                ),
+                model=model,
+                device=device,
+                dtype=dtype,
+            )
+            for name, (its_mode, one) in asked.items()
+        }
+        complete = _run_all(jobs, out, restart=restart)
     except (SegmenterError, OSError, ValueError) as error:
         _complain(str(error))
         raise typer.Exit(1) from error
@@ -151,7 +184,25 @@ def evaluate_folder(
         raise typer.Exit(1)
 
 
-def _run(job: Job, out: Path, *, restart: bool) -> bool:
+def _run_all(jobs: dict[str, Job], out: Path, *, restart: bool) -> bool:
+    """Run one job, or several and compare them; the model is loaded once."""
+    first = next(iter(jobs.values()))
+    load = lru_cache(maxsize=1)(partial(_load, first))
+    if len(jobs) == 1:
+        return _run(first, out, load, restart=restart)[1]
+    summaries = {}
+    complete = True
+    for name, job in jobs.items():
+        own_out = out.with_stem(f"{out.stem}-{name}")
+        summaries[name], is_complete = _run(job, own_out, load, restart=restart)
+        complete = complete and is_complete
+    _console.print(compare(summaries))
+    return complete
+
+
+def _run(
+    job: Job, out: Path, load: Callable[[], "Segmenter"], *, restart: bool
+) -> tuple[Summary, bool]:
     """Count, report, and say whether every image was counted, and showed anything."""
     if out.suffix == ".jsonl":
         raise ValueError(
@@ -161,7 +212,7 @@ def _run(job: Job, out: Path, *, restart: bool) -> bool:
     records = open_records(out.with_suffix(".jsonl"), job.describe(), restart=restart)
     tally = Tally(len(job.classes), presence_threshold=job.options.presence_threshold)
     try:
-        _count(job, records, tally)
+        _count(job, records, tally, load)
     except KeyboardInterrupt as e:
         _complain(
             f"Stopped after {tally.summary().n_counted} of {len(job.names)} images. "
@@ -177,10 +228,12 @@ def _run(job: Job, out: Path, *, restart: bool) -> bool:
     for line in doubts(summary, job):
         _complain(line)
     _console.print(f"Report: {out}", markup=False, soft_wrap=True)
-    return summary.n_shown > 0 and not summary.failures
+    return summary, summary.n_shown > 0 and not summary.failures
 
 
-def _count(job: Job, records: RecordFile, tally: Tally) -> None:
+def _count(
+    job: Job, records: RecordFile, tally: Tally, load: Callable[[], "Segmenter"]
+) -> None:
     """Add what is on record already, then the images that are left."""
     left = dict.fromkeys(job.names)
     for record in records.counted():
@@ -194,8 +247,15 @@ def _count(job: Job, records: RecordFile, tally: Tally) -> None:
         return
     with _progress() as progress:
         task = progress.add_task("", total=len(job.names), completed=n_done)
-        segmenter = _load(job)
-        for found in evaluate(list(left), job.folder, job.classes, segmenter, job.plan):
+        counted = evaluate(
+            list(left),
+            job.folder,
+            job.classes,
+            load(),
+            job.plan,
+            options=job.options,
+        )
+        for found in counted:
             records.append(found)
             tally.add(found)
             progress.advance(task)

@@ -1,13 +1,14 @@
 """One evaluation, understood: what is asked of which model about which images."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from segmenter.evaluation.class_lists import ClassList
 from segmenter.evaluation.records import Run
 from segmenter.evaluation.run import Plan
 from segmenter.evaluation.voc_folder import VocFolder
-from segmenter.options import SegmenterOptions
+from segmenter.options import Mode, SegmenterOptions
+from segmenter.recipes import RECIPES
 from segmenter.source import ModelSource
 
 # Of the options, what changes speed and memory only.
@@ -45,11 +46,7 @@ class Job:
             WeightsNotFound: if the model is none, or its files cannot be read.
         """
         source = ModelSource.parse(self.model)
-        options = asdict(self.options)
-        if not self.options.as_published:
-            # As before there was a choice, so that records go on.
-            del options["as_published"]
-        # As above: no word of what is not asked for.
+        # No word of what is not asked for, so that older records go on.
         extras = {"work saved": True} if self.plan.work_saved else {}
         return {
             "folder": str(self.folder.root.resolve()),
@@ -63,6 +60,30 @@ class Job:
             "weights": source.fingerprint(),
             "device": self.device,
             "dtype": self.dtype,
-            "options": {k: v for k, v in options.items() if k not in _NOT_OF_THE_RUN},
+            "options": {
+                name: value
+                for name, value in self.options.described().items()
+                if name not in _NOT_OF_THE_RUN
+            },
             **extras,
         }
+
+
+def parse_recipes(names: str, own: str) -> dict[str, tuple[Mode, str]]:
+    """Modes and recipes of "paper,fast,toy", by name.
+
+    Raises:
+        ValueError: if a name is none of them.
+    """
+    known: dict[str, tuple[Mode, str]] = {
+        "paper": ("paper", own),
+        "fast": ("fast", own),
+        "toy": ("fast", "pocket"),
+        **{name: ("fast", name) for name in RECIPES},
+    }
+    asked = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in asked if name not in known]:
+        raise ValueError(
+            f"--recipe has {unknown[0]!r}, which is none of {', '.join(known)}."
+        )
+    return {name: known[name] for name in asked}

@@ -1,7 +1,7 @@
 """A summary in, JSON and tables to read out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -59,6 +59,33 @@ def print_report(console: Console, summary: Summary, job: Job) -> None:
     console.print(Group(_class_table(summary, job.classes), "", figures))
     for line in _comparison(summary, job):
         console.print(line, markup=False, highlight=False)
+
+
+def compare(summaries: Mapping[str, Summary]) -> Table:
+    """Set the figures of several recipes side by side."""
+    table = Table("recipe", box=None)
+    for heading in (
+        "mIoU",
+        "oracle mIoU",
+        "at threshold",
+        "boundary F",
+        "presence F1",
+        "s per image",
+    ):
+        table.add_column(heading, justify="right")
+    for name, summary in summaries.items():
+        best, miou = summary.oracle
+        seconds = summary.seconds_per_image
+        table.add_row(
+            Text(name),
+            _percent(summary.miou),
+            _percent(miou),
+            f"{best:g}",
+            _percent(summary.boundary_f),
+            _percent(summary.presence.f1),
+            "-" if seconds is None else f"{seconds:.3g}",
+        )
+    return table
 
 
 def failure_lines(summary: Summary) -> Iterator[str]:

@@ -86,6 +86,8 @@ def evaluate(
     classes: ClassList,
     segmenter: "Segmenter",
     plan: Plan,
+    *,
+    options: SegmenterOptions | None = None,
 ) -> Iterator[Record]:
     """Segment and count image after image.
 
@@ -93,8 +95,9 @@ def evaluate(
         names: of images of the folder.
         folder: where images and truth are.
         classes: what the truth's numbers stand for.
-        segmenter: whose options say how, and at which thresholds, masks are cut.
+        segmenter: of the model.
         plan: what to ask for.
+        options: how, and at which thresholds, masks are cut; None for the segmenter's.
 
     Yields:
         One record per name. Within a batch, failures come first.
@@ -103,6 +106,7 @@ def evaluate(
         EvaluationError: if a batch is too large for the device's memory.
         BadLabel: if a class has a prompt that gives nothing to read.
     """
+    options = options or segmenter.options
     palettes = PaletteCheck(is_voc=classes.title == "voc21")
     for start in range(0, len(names), plan.batch_size):
         samples = []
@@ -112,7 +116,7 @@ def evaluate(
             except BadSample as e:
                 yield Failure(name=name, reason=str(e))
         if samples:
-            yield from _count_batch(samples, classes, segmenter, plan)
+            yield from _count_batch(samples, classes, segmenter, plan, options)
 
 
 def _read(
@@ -191,16 +195,20 @@ def _count_batch(
     classes: ClassList,
     segmenter: "Segmenter",
     plan: Plan,
+    options: SegmenterOptions,
 ) -> Iterator[ImageRecord]:
     started = time.perf_counter()
-    scored = _score(samples, classes, segmenter)
+    scored = _score(samples, classes, segmenter, options)
     seconds = (time.perf_counter() - started) / len(samples)
     for sample, maps in zip(samples, scored, strict=True):
-        yield _count(sample, maps, seconds, classes, segmenter.options, plan)
+        yield _count(sample, maps, seconds, classes, options, plan)
 
 
 def _score(
-    samples: Sequence[_Sample], classes: ClassList, segmenter: "Segmenter"
+    samples: Sequence[_Sample],
+    classes: ClassList,
+    segmenter: "Segmenter",
+    options: SegmenterOptions,
 ) -> list[ScoreMaps]:
     """Score maps of the prompts of what each image is asked for."""
     prompts = [
@@ -208,7 +216,8 @@ def _score(
         for sample in samples
     ]
     try:
-        return segmenter.score([sample.pixels for sample in samples], prompts)
+        pixels = [sample.pixels for sample in samples]
+        return segmenter.score(pixels, prompts, options=options)
     except RuntimeError as e:
         # torch says it so on every device, with a class for some of them.
         if "out of memory" not in str(e):

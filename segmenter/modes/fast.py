@@ -160,7 +160,7 @@ class FastMode:
             yield from self._read_batch(batch)
 
     def maps(self, reading: FastReading, weights: Tensor) -> NDArray[np.float16]:
-        """Score maps: float16 (L, Y, X), each stretched to [0, 1].
+        """Score maps: float16 (L, Y, X) in [0, 1].
 
         Args:
             reading: of the image.
@@ -175,7 +175,8 @@ class FastMode:
             words = words.lerp(
                 resize(whole, reading.layout.canvas_yx), _SHARE_OF_WHOLE_01
             )
-        words = stretch(words)
+        if self._passes.options.stretched:
+            words = stretch(words)
         labels = keep_off_background(
             words[: reading.n_labels], words[reading.n_labels :]
         )
@@ -191,7 +192,10 @@ class FastMode:
             # Whoever asks for a label that is not there (a threshold of 0) finds a
             # map of it, which took nothing from the others.
             own = torch.where(counts > 0, counts, 1.0)
-            words = compete(reading.rows, counts, own=own)
+            # Alone, a label has a share of 1 everywhere.
+            has_start = options.start_token or not n_words
+            rows = reading.rows if has_start else words
+            words = compete(rows, counts, own=own)
         for _ in range(options.self_attention_products):
             words = refine_over_windows(words, reading.windows, reading.layout)
         return words
@@ -248,6 +252,7 @@ class FastMode:
             request.labels,
             background_words=self._passes.options.background_words,
             caption=request.caption,
+            separator=self._passes.options.separator,
         )
         encoded = text.encode(vocabulary.token_ids)
         words = _Words(

@@ -1,8 +1,9 @@
 """Token ids in, what a model is conditioned on out, for one text encoder or two.
 
 Stable Diffusion 1 and 2 read the last hidden state of one encoder. SDXL reads the
-last but one of two, side by side, and beside them a summary of the text (arXiv
-2307.01952, section 2). Axis letters:
+last but one of two, side by side, and beside them the second one's summary of the text
+(arXiv 2307.01952, section 2); Stable Diffusion 3 the same and both summaries (arXiv
+2403.03206, section 4). Axis letters:
 
     B  texts   K  tokens of the window   D  width of the context   P  of the summary
 """
@@ -60,20 +61,24 @@ class TextEncoders:
         *,
         second_encoder: Any = None,
         second_padding_id: int = 0,
+        sums_up_by_both: bool = False,
     ) -> None:
         """Put the parts together.
 
         Args:
             tokenizer: a fast CLIP tokenizer; of two, the first. Both have one
                 vocabulary.
-            encoder: transformers `CLIPTextModel`.
-            second_encoder: SDXL's `CLIPTextModelWithProjection`.
+            encoder: transformers `CLIPTextModel`, or `CLIPTextModelWithProjection`.
+            second_encoder: `CLIPTextModelWithProjection` of SDXL and later ones.
             second_padding_id: what the second tokenizer fills the window with.
+            sums_up_by_both: `pooled` is of both encoders, side by side; else of the
+                second.
         """
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.second_encoder = second_encoder
         self._second_padding_id = second_padding_id
+        self._sums_up_by_both = sums_up_by_both
 
     @property
     def device(self) -> torch.device:
@@ -104,11 +109,16 @@ class TextEncoders:
             return TextEncoding(context=self.encoder(ids).last_hidden_state)
         first = self.encoder(ids, output_hidden_states=True)
         second = self.second_encoder(self._repadded(ids), output_hidden_states=True)
+        summaries = [second.text_embeds]
+        if self._sums_up_by_both:
+            # A `CLIPTextModel` has no projection: what it would project is its own.
+            own = first.get("text_embeds")
+            summaries.insert(0, first.pooler_output if own is None else own)
         return TextEncoding(
             context=torch.cat(
                 [first.hidden_states[-2], second.hidden_states[-2]], dim=-1
             ),
-            pooled=second.text_embeds,
+            pooled=torch.cat(summaries, dim=-1),
         )
 
     def _repadded(self, ids: Tensor) -> Tensor:

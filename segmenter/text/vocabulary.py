@@ -1,6 +1,6 @@
 """Labels and background words in, the tokens that one pass is read for out.
 
-All labels stand in one list, "cat, dog, tree". What does not fit into the text
+All labels stand in one list, such as "cat, dog, tree". What does not fit into the text
 encoder's window goes into further lists, chunks, which do not drive the pass: their
 tokens are only read, on the queries of the same pass and in one softmax with the
 first chunk's (dual prompt of FA-Seg, re-reading of OVAM; `algorithm` 4.2 in the
@@ -20,7 +20,6 @@ from segmenter.errors import BadLabel
 from segmenter.text.encoders import tokenize
 from segmenter.text.prompts import tokens_in, warn_if_cut
 
-_SEPARATOR = ", "
 # A caption may take this share of the first chunk.
 _CAPTION_01 = 0.5
 
@@ -59,6 +58,7 @@ def build_vocabulary(
     *,
     background_words: Sequence[str] = (),
     caption: str = "",
+    separator: str = ", ",
 ) -> Vocabulary:
     """Arrange labels in chunks and find their tokens.
 
@@ -70,6 +70,7 @@ def build_vocabulary(
         labels: at least one, each once.
         background_words: those that are no labels stand in the first chunk.
         caption: precedes the first chunk; its end is cut where it is long.
+        separator: stands between words.
 
     Raises:
         BadLabel: if not one token falls on a label.
@@ -77,7 +78,7 @@ def build_vocabulary(
     """
     taken = {label.casefold() for label in labels}
     words = [word for word in background_words if word.casefold() not in taken]
-    chunks = _arrange(tokenizer, list(labels), words, caption)
+    chunks = _arrange(tokenizer, list(labels), words, caption, separator)
     token_ids, offsets = tokenize(tokenizer, [chunk.text for chunk in chunks])
     rows = torch.zeros(len(labels) + len(words) + 1, *token_ids.shape)
     for number, chunk in enumerate(chunks):
@@ -99,15 +100,15 @@ def build_vocabulary(
 
 
 def _arrange(
-    tokenizer: Any, labels: list[str], words: list[str], caption: str
+    tokenizer: Any, labels: list[str], words: list[str], caption: str, separator: str
 ) -> list[_Chunk]:
     """Fill chunk after chunk; the background words go into the first."""
     room = int(tokenizer.model_max_length) - 2  # start and end token
     prefix = _shortened(tokenizer, caption, int(room * _CAPTION_01))
-    sizes = _token_counts(tokenizer, [*labels, *words])
+    sizes = _token_counts(tokenizer, [*labels, *words], separator)
     first_room = room - sum(sizes[len(labels) :])
     if prefix:
-        first_room -= _token_counts(tokenizer, [prefix])[0]
+        first_room -= _token_counts(tokenizer, [prefix], separator)[0]
     if first_room < 1:
         raise ValueError(
             f"The {len(words)} background words take {room - first_room} of the {room} "
@@ -124,17 +125,17 @@ def _arrange(
     groups[0] += range(len(labels), len(labels) + len(words))
     texts = [*labels, *words]
     return [
-        _join([(row, texts[row]) for row in group], "" if number else prefix)
+        _join([(row, texts[row]) for row in group], "" if number else prefix, separator)
         for number, group in enumerate(groups)
     ]
 
 
-def _join(words: Sequence[tuple[int, str]], prefix: str) -> _Chunk:
+def _join(words: Sequence[tuple[int, str]], prefix: str, separator: str) -> _Chunk:
     text = prefix
     spans = []
     for row, word in words:
         if text:
-            text += _SEPARATOR
+            text += separator
         spans.append((row, (len(text), len(text) + len(word))))
         text += word
     return _Chunk(text=text, spans=tuple(spans))
@@ -150,13 +151,13 @@ def _shortened(tokenizer: Any, text: str, most_tokens: int) -> str:
     return text if len(offsets) <= most_tokens else text[: offsets[most_tokens - 1][1]]
 
 
-def _token_counts(tokenizer: Any, words: Sequence[str]) -> list[int]:
+def _token_counts(tokenizer: Any, words: Sequence[str], separator: str) -> list[int]:
     """Tokens of each word and the separator behind it."""
     encoded = tokenizer(
-        list(words),
+        [word + separator for word in words],
         add_special_tokens=False,
         split_special_tokens=True,
         # What is too long is cut and told of elsewhere.
         verbose=False,
     )
-    return [len(ids) + 1 for ids in encoded["input_ids"]]
+    return [len(ids) for ids in encoded["input_ids"]]

@@ -6,6 +6,7 @@ they are for: that is the families' affair (`backbones`), and that of the models
 them (`presence`).
 """
 
+from segmenter.configs import read_config
 from segmenter.weights.devices import (
     DTYPES,
     first_line,
@@ -19,7 +20,6 @@ from segmenter.weights.loading import (
     load_part,
     load_tokenizer,
     load_weights,
-    read_config,
 )
 
 __all__ = [

@@ -4,14 +4,12 @@ Diffusers layout: each part lies in a folder of its own, with its configuration.
 model is loaded whole or not at all.
 """
 
-import json
 import re
 import threading
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -184,36 +182,6 @@ def load_tokenizer(
             f"for a model that reads {vocabulary}; it is another model's",
         )
     return tokenizer
-
-
-def read_config(
-    source: ModelSource, folder: str, name: str = "config.json"
-) -> Mapping[str, Any] | None:
-    """A part's configuration; None where there is none that can be read.
-
-    Refuses nothing: what is wrong with a part, `load_part` says. Of a hub id, the file
-    is fetched unless it is in the cache.
-
-    Args:
-        source: of the whole model.
-        folder: of the part, "" for the model's own.
-        name: of the file.
-    """
-    file = f"{folder}/{name}" if folder else name
-    try:
-        config = json.loads(_config_path(source, file).read_bytes())
-    except _LOADING_ERRORS:
-        return None
-    return config if isinstance(config, dict) else None
-
-
-def _config_path(source: ModelSource, file: str) -> Path:
-    if source.is_directory:
-        return Path(source.location) / file
-    cached = try_to_load_from_cache(source.location, file, revision=source.revision)
-    if isinstance(cached, str):
-        return Path(cached)
-    return Path(hf_hub_download(source.location, file, revision=source.revision))
 
 
 def _place(source: ModelSource, folder: str) -> str:

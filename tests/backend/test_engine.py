@@ -1,9 +1,11 @@
+import json
 import logging
 import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from segmenter import (
     SegmenterError,
     SegmenterOptions,
     WeightsNotFound,
+    recipe_options,
 )
 from tests.backend.feedback.test_teaching import correction
 from tests.fakes import (
@@ -523,3 +526,26 @@ def test_doctor_and_server_tell_the_same_version_of_a_taught_project(
 
     assert told == engine.predictor.setup_version(RED_AND_BLUE, "7.1")
     assert told != engine.predictor.model_version(RED_AND_BLUE)
+
+
+def test_options_follow_the_recipe_of_the_model_s_family(model: Path) -> None:
+    config = {"_class_name": "UNet2DConditionModel", "cross_attention_dim": 768}
+    (model / "unet" / "config.json").write_text(json.dumps(config))
+
+    fast = segmenter_options(Settings.from_env({"MODEL": str(model)}))["fast"]
+    own = {"MODEL": str(model), "BACKGROUND_WORDS": ",", "MODEL_SCORE_THRESHOLD": "0.5"}
+    chosen = segmenter_options(Settings.from_env(own))["fast"]
+
+    assert fast == recipe_options("sd1", "fast", {})
+    assert chosen == replace(fast, background_words=(), threshold=0.5)
+    versions = {
+        model_version(ModelSource.parse(str(model)), {"fast": one}, "fast")
+        for one in (fast, replace(chosen, threshold=fast.threshold), SegmenterOptions())
+    }
+    assert len(versions) == 3
+
+
+def test_a_model_that_cannot_be_leaves_options_to_be_asked_for() -> None:
+    found = segmenter_options(Settings.from_env({"MODEL": "no such model"}))
+
+    assert found == OPTIONS

@@ -313,10 +313,14 @@ def save_model(
 ) -> None:
     """Write a model and its auxiliary models as `load_segmenter` reads them."""
     save_parts(folder, parts)
-    for name, auxiliary in (("captioner", captioner), ("image_text", image_text)):
-        auxiliary.model.save_pretrained(folder / name)
-        auxiliary.tokenizer.save_pretrained(folder / name)
-        auxiliary.image_processor.save_pretrained(folder / name)
+    save_auxiliary(folder, "captioner", captioner)
+    save_auxiliary(folder, "image_text", image_text)
+
+
+def save_auxiliary(folder: Path, name: str, auxiliary: Captioner | ImageText) -> None:
+    auxiliary.model.save_pretrained(folder / name)
+    auxiliary.tokenizer.save_pretrained(folder / name)
+    auxiliary.image_processor.save_pretrained(folder / name)
 
 
 def save_parts(folder: Path, parts: UNetBackbone) -> None:

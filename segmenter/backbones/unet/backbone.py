@@ -3,23 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import torch
-from diffusers.models.attention import FeedForward
-from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
+from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.backbones.unet.inputs import added_conditions, noised_latents
 from segmenter.backbones.unet.layers import Layer, plan_layers, scan_layers
 from segmenter.backbones.unet.reading import VocabularyKeys, read_samples
 from segmenter.options import SegmenterOptions
 from segmenter.text import TextEncoders
-
-# Blocks share their code, which torch compiles anew for every width: beyond this many
-# versions it gives up.
-_MOST_VERSIONS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,19 +64,8 @@ class UNetBackbone:
         return UNetReader(self, options)
 
     def compile(self) -> None:
-        """Have torch compile what nobody listens to, anew for every new shape.
-
-        The VAE's encoder, and of the U-Net its convolutions and feed-forward layers.
-        Attention layers are left alone: a hook stands in them, and stops the U-Net in
-        the middle.
-        """
-        # Brings a compiler along, which few need.
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, _MOST_VERSIONS)
-        self.vae.encoder.compile()
-        for module in self.unet.modules():
-            if isinstance(module, ResnetBlock2D | FeedForward):
-                module.compile()
+        """See `compile_parts`."""
+        compile_parts(self.vae, self.unet)
 
 
 class UNetReader:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segmenter.backbones.latents import clean_latents
+
 
 @torch.no_grad()
 def noised_latents(
@@ -25,20 +27,14 @@ def noised_latents(
     Args:
         vae: diffusers `AutoencoderKL`.
         scheduler: anything with `add_noise`.
-        pixels: float (n, 3, Y, X) in [-1, 1].
+        pixels: see `clean_latents`.
         timestep: of the forward process, 0 to 999.
         noise: float (n, C, h, w), standard normal.
-        jitter: the same, to take a sample of the posterior as the published code
-            does; None takes its mean.
+        jitter: see `clean_latents`.
     """
-    posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-    clean = posterior.mean
-    if jitter is not None:
-        clean = clean + posterior.std * jitter.to(clean)
+    clean = clean_latents(vae, pixels, jitter)
     time = torch.full((len(clean),), timestep, device=clean.device)
-    return torch.as_tensor(
-        scheduler.add_noise(clean * vae.config.scaling_factor, noise.to(clean), time)
-    )
+    return torch.as_tensor(scheduler.add_noise(clean, noise.to(clean), time))
 
 
 def added_conditions(

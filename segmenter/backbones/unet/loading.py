@@ -8,22 +8,20 @@ from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from segmenter.backbones.clip_texts import load_clip_tokenizer, padding_id
 from segmenter.backbones.unet.backbone import UNetBackbone
 from segmenter.errors import UnsupportedModel
 from segmenter.source import ModelSource
 from segmenter.text import TextEncoders
 from segmenter.weights import (
     load_part,
-    load_tokenizer,
     load_weights,
     prepare,
     read_config,
 )
 
-# "!", where CLIP's own tokenizer fills with its end token.
-_PADDING_ID_OF_SDXL: Final = 0
 _USE_INSTEAD: Final = (
     "Use a text-to-image model such as Stable Diffusion 1.5, 2.1 or XL (base)."
 )
@@ -55,15 +53,6 @@ def load_unet(
         model = load_weights(loader, source, folder, torch_dtype=precision)
         return prepare(model, device)
 
-    def tokenizer(folder: str, encoder: Any) -> Any:
-        return load_tokenizer(
-            CLIPTokenizer,
-            source,
-            folder,
-            vocabulary=encoder.config.vocab_size,
-            window=encoder.config.max_position_embeddings,
-        )
-
     unet = weights(UNet2DConditionModel, "unet")
     vae = weights(AutoencoderKL, "vae")
     has_two = unet.config.addition_embed_type == "text_time"
@@ -78,10 +67,14 @@ def load_unet(
         vae=vae,
         unet=unet,
         text=TextEncoders(
-            tokenizer("tokenizer", encoder),
+            load_clip_tokenizer(source, "tokenizer", encoder),
             encoder,
             second_encoder=second,
-            second_padding_id=_padding_id(source, tokenizer("tokenizer_2", second))
+            second_padding_id=padding_id(
+                source,
+                "tokenizer_2",
+                load_clip_tokenizer(source, "tokenizer_2", second),
+            )
             if has_two
             else 0,
         ),
@@ -91,14 +84,6 @@ def load_unet(
     if compiles:
         backbone.compile()
     return backbone
-
-
-def _padding_id(source: ModelSource, second_tokenizer: Any) -> int:
-    """What the second tokenizer fills the window with, SDXL's own if no file says."""
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        if "pad_token" in (read_config(source, "tokenizer_2", name) or {}):
-            return int(second_tokenizer.pad_token_id)
-    return _PADDING_ID_OF_SDXL
 
 
 def _refuse_other_kinds(source: ModelSource) -> None:

@@ -65,6 +65,35 @@ def test_present_labels_of_the_pocket_world_are_found(
     assert str(out) in result.stdout
 
 
+def test_recipes_are_compared_in_one_run(pocket_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    several = ("--labels", "present", "--limit", "2", "--recipe", "fast, sd1,paper")
+
+    result = run(pocket_root, out, *several)
+
+    succeeds(result)
+    reports = {
+        name: report_of(out.with_stem(f"report-{name}"))
+        for name in ("fast", "sd1", "paper")
+    }
+    options = {name: report["run"]["options"] for name, report in reports.items()}
+    assert options["fast"]["self_attention_products"] == 1
+    assert options["sd1"]["self_attention_products"] == 2
+    assert options["paper"]["mode"] == "paper"
+    *_, fast, sd1, paper = result.stdout.rstrip().splitlines()
+    for line, (name, report) in zip((fast, sd1, paper), reports.items(), strict=True):
+        assert line.split()[:2] == [name, f"{100 * report['miou']:.1f}"]
+    assert not out.exists()
+    # Stopped or repeated, each recipe goes on from its own records.
+    assert run(pocket_root, out, *several).stderr.count("2 of 2 images") == 3
+
+
+def test_a_recipe_that_is_none_is_refused(pocket_root: Path, tmp_path: Path) -> None:
+    result = run(pocket_root, tmp_path / "r.json", "--recipe", "fast,best")
+
+    fails(result, "--recipe has 'best', which is none of paper, fast, toy, pocket")
+
+
 def test_all_labels_are_asked_for_and_the_filter_decides(
     pocket_root: Path, tmp_path: Path
 ) -> None:

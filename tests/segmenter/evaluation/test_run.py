@@ -250,7 +250,7 @@ def test_a_device_without_memory_is_told_apart_from_other_errors(
         def __init__(self, message: str) -> None:
             self.message = message
 
-        def score(self, *_: object) -> None:
+        def score(self, *_: object, **options: object) -> None:
             raise RuntimeError(self.message)
 
     full = cast(Segmenter, Failing("CUDA out of memory. Tried to allocate 2 GiB."))

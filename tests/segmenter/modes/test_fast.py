@@ -220,6 +220,9 @@ def test_a_label_asked_for_twice_is_answered_twice(
         {"self_attention_products": 2},
         {"self_attention_layers": "all"},
         {"competition": False},
+        {"separator": " "},
+        {"stretched": False},
+        {"start_token": False, "background_words": ("sky", "grass")},
         {"caption": True},
     ],
     ids=str,
@@ -237,6 +240,50 @@ def test_an_option_reaches_the_maps(
     )
 
     assert other.shape != default.shape or not np.allclose(other, default, atol=HALF)
+
+
+def test_maps_that_are_not_stretched_are_shares_of_each_cell(
+    parts: UNetBackbone, picture: NDArray[np.uint8]
+) -> None:
+    # Without refinement labels share out what the start token leaves.
+    shares = replace(BARE, stretched=False, self_attention_products=0)
+
+    maps = score_one(Segmenter(parts, shares), picture).astype(np.float32)
+
+    total = maps.sum(axis=0)
+    assert maps.min() > 0
+    assert total.max() < 1
+    stretched = score_one(Segmenter(parts, replace(shares, stretched=True)), picture)
+    low, high = maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
+    expected = (maps - low[:, None, None]) / (high - low)[:, None, None]
+    np.testing.assert_allclose(stretched, expected, atol=0.02)
+
+
+def test_without_the_start_token_words_share_out_every_cell(
+    parts: UNetBackbone, picture: NDArray[np.uint8]
+) -> None:
+    options = replace(
+        BARE,
+        start_token=False,
+        background_words=("sky",),
+        stretched=False,
+        self_attention_products=0,
+    )
+    segmenter = Segmenter(parts, options)
+
+    one_and_sky = score_one(segmenter, picture, ("cat",)).astype(np.float32)
+    with_start = score_one(
+        Segmenter(parts, replace(options, start_token=True)), picture, ("cat",)
+    )
+    # "Sky" is a label here, and so no background word: the start token stays.
+    both = score_one(segmenter, picture, ("cat", "sky")).astype(np.float32)
+    alone = score_one(segmenter, picture, ("sky",)).astype(np.float32)
+
+    wins = one_and_sky > 0.5
+    assert wins.any()
+    assert (one_and_sky[wins] > with_start[wins]).all()
+    assert both.sum(axis=0).max() < 1
+    assert alone.max() < 1
 
 
 def test_the_aspect_is_kept_on_about_as_many_cells(

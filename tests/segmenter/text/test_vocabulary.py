@@ -6,6 +6,7 @@ import torch
 
 from segmenter.backbones.unet import UNetBackbone
 from segmenter.errors import BadLabel
+from segmenter.pocket import WORDS
 from segmenter.text.vocabulary import Vocabulary, build_vocabulary
 
 
@@ -53,6 +54,21 @@ def test_what_does_not_fit_goes_into_further_chunks_that_only_labels_are_read_of
     assert texts[40] == "sky"
     # No token is read for two rows.
     assert ((found.read > 0).sum(dim=0) <= 1).all()
+
+
+def test_words_with_a_space_between_take_no_tokens_for_it(tokenizer: Any) -> None:
+    spaced = build_vocabulary(tokenizer, list(WORDS), separator=" ")
+    listed = build_vocabulary(tokenizer, list(WORDS))
+
+    texts = tokenizer.batch_decode(spaced.token_ids, skip_special_tokens=True)
+    assert texts[0].split() == list(WORDS)
+    assert "," not in texts[0]
+    n_tokens = [
+        int((found.token_ids[0] != tokenizer.pad_token_id).sum())
+        for found in (spaced, listed)
+    ]
+    assert n_tokens[1] - n_tokens[0] == 23
+    assert read_texts(tokenizer, spaced)[:-1] == list(WORDS)
 
 
 def test_labels_are_packed_as_tightly_as_the_window_allows(tokenizer: Any) -> None:

@@ -1,0 +1,86 @@
+"""A latent diffusion model with joint attention, and how it is read. See `protocol`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segmenter.backbones.compilation import compile_parts
+from segmenter.backbones.joint.reading import read_samples
+from segmenter.backbones.latents import clean_latents
+from segmenter.backbones.protocol import Geometry, Sample, SampleReading
+from segmenter.options import SegmenterOptions
+from segmenter.text import TextEncoders
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointBackbone:
+    """Stable Diffusion 3 or 3.5: its parts, in evaluation mode on one device.
+
+    Attributes:
+        vae: diffusers `AutoencoderKL`.
+        transformer: diffusers `SD3Transformer2DModel`, whose blocks behind the one
+            that is read may be missing.
+        text: its two CLIP encoders.
+        block: the one that is read.
+    """
+
+    vae: Any
+    transformer: Any
+    text: TextEncoders
+    block: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer runs."""
+        return torch.device(self.transformer.device)
+
+    @property
+    def geometry(self) -> Geometry:
+        """See `Backbone`; a block is a patch, which the transformer sees as one."""
+        return Geometry(
+            cell_px=1 << (len(self.vae.config.block_out_channels) - 1),
+            block_cells=int(self.transformer.config.patch_size),
+            side_cells=int(self.transformer.config.sample_size),
+            latent_channels=int(self.vae.config.latent_channels),
+        )
+
+    def reader(self, options: SegmenterOptions) -> "JointReader":
+        """See `Backbone`."""
+        return JointReader(self, options)
+
+    def compile(self) -> None:
+        """See `compile_parts`."""
+        compile_parts(self.vae, self.transformer)
+
+
+class JointReader:
+    """Such a model under one set of options; see `AttentionReader`."""
+
+    def __init__(self, backbone: JointBackbone, options: SegmenterOptions) -> None:
+        """Read by the options' timestep, which is a thousandth of noise each."""
+        self._backbone = backbone
+        self._sigma_01 = options.timestep / 1000
+
+    @property
+    def map_cell(self) -> int:
+        """Maps have a cell for each patch."""
+        return self._backbone.geometry.block_cells
+
+    def latents(
+        self, pixels: Tensor, *, noise: Tensor, jitter: Tensor | None
+    ) -> Tensor:
+        """See `AttentionReader`; on the straight line from image to noise."""
+        clean = clean_latents(self._backbone.vae, pixels, jitter)
+        return clean.lerp(noise.to(clean), self._sigma_01)
+
+    def read(self, samples: Sequence[Sample]) -> list[SampleReading]:
+        """See `AttentionReader`; as many passes as the longest vocabulary has texts."""
+        return read_samples(
+            self._backbone.transformer,
+            samples,
+            block=self._backbone.block,
+            sigma_01=self._sigma_01,
+        )

@@ -1,0 +1,122 @@
+"""A model's source in, a `JointBackbone` out.
+
+Stable Diffusion 3 and 3.5: diffusers layout, safetensors only. Of the transformer the
+blocks up to the one that is read are loaded; T5, which is larger than all else, is not.
+"""
+
+import logging
+from typing import Any, Final
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from segmenter.backbones.clip_texts import load_clip_tokenizer, padding_id
+from segmenter.backbones.joint.backbone import JointBackbone
+from segmenter.backbones.joint.blocks import (
+    drop_behind,
+    ending_behind,
+    find_block,
+    known_block,
+)
+from segmenter.errors import UnsupportedModel
+from segmenter.source import ModelSource
+from segmenter.text import TextEncoders
+from segmenter.weights import load_weights, prepare, read_config
+
+logger = logging.getLogger(__name__)
+
+_HINT: Final = "reading.json"
+
+
+def load_joint(
+    source: ModelSource,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    compiles: bool = False,
+) -> JointBackbone:
+    """Load the parts that attention is read from.
+
+    Args:
+        source: of the model; a `reading.json` beside its folders may name the block.
+        device: where it will run.
+        dtype: of transformer, VAE and text encoders.
+        compiles: let torch compile what it can, see `JointBackbone.compile`.
+
+    Raises:
+        WeightsNotFound: if a part is missing, damaged or out of reach.
+        UnsupportedModel: if the parts are not of one model, or the transformer takes
+            more than a latent.
+    """
+    config = read_config(source, "transformer") or {}
+    vae_config = read_config(source, "vae") or {}
+    # diffusers' own where a configuration does not say.
+    channels = config.get("in_channels", 16)
+    if channels != (expected := vae_config.get("latent_channels", 4)):
+        raise UnsupportedModel(
+            f"{source.location} has a transformer of {channels} input channels for "
+            f"latents of {expected}: it was made for inpainting or editing. Use a "
+            f"text-to-image model such as Stable Diffusion 3 or 3.5 (medium)."
+        )
+    block = known_block(config, read_config(source, "", _HINT) or {})
+
+    def weights(loader: Any, folder: str) -> Any:
+        model = load_weights(loader, source, folder, torch_dtype=dtype)
+        return prepare(model, device)
+
+    text = _load_texts(source, weights)
+    transformer = weights(
+        SD3Transformer2DModel if block is None else ending_behind(block), "transformer"
+    )
+    _check_widths(source, transformer, text)
+    if block is None:
+        block = find_block(transformer, text)
+        drop_behind(transformer, block)
+        logger.info("Of %s block %d is read.", source.name, block)
+    vae = weights(AutoencoderKL, "vae")
+    # Nothing is ever decoded, which over half of the VAE's weights are for.
+    vae.decoder = torch.nn.Identity()
+    backbone = JointBackbone(vae=vae, transformer=transformer, text=text, block=block)
+    if compiles:
+        backbone.compile()
+    return backbone
+
+
+def _load_texts(source: ModelSource, weights: Any) -> TextEncoders:
+    first_config = read_config(source, "text_encoder") or {}
+    has_projection = "CLIPTextModel" not in (first_config.get("architectures") or ())
+    encoder = weights(
+        CLIPTextModelWithProjection if has_projection else CLIPTextModel,
+        "text_encoder",
+    )
+    second = weights(CLIPTextModelWithProjection, "text_encoder_2")
+    return TextEncoders(
+        load_clip_tokenizer(source, "tokenizer", encoder),
+        encoder,
+        second_encoder=second,
+        second_padding_id=padding_id(
+            source,
+            "tokenizer_2",
+            load_clip_tokenizer(source, "tokenizer_2", second),
+        ),
+        sums_up_by_both=True,
+    )
+
+
+def _check_widths(source: ModelSource, transformer: Any, text: TextEncoders) -> None:
+    """Refuse texts that the transformer was not trained with.
+
+    What is wider than it reads would be cut without a word.
+    """
+    empty = text.encode_texts([""])
+    assert empty.pooled is not None
+    width, pooled = empty.context.shape[2], empty.pooled.shape[1]
+    config = transformer.config
+    if width > config.joint_attention_dim or pooled != config.pooled_projection_dim:
+        raise UnsupportedModel(
+            f"The text encoders of {source.location} give {width} numbers a token and "
+            f"{pooled} a text; its transformer reads up to "
+            f"{config.joint_attention_dim} and {config.pooled_projection_dim}. Take "
+            f"all parts of one model."
+        )
