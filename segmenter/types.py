@@ -48,7 +48,8 @@ class ScoreMaps:
 
     Attributes:
         labels: the L labels as asked, in that order.
-        maps: float16 (L, h, w) in [0, 1], each stretched to its own full range.
+        maps: float16 (L, h, w) in [0, 1], each stretched to its own full range unless
+            the options say otherwise.
         presence: float32 (L,) in [0, 1]; 1 is what the presence filter keeps (or
             all, where no filter ran), less is how near to that a label came.
         size_yx: rows and columns of the image.

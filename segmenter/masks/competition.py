@@ -122,16 +122,24 @@ class Competition:
         guide = self._guide
         if guide is None:
             return lambda score_map: upsample(score_map, self._maps.size_yx)
-        return lambda score_map: stretch(guide.follow(score_map))
+        return lambda score_map: stretch(guide.follow(score_map), *_range(score_map))
 
     def _entrants(self, labels: Sequence[int]) -> "list[_Entrant]":
         assert self._guide is not None
         assert self._tiles is not None
         found = []
         for index in labels:
-            surface = Surface(self._guide.fit(self._maps.maps[index]))
+            score_map = self._maps.maps[index]
+            surface = Surface(self._guide.fit(score_map))
             low, high = self._tiles.bounds(surface)
-            found.append(_Entrant(index=index, surface=surface, low=low, high=high))
+            entrant = _Entrant(
+                index=index,
+                surface=surface,
+                low=low,
+                high=high,
+                range_01=_range(score_map),
+            )
+            found.append(entrant)
         _find_ranges(self._tiles, found)
         return found
 
@@ -145,6 +153,7 @@ class _Entrant:
         surface: of the map.
         low: bound of each tile, float32 (B, K).
         high: see `low`.
+        range_01: lowest and highest score of any cell.
         least: lowest value at image size, as far as it was looked for.
         most: highest, the same.
     """
@@ -153,6 +162,7 @@ class _Entrant:
     surface: Surface
     low: _Floats
     high: _Floats
+    range_01: tuple[float, float]
     least: float = np.inf
     most: float = -np.inf
 
@@ -160,26 +170,44 @@ class _Entrant:
     def span(self) -> float:
         return self.most - self.least
 
+    def rescaled(self, values: _Floats) -> _Floats:
+        """Values at image size to scores, in place; see `stretch`."""
+        low, high = self.range_01
+        values -= np.float32(self.least)
+        values *= np.float32((high - low) / self.span)
+        values += np.float32(low)
+        return values
+
 
 def upsample(score_map: NDArray[np.float16], size_yx: tuple[int, int]) -> _Floats:
-    """Bilinear to image size, then stretched to [0, 1]: float32 (Y, X).
+    """Bilinear to image size, over the range of its cells: float32 (Y, X).
 
     A constant map stays what it is not: evidence. It comes back as zeros.
     """
     rows, columns = size_yx
     small = Image.fromarray(score_map.astype(np.float32))
     large = np.asarray(small.resize((columns, rows), Image.Resampling.BILINEAR))
-    return stretch(large)
+    return stretch(large, *_range(score_map))
 
 
-def stretch(large: _Floats) -> _Floats:
-    """Min-max to [0, 1]; zeros for a constant map."""
+def _range(score_map: NDArray[np.float16]) -> tuple[float, float]:
+    """Lowest and highest score of any cell, [0, 1] for a map that was stretched.
+
+    Enlarging evens a map out; of one that was not stretched, how much it reaches is
+    what it says of the label's presence.
+    """
+    return float(score_map.min()), float(score_map.max())
+
+
+def stretch(large: _Floats, low_01: float = 0.0, high_01: float = 1.0) -> _Floats:
+    """Min-max to a range; zeros for a constant map."""
     low, high = float(large.min()), float(large.max())
     if high - low < _LEAST_SPAN:
         # A picture of one pixel has one value: what the map holds on average.
         return np.full(large.shape, high if large.size == 1 else 0.0, np.float32)
     stretched: _Floats = np.subtract(large, low, dtype=np.float32)
-    stretched /= np.float32(high - low)
+    stretched *= np.float32((high_01 - low_01) / (high - low))
+    stretched += np.float32(low_01)
     return stretched
 
 
@@ -219,12 +247,10 @@ def _compete_in_tiles(
     """Enter these labels; `lead` is what the labels before reach in every tile."""
     shown = [one for one in entrants if one.span >= _LEAST_SPAN]
     for one in shown:
-        found.peaks[one.index] = 1
-        np.maximum(lead, (one.low - one.least) / one.span - _ROUNDING_01, out=lead)
-    wanted = [(one.high - one.least) / one.span + _ROUNDING_01 > lead for one in shown]
+        found.peaks[one.index] = one.range_01[1]
+        np.maximum(lead, one.rescaled(one.low.copy()) - _ROUNDING_01, out=lead)
+    wanted = [one.rescaled(one.high.copy()) + _ROUNDING_01 > lead for one in shown]
     surfaces = [one.surface for one in shown]
     for number, values, place in tiles.visit(surfaces, wanted):
         one = shown[number]
-        values -= np.float32(one.least)
-        values /= np.float32(one.span)
-        found.enter(one.index, values, place)
+        found.enter(one.index, one.rescaled(values), place)

@@ -1,6 +1,6 @@
 """Make the pocket models: `python -m segmenter.pocket.train`.
 
-Five stages in order, each saved when it is done; `--only` repeats one of them with
+Six stages in order, each saved when it is done; `--only` repeats one of them with
 what the others left in the output directory. Everything follows from `--seed`.
 """
 
@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 
 from segmenter.pocket.train.blip import build_blip_tokenizer, train_blip
 from segmenter.pocket.train.blip import new_image_processor as blip_image_processor
@@ -20,17 +24,20 @@ from segmenter.pocket.train.clip import new_image_processor as clip_image_proces
 from segmenter.pocket.train.clip import train_clip
 from segmenter.pocket.train.data import SIZE_PX, SceneSet
 from segmenter.pocket.train.diffusion import train_diffusion
+from segmenter.pocket.train.flow import FrozenText
+from segmenter.pocket.train.mmdit import encode_shapes, train_mmdit
 from segmenter.pocket.train.presence import fit_presence
 from segmenter.pocket.train.text import build_tokenizer
 from segmenter.pocket.train.vae import encode_scenes, new_vae, train_vae
 from segmenter.source import POCKET_DIR
 
-STAGES: Final = ("vae", "diffusion", "captioner", "image_text", "presence")
+STAGES: Final = ("vae", "diffusion", "captioner", "image_text", "mmdit", "presence")
 STEPS: Final = {
     "vae": 6000,
     "diffusion": 3200,
     "captioner": 3000,
     "image_text": 1500,
+    "mmdit": 3200,
     # Not steps: scenes to look at.
     "presence": 400,
 }
@@ -55,7 +62,9 @@ def main() -> None:
     )
     for stage in (arguments.only,) if arguments.only else STAGES:
         n_steps = max(2, round(STEPS[stage] * arguments.steps_scale))
-        if stage == "presence":
+        if stage == "mmdit":
+            _run_mmdit(arguments.scenes, arguments.out, n_steps, arguments.seed)
+        elif stage == "presence":
             fit_presence(arguments.out, n_scenes=n_steps)
         else:
             _RUN[stage](scenes(), arguments.out, n_steps, arguments.seed)
@@ -100,6 +109,22 @@ def _run_image_text(scenes: SceneSet, out: Path, n_steps: int, seed: int) -> Non
     _save(clip, out / "image_text")
     tokenizer.save_pretrained(out / "image_text")
     clip_image_processor().save_pretrained(out / "image_text")
+
+
+def _run_mmdit(n_scenes: int, out: Path, n_steps: int, seed: int) -> None:
+    """Train with what `out` holds; the folder beside it holds what is new."""
+    beside = out.with_name(f"{out.name}_mmdit")
+    checkpoint = beside / "checkpoint.pt"
+    transformer = train_mmdit(
+        encode_shapes(_load_vae(out / "vae"), n_scenes),
+        FrozenText.load(out),
+        n_steps=n_steps,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
+    _save(transformer, beside / "transformer")
+    checkpoint.unlink(missing_ok=True)
+    FlowMatchEulerDiscreteScheduler().save_pretrained(beside / "scheduler")
 
 
 def _load_vae(folder: Path) -> Any:

@@ -41,21 +41,28 @@ class SceneSet:
     words: tuple[tuple[str, ...], ...]
 
     @classmethod
-    def render(cls, n_scenes: int, *, first_seed: int, cell_px: int) -> "SceneSet":
+    def render(
+        cls,
+        n_scenes: int,
+        *,
+        first_seed: int,
+        cell_px: int,
+        size_yx: tuple[int, int] = (SIZE_PX, SIZE_PX),
+    ) -> "SceneSet":
         """Render scenes `first_seed` and following; none of the test split."""
         if first_seed + n_scenes > TEST_SEED_START:
             raise ValueError(
                 f"Seeds {first_seed} to {first_seed + n_scenes} reach into the test "
                 f"split, which starts at {TEST_SEED_START}."
             )
-        grid = SIZE_PX // cell_px
-        images = torch.empty(n_scenes, 3, SIZE_PX, SIZE_PX, dtype=torch.uint8)
-        coverage = torch.zeros(n_scenes, N_MAX, grid, grid, dtype=torch.float16)
+        rows, columns = (side // cell_px for side in size_yx)
+        images = torch.empty(n_scenes, 3, *size_yx, dtype=torch.uint8)
+        coverage = torch.zeros(n_scenes, N_MAX, rows, columns, dtype=torch.float16)
         words = []
         for i in range(n_scenes):
-            scene = render_scene(first_seed + i, size_yx=(SIZE_PX, SIZE_PX))
+            scene = render_scene(first_seed + i, size_yx=size_yx)
             images[i] = torch.from_numpy(scene.image).permute(2, 0, 1)
-            cells = scene.visible.reshape(-1, grid, cell_px, grid, cell_px)
+            cells = scene.visible.reshape(-1, rows, cell_px, columns, cell_px)
             share = cells.mean(axis=(2, 4), dtype=np.float32)
             coverage[i, : len(share)] = torch.from_numpy(share)
             words.append(scene.words)
@@ -68,18 +75,24 @@ def to_model_range(images: Tensor) -> Tensor:
 
 
 def steps_with_schedule(
-    optimizer: torch.optim.Optimizer, n_steps: int, *, name: str, warmup: int = 100
+    optimizer: torch.optim.Optimizer,
+    n_steps: int,
+    *,
+    name: str,
+    warmup: int = 100,
+    first: int = 0,
 ) -> Iterator[int]:
     """Yield step numbers while a warm-up and cosine schedule drives the rate."""
     peaks = [group["lr"] for group in optimizer.param_groups]
     started = time.monotonic()
-    for step in range(n_steps):
+    for step in range(first, n_steps):
         ramp = min(1.0, (step + 1) / warmup)
         cosine = 0.5 * (1 + math.cos(math.pi * step / n_steps))
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * ramp * max(cosine, 0.01)
         yield step
-    logger.info("%s: %d steps, %.0f s", name, n_steps, time.monotonic() - started)
+    took_s = time.monotonic() - started
+    logger.info("%s: %d steps, %.0f s", name, n_steps - first, took_s)
 
 
 class Average:
@@ -96,6 +109,16 @@ class Average:
         decay = min(self._decay, (1 + step) / (10 + step))
         for mean, live in zip(self._mean, self._live, strict=True):
             mean.lerp_(live, 1 - decay)
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """The average, to be kept."""
+        return {"mean": self._mean}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Go on from one that was kept."""
+        for mean, kept in zip(self._mean, state["mean"], strict=True):
+            mean.copy_(kept)
 
     @torch.no_grad()
     def write_back(self) -> None:

@@ -184,7 +184,7 @@ class _Alignment:
         background = (1 - coverage.sum(dim=1, keepdim=True)).clamp(min=0)
         # (B, 1 + N, h, w): shares of background and of each object, per cell
         self._segments = torch.cat([background, coverage], dim=1)
-        self._named = _token_owners(captions, encoded["offset_mapping"])
+        self._named = token_owners(captions, encoded["offset_mapping"])
         self._latent_cells = coverage.shape[-2] * coverage.shape[-1]
         self._cross: list[Tensor] = []
         self._self: list[Tensor] = []
@@ -242,7 +242,7 @@ class _Alignment:
         return pooled.flatten(2)
 
 
-def _token_owners(captions: list[Caption], offsets: Tensor) -> Tensor:
+def token_owners(captions: list[Caption], offsets: Tensor) -> Tensor:
     """Float (B, 1 + N, K): 1 where a token names a segment; segment 0 is BOS."""
     owners = torch.zeros(len(captions), 5, offsets.shape[1])
     owners[:, 0, 0] = 1

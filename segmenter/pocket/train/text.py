@@ -24,6 +24,10 @@ _EMPTY_01: Final = 0.10
 _PARTIAL_01: Final = 0.40
 _ABSENT_01: Final = 0.08
 _ARTICLES_01: Final = 0.35
+# Words of a list that are not in the picture: few, or most of the world's.
+_FEW_ABSENT: Final = (0, 5)
+_MANY_ABSENT: Final = (6, 20)
+_MANY_ABSENT_01: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +60,37 @@ def draw_caption(words: Sequence[str], rng: random.Random) -> Caption:
     if rng.random() < _ABSENT_01:
         absent = rng.choice([word for word in WORDS if word not in words])
         entries.insert(rng.randint(0, len(entries)), (None, absent))
-    return _join(entries, rng)
+    return _join_sentence(entries, rng)
 
 
-def _join(entries: Sequence[tuple[int | None, str]], rng: random.Random) -> Caption:
-    (text,) = rng.choices(PREFIXES, _PREFIX_WEIGHTS)
+def draw_list(words: Sequence[str], rng: random.Random) -> Caption:
+    """A list of labels, as requests come: all objects among words that are absent."""
+    others = [word for word in WORDS if word not in words]
+    many = rng.random() < _MANY_ABSENT_01
+    n_absent = rng.randint(*(_MANY_ABSENT if many else _FEW_ABSENT))
+    absent = rng.sample(others, min(n_absent, len(others)))
+    entries = [*enumerate(words), *((None, word) for word in absent)]
+    rng.shuffle(entries)
+    return _join(entries, joint=rng.choice((", ", " ")))
+
+
+def _join_sentence(
+    entries: Sequence[tuple[int | None, str]], rng: random.Random
+) -> Caption:
+    (prefix,) = rng.choices(PREFIXES, _PREFIX_WEIGHTS)
     with_articles = rng.random() < _ARTICLES_01
     joint = rng.choice((" and ", " and ", ", "))
+    return _join(entries, prefix=prefix, joint=joint, with_articles=with_articles)
+
+
+def _join(
+    entries: Sequence[tuple[int | None, str]],
+    *,
+    joint: str,
+    prefix: str = "",
+    with_articles: bool = False,
+) -> Caption:
+    text = prefix
     spans = []
     for place, (index, word) in enumerate(entries):
         if place:

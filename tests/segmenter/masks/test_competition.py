@@ -48,7 +48,12 @@ def cases(draw: st.DrawFn) -> tuple[ScoreMaps, NDArray[np.uint8]]:
 def every_score(maps: ScoreMaps, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What each label scores at each pixel, the plain way: float32 (L, Y, X)."""
     guide = Guide(pixels)
-    scores = np.stack([stretch(guide.follow(one)) for one in maps.maps])
+    scores = np.stack(
+        [
+            stretch(guide.follow(one), float(one.min()), float(one.max()))
+            for one in maps.maps
+        ]
+    )
     scores[maps.presence < 0.5] = 0
     return scores
 

@@ -113,8 +113,24 @@ def test_a_label_that_loses_everywhere_scores_nothing_and_keeps_its_peak() -> No
 
     assert found.scores[1] == 0
     assert found.shares[1] == 0
-    # Stretched to its own full range, a map's peak is 1 wherever it peaks at all.
-    assert found.best[1] == 1
+    assert found.best[1] == pytest.approx(0.9, abs=1e-3)
+
+
+def test_an_absent_label_whose_map_was_not_stretched_stays_below_the_threshold() -> (
+    None
+):
+    there = [[0.9, 0.0], [0.0, 0.0]]
+    absent = [[0.0, 0.0], [0.0, 0.2]]
+    maps = score_maps([there, absent], size_yx=(8, 8))
+
+    for pixels in (
+        None,
+        np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8),
+    ):
+        found = cut_masks(maps, threshold=0.3, pixels=pixels)
+
+        assert found.shares[0] > 0
+        assert found.shares[1] == 0
 
 
 def test_no_labels_give_background_alone() -> None:
@@ -155,7 +171,9 @@ def test_an_image_of_one_row_keeps_left_and_right_apart() -> None:
 
 
 @pytest.mark.parametrize("size_yx", [(8, 12), (31, 17), (9, 100)])
-def test_upsample_is_torch_s_bilinear_and_a_stretch(size_yx: tuple[int, int]) -> None:
+def test_upsample_is_torch_s_bilinear_over_the_range_of_the_cells(
+    size_yx: tuple[int, int],
+) -> None:
     small = np.random.default_rng(0).random((8, 8)).astype(np.float16)
 
     found = upsample(small, size_yx)
@@ -166,7 +184,8 @@ def test_upsample_is_torch_s_bilinear_and_a_stretch(size_yx: tuple[int, int]) ->
         mode="bilinear",
         align_corners=False,
     )[0, 0].numpy()
-    expected = (large - large.min()) / (large.max() - large.min())
+    low, high = float(small.min()), float(small.max())
+    expected = (large - large.min()) / (large.max() - large.min()) * (high - low) + low
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 
 from segmenter import SegmenterOptions, load_segmenter
 from segmenter.pocket.scenes import TEST_SEED_START, render_scene
@@ -20,8 +21,8 @@ from segmenter.source import ModelSource
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two steps of every stage leave behind."""
-    out = tmp_path_factory.mktemp("trained")
+    """What two steps of every stage leave behind, a folder beside it too."""
+    out = tmp_path_factory.mktemp("all") / "trained"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "segmenter.pocket.train"),
@@ -70,14 +71,28 @@ def test_one_command_writes_half_precision_and_no_path_of_the_machine(
 ) -> None:
     from safetensors.torch import load_file
 
-    weights = sorted(trained.rglob("*.safetensors"))
+    folders = (trained, trained.with_name("trained_mmdit"))
+    weights = [path for one in folders for path in one.rglob("*.safetensors")]
 
-    assert len(weights) == 5
+    assert len(weights) == 6
     for path in weights:
         kinds = {tensor.dtype for tensor in load_file(path).values()}
         assert kinds <= {torch.float16, torch.int64}, path
-    for path in trained.rglob("*.json"):
+    for path in (path for one in folders for path in one.rglob("*.json")):
         assert str(trained) not in path.read_text(), path
+
+
+def test_one_command_leaves_a_transformer_in_diffusers_layout_and_no_checkpoint(
+    trained: Path,
+) -> None:
+    beside = trained.with_name("trained_mmdit")
+
+    transformer = SD3Transformer2DModel.from_pretrained(beside / "transformer")
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(beside / "scheduler")
+
+    assert len(transformer.transformer_blocks) == 6
+    assert scheduler.config.shift == 1.0
+    assert {path.name for path in beside.iterdir()} == {"transformer", "scheduler"}
 
 
 def test_scene_set_refuses_seeds_of_the_test_split() -> None:
