@@ -41,7 +41,7 @@ from segmenter.pictures import (
     decode_image,
 )
 from segmenter.recipes import RECIPES, find_recipe, recipe_options
-from segmenter.source import ModelSource
+from segmenter.source import BUNDLED_MODELS, ModelSource
 from segmenter.terms import ModelTerms, find_terms
 from segmenter.types import (
     Box,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from segmenter.predictor import Segmenter
 
 __all__ = [
+    "BUNDLED_MODELS",
     "IMAGE_FORMATS",
     "MAX_IMAGE_PIXELS",
     "MODES",
