@@ -26,7 +26,7 @@ from segmenter.errors import (
 from segmenter.formats import IMAGE_FORMATS, MAX_IMAGE_PIXELS
 from segmenter.options import MODES, Mode, SegmenterOptions
 from segmenter.recipes import RECIPES, find_recipe, recipe_options
-from segmenter.source import ModelSource
+from segmenter.source import BUNDLED_MODELS, ModelSource
 from segmenter.terms import ModelTerms, find_terms
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BUNDLED_MODELS",
     "IMAGE_FORMATS",
     "MAX_IMAGE_PIXELS",
     "MODES",

@@ -26,6 +26,7 @@ def read_config(
         may_download: of a hub id, fetch a file that is not in the cache. Where the hub
             does not answer, that takes half a minute.
     """
+    source, folder = source.find_part(folder)
     file = f"{folder}/{name}" if folder else name
     try:
         path = _config_path(source, file, may_download)

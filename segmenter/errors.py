@@ -85,10 +85,10 @@ class WeightsNotFound(SegmenterError):
 
     def __init__(self, model: str, cause: str) -> None:
         super().__init__(
-            f"The model {model!r} cannot be loaded: {cause}. Use 'pocket' (bundled), "
-            f"a directory in diffusers layout, or a hub id such as "
-            f"'stable-diffusion-v1-5/stable-diffusion-v1-5' (optionally @revision) "
-            f"on a machine that reaches the hub or has it in its cache."
+            f"The model {model!r} cannot be loaded: {cause}. Use 'pocket' or "
+            f"'pocket-mmdit' (bundled), a directory in diffusers layout, or a hub id "
+            f"such as 'stable-diffusion-v1-5/stable-diffusion-v1-5' (optionally "
+            f"@revision) on a machine that reaches the hub or has it in its cache."
         )
         self.model = model
         self.cause = cause

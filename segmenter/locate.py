@@ -7,7 +7,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from segmenter.source import DENOISER_FOLDERS, POCKET_DIR, ModelSource
+from segmenter.source import DENOISER_FOLDERS, ModelSource
 from segmenter.types import Devices, WeightsLocation
 
 _HUB_TIMEOUT_S = 10.0
@@ -16,8 +16,8 @@ _HUB_TIMEOUT_S = 10.0
 def find_weights(source: ModelSource) -> WeightsLocation:
     """Look for weights on this machine, then ask the hub; nothing is downloaded."""
     if source.is_directory:
-        is_pocket = source.location == str(POCKET_DIR)
-        return WeightsLocation.BUNDLED if is_pocket else WeightsLocation.FOLDER
+        bundled = source.is_bundled
+        return WeightsLocation.BUNDLED if bundled else WeightsLocation.FOLDER
     if _is_cached(source):
         return WeightsLocation.DOWNLOADED
     if constants.HF_HUB_OFFLINE:

@@ -14,6 +14,21 @@ from typing import Final
 from segmenter.errors import WeightsNotFound
 
 POCKET_DIR: Final = Path(__file__).parent / "pocket" / "weights"
+POCKET_MMDIT_DIR: Final = POCKET_DIR.with_name("weights_mmdit")
+
+BUNDLED_MODELS: Final = {"pocket": POCKET_DIR, "pocket-mmdit": POCKET_MMDIT_DIR}
+"""Models that come with this package, by name."""
+
+# What the second of them has of the first, under the names of Stable Diffusion 3.
+_SHARED: Final = {
+    "vae": "vae",
+    "text_encoder": "text_encoder",
+    "tokenizer": "tokenizer",
+    "text_encoder_2": "image_text",
+    "tokenizer_2": "image_text",
+    "image_text": "image_text",
+    "captioner": "captioner",
+}
 
 DENOISER_FOLDERS: Final = ("unet", "transformer")
 """Where diffusers' layout keeps the part that removes noise, by its kind."""
@@ -46,13 +61,13 @@ class ModelSource:
 
     @classmethod
     def parse(cls, model: str) -> "ModelSource":
-        """Read "pocket", a directory, or a hub id with an optional @revision.
+        """Read a bundled model's name, a directory, or a hub id and @revision.
 
         Raises:
             WeightsNotFound: if it is none of these.
         """
-        if model == "pocket":
-            return cls(name="pocket", location=str(POCKET_DIR))
+        if model in BUNDLED_MODELS:
+            return cls(name=model, location=str(BUNDLED_MODELS[model]))
         directory = _as_directory(model)
         if directory is not None:
             return cls(
@@ -74,6 +89,24 @@ class ModelSource:
         """Whether the files are on this machine, in a directory of their own."""
         return self.revision is None
 
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it came with this package."""
+        return self.location in map(str, BUNDLED_MODELS.values())
+
+    def find_part(self, folder: str) -> tuple["ModelSource", str]:
+        """The model and the folder that a part is to be read from.
+
+        Its own but for the bundled models, of which the second has no copy of what it
+        shares with the first.
+
+        Args:
+            folder: of the part, "" for the model's own.
+        """
+        if self.location == str(POCKET_MMDIT_DIR) and folder in _SHARED:
+            return ModelSource.parse("pocket"), _SHARED[folder]
+        return self, folder
+
     def fingerprint(self) -> str:
         """12 hex digits that change when the weights do.
 
@@ -84,6 +117,9 @@ class ModelSource:
         Raises:
             WeightsNotFound: if a file of the directory may not be read.
         """
+        if self.location == str(POCKET_MMDIT_DIR):
+            shared = _directory_fingerprint(str(POCKET_DIR))
+            return _hex12((_directory_fingerprint(self.location) + shared).encode())
         if self.is_directory:
             return _directory_fingerprint(self.location)
         return _hex12(f"{self.location}@{self.revision}".encode())

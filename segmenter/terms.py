@@ -5,11 +5,11 @@ weights come with this package but the pocket model's.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from segmenter.source import POCKET_DIR, ModelSource
+from segmenter.source import ModelSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,8 @@ _LICENCE_LINE: Final = re.compile(r"^license(?:_name)?: *(\S.*?) *$", re.MULTILI
 
 def find_terms(source: ModelSource) -> ModelTerms:
     """Under which terms a model may be used, as far as it can be told from here."""
-    if source.location == str(POCKET_DIR):
-        return POCKET_TERMS
+    if source.is_bundled:
+        return replace(POCKET_TERMS, model=source.name)
     known = {terms.model.lower(): terms for terms in KNOWN_TERMS}
     if source.location.lower() in known and not source.is_directory:
         return known[source.location.lower()]

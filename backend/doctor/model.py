@@ -18,6 +18,7 @@ from backend.doctor.running import RunningBackend
 from backend.inference import Predictor
 from backend.settings import Settings
 from segmenter import (
+    BUNDLED_MODELS,
     ModelSource,
     SegmenterError,
     WeightsLocation,
@@ -83,7 +84,7 @@ def check_device(
         return False
     if asked == "auto" and devices.cuda:
         yield ok("device", f"auto takes {devices.cuda[0]}")
-    elif asked == "auto" and settings.model != "pocket":
+    elif asked == "auto" and settings.model not in BUNDLED_MODELS:
         yield warning(
             "device",
             f"auto takes the CPU, as torch {devices.torch_version} sees no CUDA "

@@ -61,9 +61,9 @@ class SegmentationSettings(BaseSettings):
         "MODEL",
         default="pocket",
         min_length=1,
-        expects="'pocket', a Hugging Face model id or a folder",
-        help="The diffusion model: `pocket` (bundled), a folder in diffusers layout, "
-        "or a hub id; `@revision` is allowed.",
+        expects="'pocket', 'pocket-mmdit', a Hugging Face model id or a folder",
+        help="The diffusion model: `pocket` or `pocket-mmdit` (bundled), a folder in "
+        "diffusers layout, or a hub id; `@revision` is allowed.",
     )
     device: str = variable(
         "DEVICE",

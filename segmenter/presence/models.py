@@ -102,8 +102,9 @@ def _bundled_or_hub(
     source: ModelSource, folder: str, hub_id: str, how_without: str
 ) -> Iterator[tuple[ModelSource, str]]:
     """Where to load it from; a failure there says how to do without."""
-    if source.is_directory and (Path(source.location) / folder).is_dir():
-        yield source, folder
+    own, part = source.find_part(folder)
+    if own.is_directory and (Path(own.location) / part).is_dir():
+        yield own, part
         return
     try:
         yield ModelSource.parse(hub_id), ""

@@ -58,6 +58,7 @@ def load_part(loader: Any, source: ModelSource, folder: str, **how: Any) -> Any:
         WeightsNotFound: if the part is missing, damaged or out of reach; names the
             folder.
     """
+    source, folder = source.find_part(folder)
     try:
         with _ONE_AT_A_TIME:
             return loader.from_pretrained(
@@ -86,6 +87,7 @@ def load_weights(loader: Any, source: ModelSource, folder: str, **how: Any) -> A
         WeightsNotFound: if the part is missing, damaged or out of reach, or one of its
             tensors is missing or of another shape; names the folder and the tensor.
     """
+    source, folder = source.find_part(folder)
     if (reason := explain_missing_weights(source, folder)) is not None:
         raise WeightsNotFound(source.location, reason)
     if issubclass(loader, PreTrainedModel):

@@ -108,14 +108,19 @@ def ask_about(scenes: Sequence[Scene], *, n_absent: int) -> list[Question]:
     return questions
 
 
-def answer(segmenter: Segmenter, questions: Sequence[Question]) -> list[Answer]:
-    """Score maps of every question."""
+def answer(
+    segmenter: Segmenter,
+    questions: Sequence[Question],
+    options: SegmenterOptions | None = None,
+) -> list[Answer]:
+    """Score maps of every question, under the segmenter's own options if none."""
     answers = []
     for start in range(0, len(questions), _AT_ONCE):
         some = questions[start : start + _AT_ONCE]
         scored = segmenter.score(
             [question.scene.image for question in some],
             [question.labels for question in some],
+            options=options,
         )
         answers += [
             Answer(question=question, maps=maps)

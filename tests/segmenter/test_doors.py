@@ -16,6 +16,7 @@ ROOT = Path(segmenter.__file__).parent
 
 DOORS = {
     "segmenter": [
+        "BUNDLED_MODELS",
         "IMAGE_FORMATS",
         "MAX_IMAGE_PIXELS",
         "MODES",

@@ -48,6 +48,7 @@ def test_a_folder_that_says_nothing_is_read_as_the_pocket_model_is(
 ) -> None:
     assert find_recipe(ModelSource.parse(str(tmp_path))) == "pocket"
     assert find_recipe(ModelSource.parse("pocket")) == "pocket"
+    assert find_recipe(ModelSource.parse("pocket-mmdit")) == "pocket-mmdit"
 
 
 def test_a_hub_id_is_known_before_it_is_downloaded(

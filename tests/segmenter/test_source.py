@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from segmenter.errors import WeightsNotFound
-from segmenter.source import POCKET_DIR, ModelSource
+from segmenter.source import POCKET_DIR, POCKET_MMDIT_DIR, ModelSource
 
 HUB_ID = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
@@ -26,6 +26,22 @@ def test_parse_reads_pocket_as_the_bundled_directory() -> None:
 
     assert source == ModelSource(name="pocket", location=str(POCKET_DIR))
     assert source.is_directory
+
+
+def test_parse_reads_both_bundled_models_whose_versions_differ() -> None:
+    first, second = (ModelSource.parse(name) for name in ("pocket", "pocket-mmdit"))
+
+    assert second == ModelSource(name="pocket-mmdit", location=str(POCKET_MMDIT_DIR))
+    assert first.is_bundled
+    assert second.is_bundled
+    assert first.fingerprint() != second.fingerprint()
+
+
+def test_a_directory_has_all_parts_of_its_own(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "a", b"weights")
+
+    assert not source.is_bundled
+    assert source.find_part("vae") == (source, "vae")
 
 
 def test_parse_names_a_directory_by_its_last_part(tmp_path: Path) -> None:

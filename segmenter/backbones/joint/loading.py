@@ -83,6 +83,12 @@ def load_joint(
     return backbone
 
 
+class _TextHalf(CLIPTextModelWithProjection):  # type: ignore[misc]
+    """Reads a whole CLIP model's folder as well, of which it needs one half."""
+
+    _keys_to_ignore_on_load_unexpected = (r"vision_model\.", r"visual_", r"logit_scale")
+
+
 def _load_texts(source: ModelSource, weights: Any) -> TextEncoders:
     first_config = read_config(source, "text_encoder") or {}
     has_projection = "CLIPTextModel" not in (first_config.get("architectures") or ())
@@ -90,7 +96,7 @@ def _load_texts(source: ModelSource, weights: Any) -> TextEncoders:
         CLIPTextModelWithProjection if has_projection else CLIPTextModel,
         "text_encoder",
     )
-    second = weights(CLIPTextModelWithProjection, "text_encoder_2")
+    second = weights(_TextHalf, "text_encoder_2")
     return TextEncoders(
         load_clip_tokenizer(source, "tokenizer", encoder),
         encoder,

@@ -25,6 +25,7 @@ from segmenter.pocket.train.clip import train_clip
 from segmenter.pocket.train.data import SIZE_PX, SceneSet
 from segmenter.pocket.train.diffusion import train_diffusion
 from segmenter.pocket.train.flow import FrozenText
+from segmenter.pocket.train.joint_attention import READ_BLOCK
 from segmenter.pocket.train.mmdit import encode_shapes, train_mmdit
 from segmenter.pocket.train.presence import fit_presence
 from segmenter.pocket.train.text import build_tokenizer
@@ -37,7 +38,7 @@ STEPS: Final = {
     "diffusion": 3200,
     "captioner": 3000,
     "image_text": 1500,
-    "mmdit": 3200,
+    "mmdit": 1900,
     # Not steps: scenes to look at.
     "presence": 400,
 }
@@ -123,6 +124,7 @@ def _run_mmdit(n_scenes: int, out: Path, n_steps: int, seed: int) -> None:
         checkpoint=checkpoint,
     )
     _save(transformer, beside / "transformer")
+    (beside / "reading.json").write_text(f'{{"block": {READ_BLOCK}}}\n')
     checkpoint.unlink(missing_ok=True)
     FlowMatchEulerDiscreteScheduler().save_pretrained(beside / "scheduler")
 

@@ -59,7 +59,8 @@ class JointAttention:
         """Compute a block's attention, as `JointAttnProcessor2_0` of diffusers does."""
 
         def heads(states: Tensor) -> Tensor:
-            return states.unflatten(2, (attn.heads, -1)).transpose(1, 2)
+            split = states.reshape(*states.shape[:2], int(attn.heads), -1)
+            return split.transpose(1, 2)
 
         cells = hidden_states.shape[1]
         query, key, value = (
@@ -86,7 +87,7 @@ class JointAttention:
             probabilities = torch.baddbmm(
                 bias[0], scaled.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
             ).softmax(dim=-1)
-            probabilities = probabilities.unflatten(0, query.shape[:2])
+            probabilities = probabilities.reshape(*query.shape[:3], -1)
             self._kept = probabilities[:, :, :cells].sum(dim=1) / attn.heads
             mixed = probabilities @ value
         else:

@@ -17,7 +17,6 @@ from rich.progress import track
 
 from segmenter.backbones import load_backbone
 from segmenter.modes import FastMode, Passes, Request
-from segmenter.options import SegmenterOptions
 from segmenter.pocket import WORDS, Scene, render_scene
 from segmenter.presence import (
     Calibration,
@@ -25,7 +24,8 @@ from segmenter.presence import (
     load_image_text,
     log_odds,
 )
-from segmenter.source import ModelSource
+from segmenter.recipes import find_recipe, recipe_options
+from segmenter.source import BUNDLED_MODELS, ModelSource
 
 # Behind those that the models were trained on, and far before the test split's.
 _FIRST_SEED: Final = 30_000
@@ -38,7 +38,7 @@ _Data = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 
 def fit_presence(folder: Path, *, n_scenes: int) -> None:
     """Gather evidence with a model's own parts, fit, write `presence.json` to it."""
-    margins, peaks, present = gather(ModelSource.parse(str(folder)), n_scenes)
+    margins, peaks, present = gather(_source_in(folder), n_scenes)
     both = np.column_stack([margins, peaks])
     by_text, by_both = fit(margins[:, None], present), fit(both, present)
     for name, weights, evidence in (
@@ -55,6 +55,14 @@ def fit_presence(folder: Path, *, n_scenes: int) -> None:
     (folder / "presence.json").write_text(json.dumps(fields, indent=2) + "\n")
 
 
+def _source_in(folder: Path) -> ModelSource:
+    """The model in a folder; a bundled one by its name, which has parts elsewhere."""
+    for name, place in BUNDLED_MODELS.items():
+        if folder.resolve() == place.resolve():
+            return ModelSource.parse(name)
+    return ModelSource.parse(str(folder))
+
+
 def gather(source: ModelSource, n_scenes: int) -> _Data:
     """Margins (N,), log-odds of the peaks (N,) and truth (N,), N asked labels."""
     cpu = torch.device("cpu")
@@ -62,7 +70,8 @@ def gather(source: ModelSource, n_scenes: int) -> _Data:
     scorer = PresenceScorer(
         load_image_text(source, device=cpu), replace(Calibration(), negatives=WORDS)
     )
-    fast = FastMode(Passes(backbone, SegmenterOptions(presence="off")))
+    options = recipe_options(find_recipe(source), "fast", {"presence": "off"})
+    fast = FastMode(Passes(backbone, options))
     margins, peaks, present = [], [], []
     for number in track(range(n_scenes), transient=True):
         scene = render_scene(_FIRST_SEED + number)

@@ -35,8 +35,9 @@ def check(model: str) -> tuple[Finding, bool]:
     return finding, is_here
 
 
-def test_check_weights_says_what_the_pocket_model_is_for() -> None:
-    finding, is_here = check("pocket")
+@pytest.mark.parametrize("model", ["pocket", "pocket-mmdit"])
+def test_check_weights_says_what_the_pocket_models_are_for(model: str) -> None:
+    finding, is_here = check(model)
 
     assert is_here
     assert finding.level == "warning"
@@ -58,6 +59,7 @@ def test_check_weights_accepts_a_folder(tmp_path: Path) -> None:
     ("model", "said"),
     [
         ("pocket", "licence Apache-2.0"),
+        ("pocket-mmdit", "pocket-mmdit: licence Apache-2.0"),
         ("stable-diffusion-v1-5/stable-diffusion-v1-5", "OpenRAIL-M"),
         ("stabilityai/stable-diffusion-2-1", "no longer answer"),
         ("stabilityai/stable-diffusion-3.5-medium", "gated: accept the terms"),

@@ -92,7 +92,11 @@ def test_one_command_leaves_a_transformer_in_diffusers_layout_and_no_checkpoint(
 
     assert len(transformer.transformer_blocks) == 6
     assert scheduler.config.shift == 1.0
-    assert {path.name for path in beside.iterdir()} == {"transformer", "scheduler"}
+    assert {path.name for path in beside.iterdir()} == {
+        "transformer",
+        "scheduler",
+        "reading.json",
+    }
 
 
 def test_scene_set_refuses_seeds_of_the_test_split() -> None:
