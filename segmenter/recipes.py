@@ -132,11 +132,23 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             "1 is cut at",
         ),
     },
+    "pixart": {
+        "self_attention_products": Choice(
+            value=5,
+            reason=f"five products of blocks 10 to 17 with PixArt-Sigma, {_GOCA}",
+        ),
+        "start_token": _SHARES,
+        "background_words": _BACKGROUND,
+        "threshold": _LINE_OF_SHARES,
+    },
 }
 """Options of fast mode by family of models."""
 
 # By the class of the denoiser, where that says enough.
-_OF_CLASS: Final = {"SD3Transformer2DModel": "sd3"}
+_OF_CLASS: Final = {
+    "SD3Transformer2DModel": "sd3",
+    "PixArtTransformer2DModel": "pixart",
+}
 # By the width of the text that a U-Net reads.
 _OF_WIDTH: Final = {768: "sd1", 1024: "sd2"}
 # Of hub ids that are often asked for before anything of them is on this machine.
@@ -150,6 +162,9 @@ _OF_HUB_ID: Final = {
     "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
     "stabilityai/stable-diffusion-3-medium-diffusers": "sd3",
     "stabilityai/stable-diffusion-3.5-medium": "sd3",
+    "pixart-alpha/pixart-xl-2-512x512": "pixart",
+    "pixart-alpha/pixart-xl-2-1024-ms": "pixart",
+    "pixart-alpha/pixart-sigma-xl-2-1024-ms": "pixart",
 }
 _MEASURED: Final = "pocket"
 

@@ -23,6 +23,7 @@ from segmenter import (
     SegmenterError,
     WeightsLocation,
     find_devices,
+    find_recipe,
     find_terms,
     find_weights,
 )
@@ -34,7 +35,8 @@ _LOADING_LIMIT_S: Final = 86_400.0
 def check_weights(settings: Settings) -> Check[bool]:
     """Whether MODEL leads to weights; returns whether they are on this machine.
 
-    Nothing is downloaded. Licence and gate are named beside it.
+    Nothing is downloaded. Licence and gate are named beside it, and by which recipe
+    such a model is read.
     """
     try:
         source = ModelSource.parse(settings.model)
@@ -43,7 +45,8 @@ def check_weights(settings: Settings) -> Check[bool]:
         return False
     found = find_weights(source)
     finding = _describe_weights(settings.model, found)
-    yield replace(finding, details=(*finding.details, str(find_terms(source))))
+    terms, recipe = str(find_terms(source)), f"read by the recipe {find_recipe(source)}"
+    yield replace(finding, details=(*finding.details, recipe, terms))
     return found.is_here
 
 

@@ -51,6 +51,8 @@ class AttentionCall:
         query: float (B, H, Q, d), cells in row-major order.
         key: float (B, H, K, d).
         scale: factor on the dot products, 1/sqrt(d) in every known model.
+        bias: float (B, 1, 1, K) added to the scores, by which padding is left out; None
+            for nothing.
         project: other token embeddings, float (M, K, D), to keys of this layer,
             float (M, H, K, d): what other texts would have attracted.
     """
@@ -62,6 +64,7 @@ class AttentionCall:
     key: Tensor
     scale: float
     project: Callable[[Tensor], Tensor]
+    bias: Tensor | None = None
 
     @property
     def cells(self) -> int:
@@ -70,7 +73,7 @@ class AttentionCall:
 
     def probabilities(self) -> Tensor:
         """Softmax over the keys: float32 (B, H, Q, K), rows sum to 1."""
-        return attention_probabilities(self.query, self.key, self.scale)
+        return attention_probabilities(self.query, self.key, self.scale, self.bias)
 
     def row_blocks(self) -> Iterator[slice]:
         """Query cells, as many at a time as have scores that memory is fast with."""
@@ -91,12 +94,17 @@ class AttentionCall:
             states=self.states[samples],
             query=self.query[samples],
             key=self.key[samples],
+            bias=None if self.bias is None else self.bias[samples],
         )
 
 
-def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """softmax(scale * Q K') over the last axis, in float32 whatever the inputs."""
+def attention_probabilities(
+    query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
+    """softmax(scale * Q K' + bias) over the last axis, in float32 for all inputs."""
     scores = (query * scale) @ key.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
     return scores.softmax(dim=-1, dtype=torch.float32)
 
 
@@ -149,7 +157,11 @@ class _HookedProcessor:
         temb: Tensor | None = None,
         **rest: Any,
     ) -> Any:
-        self._hook(self._call(attn, hidden_states, encoder_hidden_states))
+        call = self._call(attn, hidden_states, encoder_hidden_states)
+        if attention_mask is not None:
+            # (B, 1, K), the same for all queries.
+            call = replace(call, bias=attention_mask[:, None])
+        self._hook(call)
         return self._original(
             attn, hidden_states, encoder_hidden_states, attention_mask, temb, **rest
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from segmenter.backbones import joint, unet
+from segmenter.backbones import joint, pixart, unet
 from segmenter.backbones.protocol import Backbone, Family
 from segmenter.errors import UnsupportedModel, WeightsNotFound
 from segmenter.source import (
@@ -19,7 +19,7 @@ from segmenter.source import (
 )
 from segmenter.weights import read_config
 
-FAMILIES: Final[tuple[Family, ...]] = (unet.FAMILY, joint.FAMILY)
+FAMILIES: Final[tuple[Family, ...]] = (unet.FAMILY, joint.FAMILY, pixart.FAMILY)
 """All families that can be read. Of a model that does not say what it is, the first
 one's loader says what is missing."""
 
@@ -65,7 +65,7 @@ def _find_family(source: ModelSource, families: Sequence[Family]) -> Family:
         f"{source.location} is a {index.get('_class_name', 'model')} with a "
         f"{class_name}, whose attention is not read yet. Use a text-to-image model "
         f"with a {' or '.join(known)}: Stable Diffusion 1.x, 2.x, XL (base), 3 or 3.5 "
-        f"(medium)."
+        f"(medium), PixArt-alpha or PixArt-Sigma."
     )
 
 

@@ -13,11 +13,13 @@ from segmenter.text.prompts import (
     embed_prompts,
     encode_prompts,
 )
+from segmenter.text.t5 import T5TextEncoder
 from segmenter.text.vocabulary import Vocabulary, build_vocabulary
 
 __all__ = [
     "EncodedPrompts",
     "Prompt",
+    "T5TextEncoder",
     "TextEncoder",
     "TextEncoders",
     "TextEncoding",

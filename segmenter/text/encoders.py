@@ -23,10 +23,13 @@ class TextEncoding:
     Attributes:
         context: float (B, K, D), one embedding per token.
         pooled: float (B, P), a summary of each text; None where the model takes none.
+        mask: bool (B, K), tokens that the model is shown; None for all, those that
+            only fill the window among them.
     """
 
     context: Tensor
     pooled: Tensor | None = None
+    mask: Tensor | None = None
 
     def sample(self, index: int) -> "TextEncoding":
         """One of the texts, a batch of one."""
@@ -34,6 +37,7 @@ class TextEncoding:
         return TextEncoding(
             context=self.context[own],
             pooled=None if self.pooled is None else self.pooled[own],
+            mask=None if self.mask is None else self.mask[own],
         )
 
 

@@ -34,7 +34,8 @@ class Vocabulary:
         kept: bool (C, K), the T tokens that share the softmax: all of the first
             chunk, and of the others those that belong to a label.
         read: float32 (R, T), weights of the tokens to read, rows sum to 1: the
-            labels, then the background words, then the start token.
+            labels, then the background words, then the start token, or the end token
+            of a tokenizer that has no other.
         n_labels: how many of the rows are labels.
     """
 
@@ -88,7 +89,7 @@ def build_vocabulary(
                 raise BadLabel(chunk.text[slice(*span)])
             warn_if_cut(offsets[number], own, span)
             rows[row, number, own] = 1 / int(own.sum())
-    rows[-1, 0, 0] = 1  # the start token
+    rows[-1, 0, _start(tokenizer, token_ids[0])] = 1
     kept = (rows > 0).any(dim=0)
     kept[0] = True
     return Vocabulary(
@@ -99,11 +100,23 @@ def build_vocabulary(
     )
 
 
+def _start(tokenizer: Any, token_ids: Tensor) -> int:
+    """The place of the token that draws what no word names.
+
+    CLIP's texts begin with it. T5's begin with a word, and end with the only token
+    that is none.
+    """
+    if tokenizer.bos_token_id is not None:
+        return 0
+    return int((token_ids == tokenizer.eos_token_id).nonzero()[0])
+
+
 def _arrange(
     tokenizer: Any, labels: list[str], words: list[str], caption: str, separator: str
 ) -> list[_Chunk]:
     """Fill chunk after chunk; the background words go into the first."""
-    room = int(tokenizer.model_max_length) - 2  # start and end token
+    # Less start and end token, or only the end token.
+    room = int(tokenizer.model_max_length) - tokenizer.num_special_tokens_to_add()
     prefix = _shortened(tokenizer, caption, int(room * _CAPTION_01))
     sizes = _token_counts(tokenizer, [*labels, *words], separator)
     first_room = room - sum(sizes[len(labels) :])

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from segmenter import SegmenterOptions
+from segmenter.backbones.latents import noised_latents
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import noised_latents
 from segmenter.modes.passes import to_model_input
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES
@@ -113,7 +113,13 @@ def floor(parts: UNetBackbone, image: NDArray[np.uint8]) -> None:
     parts.unet(latents, 100, context, return_dict=False)
 
 
-def measure(subjects: Subjects, rounds: int, title: str) -> Table:
+def measure(
+    subjects: Subjects,
+    rounds: int,
+    title: str,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Table:
     """Time all subjects in turn; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     peaks: dict[str, int] = {}
@@ -121,10 +127,10 @@ def measure(subjects: Subjects, rounds: int, title: str) -> Table:
         for name, subject in subjects.items():
             before = _resident_bytes("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")  # restarts VmHWM
-            started = time.perf_counter()
+            started = clock()
             subject()
             if round_number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
                 peaks[name] = max(peaks.get(name, 0), _resident_bytes("VmHWM") - before)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     lowest = next(iter(medians.values()))

@@ -20,8 +20,8 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmenter import SegmenterOptions
+from segmenter.backbones.latents import noised_latents
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import noised_latents
 from segmenter.predictor import Segmenter
 from segmenter.weights import DTYPES
 from tests.bench.sd15 import SIDE_PX, label_names, stable_diffusion_15

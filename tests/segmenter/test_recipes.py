@@ -33,6 +33,7 @@ def folder_with(root: Path, part: str, config: dict[str, Any]) -> ModelSource:
         ("unet", UNET | {"cross_attention_dim": 96}, "pocket"),
         ("unet", UNET | {"cross_attention_dim": [768, 768]}, "pocket"),
         ("transformer", {"_class_name": "SD3Transformer2DModel"}, "sd3"),
+        ("transformer", {"_class_name": "PixArtTransformer2DModel"}, "pixart"),
         ("transformer", {"_class_name": "Another"}, "pocket"),
     ],
 )

@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from segmenter.backbones import PromptTokens, Sample, SampleReading
+from segmenter.backbones.cross_attention import LayerPlan, VocabularyKeys, grid_at
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.layers import LayerPlan, plan_layers, scan_layers
-from segmenter.backbones.unet.reading import VocabularyKeys, grid_at, read_samples
+from segmenter.backbones.unet.layers import plan_layers, scan_layers
+from segmenter.backbones.unet.reading import read_samples
 from segmenter.modes.maps import fuse_levels, refine_over_windows, stretch
 from segmenter.modes.windows import Layout
 from segmenter.pocket.train import blip, clip

@@ -7,15 +7,24 @@ import torch
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from segmenter.backbones.joint import JointBackbone
+from segmenter.backbones.pixart import PixArtBackbone
+from segmenter.backbones.pixart.loading import in_lower_case
 from segmenter.pocket.train.text import build_tokenizer
-from segmenter.text import TextEncoders
+from segmenter.text import T5TextEncoder, TextEncoders
 from segmenter.weights import prepare
-from tests.segmenter.tiny_models import CPU
+from tests.segmenter.tiny_models import CPU, make_scheduler, make_vae
 
 LATENT_SIDE = 16
 # The VAE below halves twice.
@@ -134,3 +143,79 @@ def padded_with_nought() -> Any:
     tokenizer = build_tokenizer()
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
     return tokenizer
+
+
+T5_WIDTH = 20
+T5_WINDOW = 100
+PIXART_BLOCKS = 6
+
+
+def make_t5_tokenizer() -> Any:
+    """Letters and a few words; a word's first piece bears the mark of the space."""
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789,"
+    pieces = ["▁", *letters, *(f"▁{one}" for one in letters)]
+    words = ["▁cat", "▁dog", "▁traffic", "▁light", "▁sofa", "▁tree", "ight"]
+    vocab = [(piece, -5.0) for piece in pieces] + [(word, -2.0) for word in words]
+    tokenizer = T5Tokenizer(vocab=[*special, *vocab], extra_ids=0)
+    tokenizer.model_max_length = T5_WINDOW
+    return tokenizer
+
+
+def make_t5(tokenizer: Any) -> T5TextEncoder:
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=T5_WIDTH,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        initializer_factor=3.0,
+    )
+    return T5TextEncoder(tokenizer, prepare(T5EncoderModel(config), CPU))
+
+
+def make_pixart_transformer(**config: Any) -> Any:
+    """PixArt-Sigma scaled down; alpha is told of the picture's size beside."""
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": PIXART_BLOCKS,
+        "cross_attention_dim": 24,
+        "sample_size": LATENT_SIDE,
+        "patch_size": 2,
+        "caption_channels": T5_WIDTH,
+        "use_additional_conditions": False,
+    }
+    transformer = PixArtTransformer2DModel(**(settings | config))
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            if name.endswith(("to_q.weight", "to_k.weight")):
+                parameter.mul_(_CONTRAST)
+    return prepare(transformer, CPU)
+
+
+ALPHA = {"use_additional_conditions": True}
+
+
+def make_pixart_backbone(**config: Any) -> PixArtBackbone:
+    return PixArtBackbone(
+        vae=make_vae(),
+        transformer=make_pixart_transformer(**config),
+        text=make_t5(in_lower_case(make_t5_tokenizer())),
+        scheduler=make_scheduler(),
+    )
+
+
+def save_pixart(folder: Path, parts: PixArtBackbone) -> None:
+    """Write a model as PixArt's folders are."""
+    parts.vae.save_pretrained(folder / "vae")
+    parts.transformer.save_pretrained(folder / "transformer")
+    parts.text.encoder.save_pretrained(folder / "text_encoder")
+    # As it is trained with, in either case.
+    make_t5_tokenizer().save_pretrained(folder / "tokenizer")
+    parts.scheduler.save_pretrained(folder / "scheduler")

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
+from segmenter.backbones.cross_attention import VocabularyKeys
+from segmenter.backbones.latents import noised_latents
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
-from segmenter.backbones.unet.inputs import added_conditions, noised_latents
+from segmenter.backbones.unet.inputs import added_conditions
 from segmenter.backbones.unet.layers import Layer, plan_layers, scan_layers
-from segmenter.backbones.unet.reading import VocabularyKeys, read_samples
+from segmenter.backbones.unet.reading import read_samples
 from segmenter.options import SegmenterOptions
 from segmenter.text import TextEncoders
 

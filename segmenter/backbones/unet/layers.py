@@ -4,7 +4,7 @@ Depth counts halvings: 0 is the latent's resolution, 1 half of it. Stable Diffus
 1 and 2 attend at depths 0 to 3, SDXL at 1 and 2, the pocket model at 0 to 2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from segmenter.backbones.attention import AttentionCall, AttentionKind, capture
+from segmenter.backbones.cross_attention import LayerPlan
 from segmenter.errors import UnsupportedModel
 from segmenter.options import SelfAttentionLayers
 from segmenter.weights import first_line, is_device_error
@@ -36,35 +37,6 @@ class Layer:
     name: str
     kind: AttentionKind
     depth: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerPlan:
-    """What to read of a forward pass.
-
-    Attributes:
-        cross: depth of each cross-attention layer to read, by name.
-        weights: weight of each depth of those, coarsest first.
-        self_attention: names of the self-attention layers to keep.
-        depth: of the maps' grid.
-        features: depth of each layer whose input says which cells are of one object,
-            by name; all are read anyway.
-        depths: of all layers to read, by name.
-        last: the last layer to be read; nothing behind it is needed.
-    """
-
-    cross: Mapping[str, int]
-    weights: Mapping[int, float]
-    self_attention: frozenset[str]
-    depth: int
-    features: Mapping[str, int]
-    depths: Mapping[str, int]
-    last: str
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All layers to read."""
-        return self.self_attention | self.cross.keys()
 
 
 @torch.no_grad()

@@ -72,6 +72,15 @@ def test_check_weights_names_licence_and_gate(model: str, said: str) -> None:
     assert said in finding.details[-1]
 
 
+def test_check_weights_names_the_recipe(tmp_path: Path) -> None:
+    shutil.copytree(POCKET_DIR / "unet", tmp_path / "unet")
+
+    assert "read by the recipe pocket" in check(str(tmp_path))[0].details
+    transformer = tmp_path / "unet" / "config.json"
+    transformer.write_text('{"_class_name": "SD3Transformer2DModel"}')
+    assert "read by the recipe sd3" in check(str(tmp_path))[0].details
+
+
 def test_check_weights_reports_what_is_no_model() -> None:
     finding, is_here = check("./nowhere")
 

@@ -212,7 +212,7 @@ def test_transformers_are_named_with_what_is_supported(
     message = refusal(tmp_path, UnsupportedModel)
 
     assert f"{tmp_path} is a {pipeline} with a {denoiser}" in message
-    assert "Stable Diffusion 1.x, 2.x, XL (base), 3 or 3.5 (medium)" in message
+    assert "Stable Diffusion 1.x, 2.x, XL (base), 3 or 3.5 (medium), PixArt" in message
 
 
 def test_a_refiner_is_told_from_the_base_model(tmp_path: Path) -> None:

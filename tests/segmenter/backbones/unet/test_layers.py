@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from segmenter.backbones.unet.layers import Layer, LayerPlan, plan_layers, scan_layers
+from segmenter.backbones.cross_attention import LayerPlan
+from segmenter.backbones.unet.layers import Layer, plan_layers, scan_layers
 from segmenter.errors import UnsupportedModel
 from segmenter.options import SelfAttentionLayers
 from tests.segmenter.tiny_models import (

@@ -12,8 +12,9 @@ from torch import Tensor
 from segmenter import SegmenterOptions
 from segmenter.backbones import PromptTokens, Sample, SampleReading, VocabularyTokens
 from segmenter.backbones.attention import AttentionCall, capture
-from segmenter.backbones.unet.layers import LayerPlan, plan_layers, scan_layers
-from segmenter.backbones.unet.reading import VocabularyKeys, grid_at, read_samples
+from segmenter.backbones.cross_attention import LayerPlan, VocabularyKeys, grid_at
+from segmenter.backbones.unet.layers import plan_layers, scan_layers
+from segmenter.backbones.unet.reading import read_samples
 from segmenter.errors import UnsupportedModel
 from segmenter.text import TextEncoding
 from tests.segmenter.asking import calls_of

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from segmenter.backbones.latents import noised_latents
 from segmenter.backbones.unet import UNetBackbone
-from segmenter.backbones.unet.inputs import noised_latents
 from segmenter.modes.passes import draw_noise
 from segmenter.options import LatentKind
 from tests.segmenter.tiny_models import IMAGE_SIDE_PX
