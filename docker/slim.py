@@ -49,7 +49,12 @@ def warm() -> None:
     """Answer one request with the bundled model: Python compiles what it imports."""
     os.environ["MODEL"] = "pocket"
     # Installed by now; what this file does before needs none of it.
-    for module in ("backend.batch", "backend.cli", "backend.doctor"):
+    for module in (
+        "backend.batch",
+        "backend.cli.serve",
+        "backend.cli.worker",
+        "backend.doctor",
+    ):
         importlib.import_module(module)
     from PIL import Image
 
