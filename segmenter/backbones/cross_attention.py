@@ -22,7 +22,6 @@ from torch import Tensor
 from segmenter.backbones.attention import (
     AttentionCall,
     StopForward,
-    attention_probabilities,
     capture,
 )
 from segmenter.backbones.protocol import (
@@ -73,7 +72,7 @@ class _Vocabulary:
     Attributes:
         embeddings: float (1, T, D), what layers project keys from.
         weights: float (R, T).
-        keys: float (1, H, T, d) by layer, as far as they were projected.
+        keys: float (1, H, T, d) by layer, scaled, as far as they were projected.
     """
 
     embeddings: Tensor
@@ -102,11 +101,13 @@ class VocabularyKeys:
             vocabulary = self._kept[tokens] = self._vocabulary(tokens)
         keys = vocabulary.keys.get(call.layer)
         if keys is None:
-            keys = call.project(vocabulary.embeddings)
+            keys = call.project(vocabulary.embeddings) * call.scale
             vocabulary.keys[call.layer] = keys
-        attention = attention_probabilities(call.query, keys, call.scale)
+        # Cells last: as many as there are, a CPU computes them side by side.
+        scores = keys @ call.query.transpose(-1, -2)
+        attention = scores.softmax(dim=-2, dtype=torch.float32)
         # Rows are fewer than tokens: of them the heads are summed.
-        return (attention @ vocabulary.weights.T).sum(dim=1).transpose(1, 2)
+        return (vocabulary.weights @ attention).sum(dim=1)
 
     def _vocabulary(self, tokens: VocabularyTokens) -> _Vocabulary:
         context = tokens.texts.context

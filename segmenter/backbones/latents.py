@@ -9,6 +9,14 @@ import torch
 from torch import Tensor
 
 
+def as_encoder(vae: Any, values: Tensor) -> Tensor:
+    """The same in the dtype and place of a VAE's encoder.
+
+    Read off a weight: `vae.device` and `vae.dtype` walk through all modules each time.
+    """
+    return values.to(vae.encoder.conv_in.weight)
+
+
 @torch.no_grad()
 def encode_latents(vae: Any, pixels: Tensor, jitter: Tensor | None = None) -> Tensor:
     """Encode: float (n, C, h, w) in the VAE's dtype, scaled for the denoiser.
@@ -19,7 +27,7 @@ def encode_latents(vae: Any, pixels: Tensor, jitter: Tensor | None = None) -> Te
         jitter: float (n, C, h, w), standard normal, to take a sample of the posterior
             as DiffSegmenter's code does; None takes its mean.
     """
-    posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+    posterior = vae.encode(as_encoder(vae, pixels)).latent_dist
     clean = posterior.mean
     if jitter is not None:
         clean = clean + posterior.std * jitter.to(clean)

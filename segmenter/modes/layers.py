@@ -146,7 +146,9 @@ def _fitted(values: Tensor, grid_yx: tuple[int, int]) -> Tensor:
     if tuple(values.shape[1:]) == grid_yx:
         return values
     if values.shape[1] >= grid_yx[0] and values.shape[2] >= grid_yx[1]:
-        return F.adaptive_avg_pool2d(values[None], grid_yx)[0]
+        # Channels last, a CPU averages them side by side.
+        last = values[None].to(memory_format=torch.channels_last)
+        return F.adaptive_avg_pool2d(last, grid_yx)[0].contiguous()
     return resize(values, grid_yx)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,7 +50,7 @@ def look_at(
         states.append(output[0])
 
     prepared = image_text.image_processor(
-        [Image.fromarray(pixels) for pixels in pictures], return_tensors="pt"
+        list(pictures), input_data_format="channels_last", return_tensors="pt"
     )
     hook = image_text.model.vision_model.register_forward_hook(note)
     try:

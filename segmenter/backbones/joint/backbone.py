@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.joint.reading import read_samples
-from segmenter.backbones.latents import encode_latents
+from segmenter.backbones.latents import as_encoder, encode_latents
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.options import SegmenterOptions
 from segmenter.text import TextEncoders
@@ -75,8 +75,7 @@ class JointReader:
 
     def add_noise(self, latents: Tensor, noise: Tensor) -> Tensor:
         """See `AttentionReader`; on the straight line from image to noise."""
-        vae = self._backbone.vae
-        clean = latents.to(vae.device, vae.dtype)
+        clean = as_encoder(self._backbone.vae, latents)
         return clean.lerp(noise.to(clean), self._sigma_01)
 
     def read(self, samples: Sequence[Sample]) -> list[SampleReading]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.cross_attention import LayerPlan, VocabularyKeys, read_pass
-from segmenter.backbones.latents import add_noise, encode_latents
+from segmenter.backbones.latents import add_noise, as_encoder, encode_latents
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.options import SegmenterOptions, SelfAttentionLayers
 from segmenter.text import T5TextEncoder
@@ -91,7 +91,7 @@ class PixArtReader:
         vae = self._backbone.vae
         return add_noise(
             self._backbone.scheduler,
-            latents.to(vae.device, vae.dtype),
+            as_encoder(vae, latents),
             noise,
             timestep=self._timestep,
         )

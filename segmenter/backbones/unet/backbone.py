@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.cross_attention import VocabularyKeys
-from segmenter.backbones.latents import add_noise, encode_latents
+from segmenter.backbones.latents import add_noise, as_encoder, encode_latents
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.backbones.unet.inputs import added_conditions
 from segmenter.backbones.unet.layers import Layer, plan_layers, scan_layers
@@ -103,7 +103,7 @@ class UNetReader:
         vae = self._backbone.vae
         return add_noise(
             self._backbone.scheduler,
-            latents.to(vae.device, vae.dtype),
+            as_encoder(vae, latents),
             noise,
             timestep=self._timestep,
         )

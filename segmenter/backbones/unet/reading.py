@@ -29,7 +29,9 @@ def read_samples(
         timestep: the one that the latents were noised with.
         cell_px: pixels that a latent cell is wide.
     """
-    latents = torch.stack([sample.latent for sample in samples]).to(unet.dtype)
+    # `unet.dtype` walks through all modules, each time.
+    dtype = unet.conv_in.weight.dtype
+    latents = torch.stack([sample.latent for sample in samples]).to(dtype)
     side_yx = (latents.shape[2] * cell_px, latents.shape[3] * cell_px)
     pooled = [s.text.pooled for s in samples if s.text.pooled is not None]
 
