@@ -4,8 +4,6 @@ Other labels in a known image then cost the denoiser alone. In memory and in slo
 the cache, bounded in bytes both: an image of Stable Diffusion 1.5's size takes 0.13 MB.
 """
 
-import struct
-import zlib
 from typing import Final
 
 import numpy as np
@@ -13,14 +11,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from backend.cache.cache import Cache
-from backend.cache.held import HeldValues
-from backend.cache.slots import SizedSlots
+from backend.cache.kept import KeptBytes, seal, unseal
 from segmenter import ImageEncoding
 
 # One size of model fills one of them; images in windows take several times as much.
 _SLOT_BYTES: Final = (160 << 10, 512 << 10, 2 << 20)
 _MAGIC: Final = b"DSE1"
-_HEAD: Final = struct.Struct("<4sI")
 _LATENTS: Final = "latents."
 _SHAPED: Final = {"embeddings": (np.float32, 2), "patches": (np.float16, 3)}
 
@@ -35,28 +31,21 @@ class EncodingStore:
     """
 
     def __init__(self, cache: Cache, *, max_bytes: int, max_cache_bytes: int) -> None:
-        self._slots = SizedSlots(
-            cache, "encodings", max_bytes=max_cache_bytes, slot_bytes=_SLOT_BYTES
+        self._kept = KeptBytes(
+            cache,
+            "encodings",
+            max_bytes=max_bytes,
+            max_cache_bytes=max_cache_bytes,
+            slot_bytes=_SLOT_BYTES,
         )
-        self._held: HeldValues[bytes] = HeldValues(max_bytes, len)
 
     def get(self, key: str) -> ImageEncoding | None:
         """What was put under `key`, None where it is gone."""
-        held = self._held.get(key)
-        if held is not None:
-            return decode_encoding(held)
-        for kept in self._slots.get(key):
-            found = decode_encoding(kept)
-            if found is not None:
-                self._held.put(key, kept)
-                return found
-        return None
+        return self._kept.get(key, decode_encoding)
 
     def put(self, key: str, encoding: ImageEncoding) -> None:
         """Keep what was made of one image."""
-        packed = encode_encoding(encoding)
-        self._held.put(key, packed)
-        self._slots.put(key, packed)
+        self._kept.put(key, encode_encoding(encoding))
 
 
 def encode_encoding(encoding: ImageEncoding) -> bytes:
@@ -67,17 +56,15 @@ def encode_encoding(encoding: ImageEncoding) -> bytes:
         if own is not None:
             arrays[name] = own
     # It writes bytes as they lie, whatever the strides.
-    body = save({name: np.ascontiguousarray(own) for name, own in arrays.items()})
-    return _HEAD.pack(_MAGIC, zlib.crc32(body)) + body
+    return seal(
+        _MAGIC, save({name: np.ascontiguousarray(own) for name, own in arrays.items()})
+    )
 
 
 def decode_encoding(packed: bytes) -> ImageEncoding | None:
     """What `encode_encoding` packed; None for anything else."""
-    if len(packed) <= _HEAD.size:
-        return None
-    magic, checksum = _HEAD.unpack_from(packed)
-    body = packed[_HEAD.size :]
-    if magic != _MAGIC or zlib.crc32(body) != checksum:
+    body = unseal(_MAGIC, packed)
+    if body is None:
         return None
     try:
         # Copies: what is loaded cannot be written to, which torch warns of.

@@ -5,7 +5,6 @@ of a few sizes, so many of each that all of them full are no more than was allow
 Knows nothing of what regions are but that JSON holds them.
 """
 
-import struct
 import zlib
 from base64 import b64encode
 from binascii import a2b_base64
@@ -15,8 +14,7 @@ from typing import Any, Final
 import orjson
 
 from backend.cache.cache import Cache
-from backend.cache.held import HeldValues
-from backend.cache.slots import SizedSlots
+from backend.cache.kept import KeptBytes, seal, unseal
 
 Regions = list[dict[str, Any]]
 
@@ -25,7 +23,6 @@ _SLOT_BYTES: Final = (1 << 14, 1 << 17, 1 << 20)
 # Of what is kept, unpacked: zlib makes a thousand bytes of one.
 _MOST_UNPACKED_BYTES: Final = 32 << 20
 _MAGIC: Final = b"DSA1"
-_HEAD: Final = struct.Struct("<4sI")
 
 
 class FinishedStore:
@@ -38,15 +35,18 @@ class FinishedStore:
     """
 
     def __init__(self, cache: Cache, *, max_bytes: int, max_cache_bytes: int) -> None:
-        self._slots = SizedSlots(
-            cache, "finished", max_bytes=max_cache_bytes, slot_bytes=_SLOT_BYTES
+        self._kept = KeptBytes(
+            cache,
+            "finished",
+            max_bytes=max_bytes,
+            max_cache_bytes=max_cache_bytes,
+            slot_bytes=_SLOT_BYTES,
         )
-        self._held: HeldValues[bytes] = HeldValues(max_bytes, len)
 
     @property
     def held_bytes(self) -> int:
         """What is taken in memory."""
-        return self._held.held_bytes
+        return self._kept.held_bytes
 
     def get(self, key: str, is_good: Callable[[Regions], bool]) -> Regions | None:
         """What was put under `key`, None where it is gone.
@@ -56,23 +56,13 @@ class FinishedStore:
             is_good: asked once of what another process may have put, or anybody who
                 can reach an unprotected Redis; what is not good is a miss.
         """
-        packed = self._held.get(key)
-        if packed is not None:
-            return _unpack(packed)
-        for kept in self._slots.get(key):
-            regions = _unpack(kept)
-            if regions is not None and is_good(regions):
-                self._held.put(key, kept)
-                return regions
-        return None
+        return self._kept.get(key, _unpack, is_good=is_good)
 
     def put(self, key: str, regions: Regions) -> None:
         """Keep the regions of one picture."""
         packed = _pack(regions)
-        if packed is None:
-            return
-        self._held.put(key, packed)
-        self._slots.put(key, packed)
+        if packed is not None:
+            self._kept.put(key, packed)
 
 
 def _pack(regions: Regions) -> bytes | None:
@@ -83,17 +73,13 @@ def _pack(regions: Regions) -> bytes | None:
         return None
     if len(text) > _MOST_UNPACKED_BYTES:
         return None
-    body = zlib.compress(text, level=1)
-    return _HEAD.pack(_MAGIC, zlib.crc32(body)) + body
+    return seal(_MAGIC, zlib.compress(text, level=1))
 
 
 def _unpack(packed: bytes) -> Regions | None:
     """What `_pack` packed; None for anything else."""
-    if len(packed) <= _HEAD.size:
-        return None
-    magic, checksum = _HEAD.unpack_from(packed)
-    body = memoryview(packed)[_HEAD.size :]
-    if magic != _MAGIC or zlib.crc32(body) != checksum:
+    body = unseal(_MAGIC, packed)
+    if body is None:
         return None
     try:
         reader = zlib.decompressobj()

@@ -1,6 +1,5 @@
 """What encoders made of images: kept to the bit, bounded, a miss where in doubt."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 from safetensors.numpy import save
 
 from backend.cache import Cache, EncodingStore, open_cache
-from backend.cache.encodings import _HEAD, _MAGIC, decode_encoding, encode_encoding
+from backend.cache.encodings import _MAGIC, decode_encoding, encode_encoding
+from backend.cache.kept import seal
 from backend.cache.redis_store import RedisStore
 from segmenter import ImageEncoding
 from tests.fakes import MemoryCache
@@ -83,7 +83,7 @@ def test_memory_and_cache_stay_within_their_bytes() -> None:
     for number in range(200):
         kept.put(f"key {number}", encoding(number, cells=64 if number % 2 else 128))
 
-    assert kept._held.held_bytes <= MEBIBYTE
+    assert kept._kept.held_bytes <= MEBIBYTE
     assert 0 < sum(map(len, cache.values.values())) <= 8 * MEBIBYTE
 
 
@@ -100,11 +100,6 @@ def test_a_dead_redis_costs_time_and_nothing_else() -> None:
     cache.close()
 
 
-def sealed(body: bytes) -> bytes:
-    """Bytes whose checksum is right, whatever they say."""
-    return _HEAD.pack(_MAGIC, zlib.crc32(body)) + body
-
-
 @pytest.mark.parametrize(
     "packed",
     [
@@ -112,21 +107,23 @@ def sealed(body: bytes) -> bytes:
         pytest.param(b"x" * 500, id="other"),
         pytest.param(encode_encoding(encoding())[:-1], id="cut"),
         pytest.param(encode_encoding(encoding()) + b"x", id="surplus"),
-        pytest.param(sealed(b""), id="nothing"),
-        pytest.param(sealed(b"\xff" * 64), id="no-header"),
+        pytest.param(seal(_MAGIC, b""), id="nothing"),
+        pytest.param(seal(_MAGIC, b"\xff" * 64), id="no-header"),
         pytest.param(
-            sealed(save({"latents.0": np.full((1, 1, 1, 1), np.nan, np.float32)})),
+            seal(
+                _MAGIC, save({"latents.0": np.full((1, 1, 1, 1), np.nan, np.float32)})
+            ),
             id="no-number",
         ),
         pytest.param(
-            sealed(save({"latents.0": np.zeros((1, 4, 2, 2), np.float64)})),
+            seal(_MAGIC, save({"latents.0": np.zeros((1, 4, 2, 2), np.float64)})),
             id="other-type",
         ),
         pytest.param(
-            sealed(save({"latents.0": np.zeros(4, np.float32)})), id="other-axes"
+            seal(_MAGIC, save({"latents.0": np.zeros(4, np.float32)})), id="other-axes"
         ),
         pytest.param(
-            sealed(save({"patches": np.zeros((1, 2), np.float16)})), id="flat"
+            seal(_MAGIC, save({"patches": np.zeros((1, 2), np.float16)})), id="flat"
         ),
     ],
 )

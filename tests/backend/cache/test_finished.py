@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.cache import Cache, FinishedStore, open_cache
-from backend.cache.finished import _HEAD, _MAGIC, _MOST_UNPACKED_BYTES
+from backend.cache.finished import _MAGIC, _MOST_UNPACKED_BYTES
+from backend.cache.kept import seal
 from backend.cache.redis_store import RedisStore
 from backend.regions.rle import encode_rle
 from tests.fakes import MemoryCache
@@ -181,7 +182,7 @@ def test_what_somebody_else_wrote_into_the_cache_is_a_miss(text: bytes) -> None:
     store(cache).put("a", [])
     ((name, value),) = cache.values.items()
     body = zlib.compress(text)
-    cache.values[name] = value[:32] + _HEAD.pack(_MAGIC, zlib.crc32(body)) + body
+    cache.values[name] = value[:32] + seal(_MAGIC, body)
 
     found = get(store(cache), "a")
 
