@@ -8,6 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segmenter.backbones.protocol import Geometry
+
+
+def latent_geometry(vae: Any, denoiser: Any, *, block_cells: int) -> Geometry:
+    """The sizes of a model by its configurations.
+
+    Args:
+        vae: diffusers `AutoencoderKL`.
+        denoiser: diffusers model with `sample_size`.
+        block_cells: see `Geometry`.
+    """
+    return Geometry(
+        cell_px=1 << (len(vae.config.block_out_channels) - 1),
+        block_cells=block_cells,
+        side_cells=int(denoiser.config.sample_size),
+        latent_channels=int(vae.config.latent_channels),
+    )
+
 
 def as_encoder(vae: Any, values: Tensor) -> Tensor:
     """The same in the dtype and place of a VAE's encoder.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.joint.reading import read_samples
-from segmenter.backbones.latents import as_encoder, encode_latents
+from segmenter.backbones.latents import as_encoder, encode_latents, latent_geometry
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.options import SegmenterOptions
 from segmenter.text import TextEncoders
@@ -40,12 +40,8 @@ class JointBackbone:
     @property
     def geometry(self) -> Geometry:
         """See `Backbone`; a block is a patch, which the transformer sees as one."""
-        return Geometry(
-            cell_px=1 << (len(self.vae.config.block_out_channels) - 1),
-            block_cells=int(self.transformer.config.patch_size),
-            side_cells=int(self.transformer.config.sample_size),
-            latent_channels=int(self.vae.config.latent_channels),
-        )
+        patch = int(self.transformer.config.patch_size)
+        return latent_geometry(self.vae, self.transformer, block_cells=patch)
 
     def reader(self, options: SegmenterOptions) -> "JointReader":
         """See `Backbone`."""

@@ -8,7 +8,7 @@ import logging
 from typing import Any, Final
 
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel
+from diffusers import SD3Transformer2DModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from segmenter.backbones.clip_texts import load_clip_tokenizer, padding_id
@@ -19,10 +19,11 @@ from segmenter.backbones.joint.blocks import (
     find_block,
     known_block,
 )
+from segmenter.backbones.parts import PartLoader, check_takes_latents
 from segmenter.errors import UnsupportedModel
 from segmenter.source import ModelSource
 from segmenter.text import TextEncoders
-from segmenter.weights import load_weights, prepare, read_config
+from segmenter.weights import read_config
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +51,16 @@ def load_joint(
             more than a latent.
     """
     config = read_config(source, "transformer") or {}
-    vae_config = read_config(source, "vae") or {}
-    # diffusers' own where a configuration does not say.
-    channels = config.get("in_channels", 16)
-    if channels != (expected := vae_config.get("latent_channels", 4)):
-        raise UnsupportedModel(
-            f"{source.location} has a transformer of {channels} input channels for "
-            f"latents of {expected}: it was made for inpainting or editing. Use a "
-            f"text-to-image model such as Stable Diffusion 3 or 3.5 (medium)."
-        )
+    check_takes_latents(
+        source,
+        config,
+        default_channels=16,
+        use_instead="Stable Diffusion 3 or 3.5 (medium)",
+    )
     block = known_block(config, read_config(source, "", _HINT) or {})
-
-    def weights(loader: Any, folder: str) -> Any:
-        model = load_weights(loader, source, folder, torch_dtype=dtype)
-        return prepare(model, device)
-
-    text = _load_texts(source, weights)
-    transformer = weights(
+    parts = PartLoader(source=source, device=device, dtype=dtype)
+    text = _load_texts(parts)
+    transformer = parts.load(
         SD3Transformer2DModel if block is None else ending_behind(block), "transformer"
     )
     _check_widths(source, transformer, text)
@@ -74,10 +68,9 @@ def load_joint(
         block = find_block(transformer, text)
         drop_behind(transformer, block)
         logger.info("Of %s block %d is read.", source.name, block)
-    vae = weights(AutoencoderKL, "vae")
-    # Nothing is ever decoded, which over half of the VAE's weights are for.
-    vae.decoder = torch.nn.Identity()
-    backbone = JointBackbone(vae=vae, transformer=transformer, text=text, block=block)
+    backbone = JointBackbone(
+        vae=parts.vae(), transformer=transformer, text=text, block=block
+    )
     if compiles:
         backbone.compile()
     return backbone
@@ -89,14 +82,15 @@ class _TextHalf(CLIPTextModelWithProjection):  # type: ignore[misc]
     _keys_to_ignore_on_load_unexpected = (r"vision_model\.", r"visual_", r"logit_scale")
 
 
-def _load_texts(source: ModelSource, weights: Any) -> TextEncoders:
+def _load_texts(parts: PartLoader) -> TextEncoders:
+    source = parts.source
     first_config = read_config(source, "text_encoder") or {}
     has_projection = "CLIPTextModel" not in (first_config.get("architectures") or ())
-    encoder = weights(
+    encoder = parts.load(
         CLIPTextModelWithProjection if has_projection else CLIPTextModel,
         "text_encoder",
     )
-    second = weights(_TextHalf, "text_encoder_2")
+    second = parts.load(_TextHalf, "text_encoder_2")
     return TextEncoders(
         load_clip_tokenizer(source, "tokenizer", encoder),
         encoder,

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.cross_attention import LayerPlan, VocabularyKeys, read_pass
-from segmenter.backbones.latents import add_noise, as_encoder, encode_latents
+from segmenter.backbones.latents import (
+    add_noise,
+    as_encoder,
+    encode_latents,
+    latent_geometry,
+)
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.options import SegmenterOptions, SelfAttentionLayers
 from segmenter.text import T5TextEncoder
@@ -45,12 +50,8 @@ class PixArtBackbone:
     @property
     def geometry(self) -> Geometry:
         """See `Backbone`; a block is a patch, which the transformer sees as one."""
-        return Geometry(
-            cell_px=1 << (len(self.vae.config.block_out_channels) - 1),
-            block_cells=int(self.transformer.config.patch_size),
-            side_cells=int(self.transformer.config.sample_size),
-            latent_channels=int(self.vae.config.latent_channels),
-        )
+        patch = int(self.transformer.config.patch_size)
+        return latent_geometry(self.vae, self.transformer, block_cells=patch)
 
     def reader(self, options: SegmenterOptions) -> "PixArtReader":
         """See `Backbone`."""

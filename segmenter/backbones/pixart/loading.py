@@ -3,10 +3,11 @@
 from typing import Any, Final
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PixArtTransformer2DModel
+from diffusers import DDIMScheduler, PixArtTransformer2DModel
 from tokenizers import normalizers
 from transformers import T5EncoderModel, T5Tokenizer
 
+from segmenter.backbones.parts import PartLoader, check_takes_latents
 from segmenter.backbones.pixart.backbone import PixArtBackbone
 from segmenter.errors import UnsupportedModel
 from segmenter.source import ModelSource
@@ -14,8 +15,6 @@ from segmenter.text import T5TextEncoder
 from segmenter.weights import (
     load_part,
     load_tokenizer,
-    load_weights,
-    prepare,
     read_config,
 )
 
@@ -45,16 +44,10 @@ def load_pixart(
             more than a latent.
     """
     _check_parts(source)
-
-    def weights(loader: Any, folder: str) -> Any:
-        model = load_weights(loader, source, folder, torch_dtype=dtype)
-        return prepare(model, device)
-
-    transformer = weights(PixArtTransformer2DModel, "transformer")
-    vae = weights(AutoencoderKL, "vae")
-    # Nothing is ever decoded, which over half of the VAE's weights are for.
-    vae.decoder = torch.nn.Identity()
-    encoder = weights(T5EncoderModel, "text_encoder")
+    parts = PartLoader(source=source, device=device, dtype=dtype)
+    transformer = parts.load(PixArtTransformer2DModel, "transformer")
+    vae = parts.vae()
+    encoder = parts.load(T5EncoderModel, "text_encoder")
     index = read_config(source, "", "model_index.json") or {}
     is_sigma = index.get("_class_name") == "PixArtSigmaPipeline"
     tokenizer = load_tokenizer(
@@ -95,15 +88,7 @@ def _check_parts(source: ModelSource) -> None:
         UnsupportedModel: see `load_pixart`.
     """
     config = read_config(source, "transformer") or {}
-    # diffusers' own where a configuration does not say.
-    channels = config.get("in_channels", 4)
-    expected = (read_config(source, "vae") or {}).get("latent_channels", 4)
-    if channels != expected:
-        raise UnsupportedModel(
-            f"{source.location} has a transformer of {channels} input channels for "
-            f"latents of {expected}: it was made for inpainting or editing. Use a "
-            f"text-to-image model such as PixArt-Sigma."
-        )
+    check_takes_latents(source, config, default_channels=4, use_instead="PixArt-Sigma")
     width = (read_config(source, "text_encoder") or {}).get("d_model")
     if width is not None and width != config.get("caption_channels", width):
         raise UnsupportedModel(

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from segmenter.backbones.compilation import compile_parts
 from segmenter.backbones.cross_attention import VocabularyKeys
-from segmenter.backbones.latents import add_noise, as_encoder, encode_latents
+from segmenter.backbones.latents import (
+    add_noise,
+    as_encoder,
+    encode_latents,
+    latent_geometry,
+)
 from segmenter.backbones.protocol import Geometry, Sample, SampleReading
 from segmenter.backbones.unet.inputs import added_conditions
 from segmenter.backbones.unet.layers import Layer, plan_layers, scan_layers
@@ -43,11 +48,10 @@ class UNetBackbone:
     @property
     def geometry(self) -> Geometry:
         """See `Backbone`; a block is a cell of the U-Net's coarsest level."""
-        return Geometry(
-            cell_px=1 << (len(self.vae.config.block_out_channels) - 1),
+        return latent_geometry(
+            self.vae,
+            self.unet,
             block_cells=1 << (len(self.unet.config.block_out_channels) - 1),
-            side_cells=int(self.unet.config.sample_size),
-            latent_channels=int(self.vae.config.latent_channels),
         )
 
     @cached_property

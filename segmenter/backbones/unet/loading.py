@@ -4,21 +4,20 @@ Stable Diffusion 1, 2 and XL load the same way: diffusers layout, safetensors on
 what they are is read from their configurations, not from their names.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from segmenter.backbones.clip_texts import load_clip_tokenizer, padding_id
+from segmenter.backbones.parts import PartLoader
 from segmenter.backbones.unet.backbone import UNetBackbone
 from segmenter.errors import UnsupportedModel
 from segmenter.source import ModelSource
 from segmenter.text import TextEncoders
 from segmenter.weights import (
     load_part,
-    load_weights,
-    prepare,
     read_config,
 )
 
@@ -48,21 +47,17 @@ def load_unet(
             inpainting do, or is a refiner.
     """
     _refuse_other_kinds(source)
-
-    def weights(loader: Any, folder: str, precision: torch.dtype = dtype) -> Any:
-        model = load_weights(loader, source, folder, torch_dtype=precision)
-        return prepare(model, device)
-
-    unet = weights(UNet2DConditionModel, "unet")
-    vae = weights(AutoencoderKL, "vae")
+    parts = PartLoader(source=source, device=device, dtype=dtype)
+    unet = parts.load(UNet2DConditionModel, "unet")
+    vae = parts.vae()
     has_two = unet.config.addition_embed_type == "text_time"
     # SDXL's VAE overflows in float16, and says so; diffusers says it of all others.
     if dtype == torch.float16 and has_two and vae.config.force_upcast:
-        vae = weights(AutoencoderKL, "vae", torch.float32)
-    # Nothing is ever decoded, which over half of the VAE's weights are for.
-    vae.decoder = torch.nn.Identity()
-    encoder = weights(CLIPTextModel, "text_encoder")
-    second = weights(CLIPTextModelWithProjection, "text_encoder_2") if has_two else None
+        vae = parts.vae(torch.float32)
+    encoder = parts.load(CLIPTextModel, "text_encoder")
+    second = (
+        parts.load(CLIPTextModelWithProjection, "text_encoder_2") if has_two else None
+    )
     backbone = UNetBackbone(
         vae=vae,
         unet=unet,
