@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,14 @@ from safetensors import safe_open
 from transformers import CLIPTokenizer
 
 from segmenter import SegmenterOptions, load_segmenter
-from segmenter.evaluation.counts import IouCounts, to_class_map
-from segmenter.pocket.scenes import TEST_SEED_START, Scene, render_scene
+from segmenter.pocket.scenes import TEST_SEED_START, render_scene
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter
 from segmenter.presence import load_captioner, load_image_text
 from segmenter.presence.captions import continue_texts
 from segmenter.presence.scorer import embed_image, embed_texts
 from segmenter.source import POCKET_DIR, ModelSource
+from tests.segmenter.pocket.scoring import mean_iou
 
 MAX_BYTES = 16 * 1024 * 1024
 ONE_OBJECT_MIOU = 0.82
@@ -46,16 +45,6 @@ SEVERAL_OBJECTS = [
 @pytest.fixture(scope="module")
 def pocket() -> Segmenter:
     return load_segmenter("pocket", device="cpu")
-
-
-def mean_iou(segmenter: Segmenter, scenes: Sequence[Scene]) -> float:
-    counts = IouCounts(1 + len(WORDS))
-    cut = segmenter.segment(
-        [scene.image for scene in scenes], [scene.words for scene in scenes]
-    )
-    for scene, segmentation in zip(scenes, cut, strict=True):
-        counts.add(scene.class_map, to_class_map(segmentation, WORDS))
-    return counts.mean()
 
 
 def weight_files() -> list[Path]:

@@ -5,7 +5,6 @@ The floors hold on scenes that training never saw;
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from safetensors import safe_open
 
 from segmenter import load_segmenter
 from segmenter.evaluation.counts import IouCounts, to_class_map
-from segmenter.pocket.scenes import TEST_SEED_START, Scene, render_scene
+from segmenter.pocket.scenes import TEST_SEED_START, render_scene
 from segmenter.pocket.train.joint_attention import READ_BLOCK
 from segmenter.pocket.words import WORDS
 from segmenter.predictor import Segmenter
 from segmenter.source import POCKET_DIR, POCKET_MMDIT_DIR, ModelSource
+from tests.segmenter.pocket.scoring import mean_iou
 
 MAX_TRANSFORMER_BYTES = 7_500_000
 PRESENT_MIOU = 0.7
@@ -33,16 +33,6 @@ OBLONG = [render_scene(TEST_SEED_START + 400 + i, size_yx=(120, 180)) for i in r
 @pytest.fixture(scope="module")
 def mmdit() -> Segmenter:
     return load_segmenter("pocket-mmdit", device="cpu")
-
-
-def mean_iou(segmenter: Segmenter, scenes: Sequence[Scene]) -> float:
-    counts = IouCounts(1 + len(WORDS))
-    cut = segmenter.segment(
-        [scene.image for scene in scenes], [scene.words for scene in scenes]
-    )
-    for scene, segmentation in zip(scenes, cut, strict=True):
-        counts.add(scene.class_map, to_class_map(segmentation, WORDS))
-    return counts.mean()
 
 
 def names(folder: Path) -> set[str]:
