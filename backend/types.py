@@ -142,6 +142,16 @@ class Control:
         """All that it says, as text: what is spelled the same draws the same."""
         return repr(self)
 
+    def threshold_of(self, label: Label) -> float:
+        """The score above which pixels are one of its labels', in [0, 1]."""
+        own = label.threshold_01
+        return self.cut.threshold_01 if own is None else own
+
+    def presence_threshold_of(self, label: Label) -> float:
+        """The lowest presence that one of its labels is drawn at, in [0, 1]."""
+        own = label.presence_threshold_01
+        return self.cut.presence_threshold_01 if own is None else own
+
 
 @dataclass(frozen=True, kw_only=True)
 class TypedPrompt:

@@ -105,7 +105,7 @@ def _describe_control(control: Control) -> str:
 
 def _label_lines(control: Control, shown: Mapping[str, str]) -> list[str]:
     lines = [
-        _describe_label(label, shown.get(label.name), control.cut.threshold_01)
+        _describe_label(label, shown.get(label.name), control.threshold_of(label))
         for label in control.labels[:_LABELS_SHOWN]
     ]
     if len(control.labels) > _LABELS_SHOWN:
@@ -133,8 +133,7 @@ def _describe_label(label: Label, shown: str | None, threshold_01: float) -> str
     prompts = " and ".join(repr(prompt) for prompt in label.prompts)
     if not prompts:
         prompts = "what its corrected masks show alone"
-    own = threshold_01 if label.threshold_01 is None else label.threshold_01
-    return f"{name} is looked for as {prompts}, threshold {own:g}"
+    return f"{name} is looked for as {prompts}, threshold {threshold_01:g}"
 
 
 def _foreign_prompts(config: LabelConfig) -> Iterator[Finding]:

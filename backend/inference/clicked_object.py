@@ -131,7 +131,7 @@ class ClickedObject:
     def _refine(
         self, points: tuple[PointPrompt, ...], *, is_boxed: bool, start: Mask | None
     ) -> Mask:
-        label, cut = self.target.label, self.target.control.cut
+        label, control = self.target.label, self.target.control
         box = self.clicks.box if is_boxed else None
         mask = refine_mask(
             self.pixels,
@@ -140,10 +140,8 @@ class ClickedObject:
             start=start,
             maps=self.maps,
             label=self.target.index,
-            threshold=_first(label.threshold_01, cut.threshold_01),
-            presence_threshold=_first(
-                label.presence_threshold_01, cut.presence_threshold_01
-            ),
+            threshold=control.threshold_of(label),
+            presence_threshold=control.presence_threshold_of(label),
         )
         if box is not None and box["rotation"] % 360:
             inside = _inside(box, self.maps.size_yx)
@@ -191,7 +189,3 @@ def _inside(box: Mapping[str, float], size_yx: tuple[int, int]) -> Mask:
     read = control_tags()["rectangle"].decode
     assert read is not None
     return read(box, size_yx)
-
-
-def _first(own: float | None, default: float) -> float:
-    return default if own is None else own

@@ -83,9 +83,7 @@ class Job:
     def presence_threshold_01(self, mode: Mode) -> float:
         """The lowest presence that any label of the mode's controls is drawn at."""
         lines = (
-            control.cut.presence_threshold_01
-            if label.presence_threshold_01 is None
-            else label.presence_threshold_01
+            control.presence_threshold_of(label)
             for control in self.controls
             if control.mode == mode
             for label in control.labels

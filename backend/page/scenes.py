@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from backend.page.images import colour_of, mask_address
 from backend.regions import seen_regions
-from backend.types import Control, FetchedImage, ImageFile, Label, Turn
+from backend.types import Control, FetchedImage, ImageFile, Turn
 from segmenter import ScoreMaps
 
 URGENT: Final = Turn(is_urgent=True)
@@ -133,7 +133,8 @@ def _label_told(
         "peak": float(maps.peaks[index]),
         "colour": "#" + bytes(colour).hex(),
         "map": f"{place[0]}/{index}",
-        **_limits(control, label),
+        "threshold": control.threshold_of(label),
+        "presence_threshold": control.presence_threshold_of(label),
     }
     found = masks.get((control.from_name, label.name))
     if found is None:
@@ -143,17 +144,6 @@ def _label_told(
         "share": float(mask.mean()),
         "score": sum(scores) / len(scores) if scores else None,
         "mask": mask_address(mask, colour),
-    }
-
-
-def _limits(control: Control, label: Label) -> dict[str, float]:
-    cut = control.cut
-    own, presence = label.threshold_01, label.presence_threshold_01
-    return {
-        "threshold": cut.threshold_01 if own is None else own,
-        "presence_threshold": (
-            cut.presence_threshold_01 if presence is None else presence
-        ),
     }
 
 

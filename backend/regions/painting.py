@@ -17,7 +17,7 @@ from backend.regions.control_maps import maps_of_labels
 from backend.regions.control_tags import control_tags
 from backend.regions.estimates import Estimates
 from backend.regions.results import region_id, write_region
-from backend.types import Control, Label
+from backend.types import Control
 from segmenter import Heads, LabelMask, ScoreMaps, iter_masks
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> Non
     ]
     more = len(labels) - len(asked)
     # Of those that are there, if any is: what is not there has a best spot as well.
-    lines = [_presence_line(label, control) for label in labels]
+    lines = [control.presence_threshold_of(label) for label in labels]
     presence, peaks = maps.presence[drawn], maps.peaks[drawn]
     best = int(np.where(presence >= lines, peaks + 1, presence).argmax())
     label = labels[best]
@@ -225,11 +225,6 @@ def _log_nothing_found(control: Control, maps: ScoreMaps, canvas: Canvas) -> Non
         presence[best],
         lines[best],
         peaks[best],
-        control.cut.threshold_01 if label.threshold_01 is None else label.threshold_01,
+        control.threshold_of(label),
         control.cut.min_area_01,
     )
-
-
-def _presence_line(label: Label, control: Control) -> float:
-    own = label.presence_threshold_01
-    return control.cut.presence_threshold_01 if own is None else own
